@@ -1,0 +1,139 @@
+//! Every bound of the program, once, with its unit in its name.
+//!
+//! What an operator would tune is a flag whose default stands here; the rest is fixed. What happens at each bound is
+//! said where the bound is used and, for the reasons a connection is closed, in [`crate::shard::close`].
+
+use std::time::Duration;
+
+// Handshake and session.
+
+/// From accept to the end of the handshake (C2 received).
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// From accept to `connect`.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// From accept to the first `publish` or `play`.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
+/// Bytes a peer may send between the handshake and `connect`.
+pub const PRE_CONNECT_BYTES_MAX: u64 = 64 * 1024;
+/// Message streams (createStream) open at once on one connection.
+pub const MESSAGE_STREAMS_MAX: usize = 8;
+/// Messages of unassigned types tolerated on one connection before it is taken for garbage.
+pub const UNKNOWN_MESSAGES_MAX: u32 = 3;
+/// Replies (pings, acknowledgements, command results) a connection may have waiting because it does not read them.
+pub const REPLY_BYTES_MAX: usize = 64 * 1024;
+/// A peer's Window Acknowledgement Size is raised to this.
+pub const ACK_WINDOW_BYTES_MIN: u32 = 32 * 1024;
+/// The acknowledgement window announced to peers, and assumed for those that announce none.
+pub const ACK_WINDOW_BYTES_DEFAULT: u32 = 2_500_000;
+/// Media messages tolerated on a message stream that is not publishing, before the connection is closed.
+pub const STRAY_MEDIA_MESSAGES_MAX: u32 = 512;
+/// A stream's identity (vhost, app and name together), in bytes of UTF-8.
+pub const STREAM_KEY_BYTES_MAX: usize = 256;
+
+// Chunk layer.
+
+/// Chunk streams (csids) one connection may use towards us.
+pub const CHUNK_STREAMS_MAX: usize = 64;
+/// Inbound chunk size until the peer sets another (RTMP 1.0, 5.4.1).
+pub const CHUNK_BYTES_DEFAULT: usize = 128;
+/// Set Chunk Size values above this are clamped: no message is longer.
+pub const CHUNK_BYTES_IN_MAX: usize = 0xFF_FFFF;
+/// Outbound chunk size: smallest, default, and largest (a chunk and its header fit in one flush).
+pub const CHUNK_BYTES_OUT_MIN: usize = 128;
+pub const CHUNK_BYTES_OUT_DEFAULT: usize = 60_000;
+pub const CHUNK_BYTES_OUT_MAX: usize = 61_000;
+/// Bytes of partly received messages one connection may hold.
+pub const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+// AMF.
+
+/// Nesting of AMF0 values.
+pub const AMF_DEPTH_MAX: usize = 32;
+/// Values in one AMF0 message, properties included.
+pub const AMF_ITEMS_MAX: usize = 4_096;
+/// Bytes of one AMF0 message that is parsed.
+pub const AMF_BYTES_MAX: usize = 256 * 1024;
+
+// Media.
+
+/// Tracks looked at in one Multitrack message (track ids are one byte).
+pub const TRACKS_MAX: usize = 256;
+/// ModEx prefixes on one tag.
+pub const MODEX_MAX: usize = 16;
+
+// Stream log.
+
+/// Bytes of one log segment.
+pub const SEGMENT_BYTES: usize = 256 * 1024;
+/// Bytes of one send. One loopback skb carries 65,480; two chunks of the default size do not fit.
+pub const FLUSH_BYTES_MAX: usize = 60 * 1024;
+/// A join point further back than this many bytes is given up (`--gop-bytes-max`).
+pub const GOP_BYTES_MAX_DEFAULT: usize = 32 * 1024 * 1024;
+/// A join point older than this is given up.
+pub const GOP_AGE_MAX: Duration = Duration::from_secs(60);
+/// A player further behind than this skips to the newest join point (`--lag-ms-max`).
+pub const LAG_MAX_DEFAULT: Duration = Duration::from_millis(5_000);
+/// A player further behind than this many bytes is closed.
+pub const LAG_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Messages a log keeps indexed; the oldest go first.
+pub const INDEX_ENTRIES_MAX: usize = 262_144;
+/// Sequence headers, channel configurations and metadata cached for one stream: count and bytes together.
+pub const HEADERS_MAX: usize = 64;
+pub const HEADERS_BYTES_MAX: usize = 1024 * 1024;
+/// How long a player waits for a join point before it starts at the newest message (`--join-wait-ms`).
+pub const JOIN_WAIT_DEFAULT: Duration = Duration::from_millis(10_000);
+/// Spacing of join points in a stream without video.
+pub const AUDIO_JOIN_INTERVAL: Duration = Duration::from_millis(1_000);
+/// A step back in timestamps up to this is reordering and held at the last value; beyond it the encoder restarted.
+pub const TIMESTAMP_REORDER_MAX_MS: u32 = 1_000;
+/// Views (forms of one stream other than the common one) at once.
+pub const VIEWS_MAX: usize = 8;
+/// How long a view outlives its last player.
+pub const VIEW_LINGER: Duration = Duration::from_secs(5);
+
+// Players and publishers.
+
+/// A player with bytes to receive whose cursor has not moved for this long is closed.
+pub const PROGRESS_DEADLINE: Duration = Duration::from_secs(10);
+/// Skips within `SKIP_WINDOW` after which a player is closed.
+pub const SKIPS_MAX: u32 = 30;
+pub const SKIP_WINDOW: Duration = Duration::from_secs(60);
+/// How long a player waits for a stream to be published (`--play-wait-s`).
+pub const PLAY_WAIT_DEFAULT: Duration = Duration::from_secs(60);
+/// A publisher that sends no media for this long is closed (`--idle-timeout-s`).
+pub const PUBLISHER_IDLE_DEFAULT: Duration = Duration::from_secs(30);
+/// How long players wait for a lost publisher to come back (`--unpublish-grace-s`).
+pub const UNPUBLISH_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+/// Unsent bytes the kernel may hold for a player before the send waits (TCP_NOTSENT_LOWAT).
+pub const NOTSENT_LOWAT_BYTES: u32 = 128 * 1024;
+/// Time a closing connection has to take its last bytes.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+// Shards.
+
+/// Shards in one process (a mesh bitmap is one word per shard pair direction).
+pub const SHARDS_MAX: usize = 64;
+/// Messages in the queue from one shard to another.
+pub const MESH_QUEUE_MESSAGES: usize = 64;
+/// Names with waiting players, process-wide.
+pub const WAITED_NAMES_MAX: usize = 100_000;
+/// Connections taken from one listener before the shard does something else.
+pub const ACCEPT_BUDGET: usize = 64;
+/// Bytes read from one connection before the shard does something else.
+pub const READ_BUDGET_BYTES: usize = 256 * 1024;
+/// Pause after accept failed for want of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Coarse timers run this often.
+pub const TICK: Duration = Duration::from_millis(100);
+/// The shard's time advances by at most this per turn, so a stopped process does not time everybody out.
+pub const TIME_STEP_MAX: Duration = Duration::from_secs(1);
+/// How long the other shards have to end their streams after one panicked.
+pub const PANIC_GRACE: Duration = Duration::from_secs(1);
+/// How long SIGTERM waits for players to take their last messages.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// Submission queue entries of a shard's ring.
+pub const RING_ENTRIES: u32 = 4_096;
+/// Log lines about one kind of closed connection per second and shard.
+pub const CLOSE_LOG_LINES_PER_SECOND: u32 = 10;
+/// Listener backlog.
+pub const LISTEN_BACKLOG: i32 = 4_096;

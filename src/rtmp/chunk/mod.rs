@@ -1,0 +1,9 @@
+//! The chunk stream (RTMP 1.0, section 5.3): [`reader`] turns bytes into messages, [`writer`] messages into bytes,
+//! [`header`] holds the layout both share.
+
+pub mod header;
+pub mod reader;
+pub mod writer;
+
+pub use reader::{ChunkError, ChunkReader};
+pub use writer::ChunkWriter;

@@ -1,0 +1,71 @@
+//! Why a connection ended or a request was refused. Each reason is a label of `shardcast_connections_closed_total` or
+//! `shardcast_requests_refused_total`.
+
+/// Declares the reasons with their metric labels and one line each for the log.
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $label:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every reason, in the order of its discriminant.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The value of the metric's `reason` label.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a connection was closed.
+    CloseReason {
+        /// The peer sent FIN after an orderly end, or at any other time.
+        PeerClosed => "peer_closed",
+        /// The peer's RST, or another error of the socket.
+        PeerReset => "peer_reset",
+        HandshakeVersion => "handshake_version",
+        NotRtmp => "not_rtmp",
+        HandshakeTimeout => "handshake_timeout",
+        ConnectTimeout => "connect_timeout",
+        RequestTimeout => "request_timeout",
+        PreConnectBytes => "pre_connect_bytes",
+        ChunkSize => "chunk_size",
+        ChunkStreams => "chunk_streams",
+        ChunkFormat => "chunk_format",
+        ControlLength => "control_length",
+        InFlightBytes => "in_flight_bytes",
+        UnknownMessages => "unknown_messages",
+        Amf => "amf",
+        Connect => "connect_rejected",
+        StrayMedia => "stray_media",
+        ReplyBacklog => "reply_backlog",
+        PublishRefused => "publish_refused",
+        PlayRefused => "play_refused",
+        PublisherIdle => "publisher_idle",
+        StreamNotFound => "stream_not_found",
+        NoProgress => "no_progress",
+        LagBytes => "lag_bytes",
+        Skips => "skips",
+        Shutdown => "shutdown",
+    }
+}
+
+reasons! {
+    /// Why a request on a connection that lives on was refused.
+    RefuseReason {
+        NameTaken => "name_taken",
+        BadName => "bad_name",
+        BeforeConnect => "before_connect",
+        StreamBusy => "stream_busy",
+        NoSuchMessageStream => "no_such_message_stream",
+        MessageStreams => "message_streams",
+        Views => "views",
+        WaitedNames => "waited_names",
+        NotFound => "not_found",
+    }
+}

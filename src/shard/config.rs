@@ -1,0 +1,60 @@
+//! What a fleet of shards is started with.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::limits;
+
+/// Which monoio driver the shards run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DriverChoice {
+    /// io_uring, or the legacy (epoll) driver where io_uring is denied.
+    #[default]
+    Auto,
+    /// io_uring or an error.
+    Uring,
+    /// epoll.
+    Legacy,
+}
+
+/// Settings of one node. Each is a flag; the defaults are those of [`limits`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses every shard listens on. Port 0 lets the system choose, once for all shards.
+    pub rtmp: Vec<SocketAddr>,
+    /// One shard per item, pinned to that CPU if it names one. Never empty.
+    pub cpus: Vec<Option<usize>>,
+    pub driver: DriverChoice,
+    /// Outbound chunk size, [`limits::CHUNK_BYTES_OUT_MIN`]..=[`limits::CHUNK_BYTES_OUT_MAX`].
+    pub chunk_bytes: usize,
+    /// How long messages are gathered before they are flushed to players; zero flushes at once.
+    pub merge: Duration,
+    /// Whether joiners start at the newest keyframe already sent (true) or wait for the next (false).
+    pub gop_cache: bool,
+    pub gop_bytes_max: usize,
+    pub lag_max: Duration,
+    pub join_wait: Duration,
+    /// Zero waits for ever.
+    pub play_wait: Duration,
+    /// Publishers that send no media for this long are closed; zero never.
+    pub publisher_idle: Duration,
+    pub unpublish_grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            rtmp: Vec::new(),
+            cpus: vec![None],
+            driver: DriverChoice::Auto,
+            chunk_bytes: limits::CHUNK_BYTES_OUT_DEFAULT,
+            merge: Duration::ZERO,
+            gop_cache: true,
+            gop_bytes_max: limits::GOP_BYTES_MAX_DEFAULT,
+            lag_max: limits::LAG_MAX_DEFAULT,
+            join_wait: limits::JOIN_WAIT_DEFAULT,
+            play_wait: limits::PLAY_WAIT_DEFAULT,
+            publisher_idle: limits::PUBLISHER_IDLE_DEFAULT,
+            unpublish_grace: limits::UNPUBLISH_GRACE_DEFAULT,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Counters one shard writes and the control thread reads. Relaxed atomics with a single writer: an increment is a plain
+//! add for the shard.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use super::close::{CloseReason, RefuseReason};
+
+/// A counter that only its shard increments.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A level that only its shard moves.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    pub fn add(&self, n: i64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one shard counts.
+#[derive(Debug)]
+pub struct ShardMetrics {
+    pub connections_accepted: Counter,
+    pub connections: Gauge,
+    pub publishers: Gauge,
+    pub players: Gauge,
+    /// Players that wait for a stream or a join point.
+    pub players_waiting: Gauge,
+    pub bytes_received: Counter,
+    pub bytes_sent: Counter,
+    pub messages_received: Counter,
+    /// Media messages dropped because their tag is malformed.
+    pub tags_malformed: Counter,
+    /// Sends given to the kernel.
+    pub sends: Counter,
+    pub skips: Counter,
+    pub joins: Counter,
+    pub mesh_messages: Counter,
+    /// Mesh messages put off because a queue was full.
+    pub mesh_full: Counter,
+    /// Doorbells rung for other shards.
+    pub doorbells: Counter,
+    /// Accepts that failed for want of descriptors or memory.
+    pub accept_failures: Counter,
+    /// Turns of the shard that took longer than 100 ms.
+    pub slow_turns: Counter,
+    closed: [Counter; CloseReason::ALL.len()],
+    refused: [Counter; RefuseReason::ALL.len()],
+}
+
+impl Default for ShardMetrics {
+    fn default() -> Self {
+        Self {
+            connections_accepted: Counter::default(),
+            connections: Gauge::default(),
+            publishers: Gauge::default(),
+            players: Gauge::default(),
+            players_waiting: Gauge::default(),
+            bytes_received: Counter::default(),
+            bytes_sent: Counter::default(),
+            messages_received: Counter::default(),
+            tags_malformed: Counter::default(),
+            sends: Counter::default(),
+            skips: Counter::default(),
+            joins: Counter::default(),
+            mesh_messages: Counter::default(),
+            mesh_full: Counter::default(),
+            doorbells: Counter::default(),
+            accept_failures: Counter::default(),
+            slow_turns: Counter::default(),
+            closed: std::array::from_fn(|_| Counter::default()),
+            refused: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}
+
+impl ShardMetrics {
+    pub fn closed(&self, reason: CloseReason) -> &Counter {
+        &self.closed[reason as usize]
+    }
+
+    pub fn refused(&self, reason: RefuseReason) -> &Counter {
+        &self.refused[reason as usize]
+    }
+}

@@ -1,0 +1,5 @@
+//! STUB
+pub mod config;
+pub mod close;
+pub mod fleet;
+pub mod metrics;
