@@ -10,24 +10,10 @@
 use crate::limits::{
     ASSEMBLY_SPARE_BYTES_MAX, CHUNK_BYTES_DEFAULT, CHUNK_BYTES_IN_MAX, CHUNK_STREAMS_MAX, IN_FLIGHT_BYTES_MAX,
 };
-use crate::rtmp::chunk::header::{Basic, HEADER_BYTES_MAX, MessageHeader, fmt};
+use crate::rtmp::chunk::carry::Carry;
+use crate::rtmp::chunk::error::ChunkError;
+use crate::rtmp::chunk::header::{Basic, MessageHeader, fmt};
 use crate::rtmp::message::{Header, Message, type_id};
-
-/// What is wrong with a peer's chunk stream, and where: `offset` is the position of the offending chunk's header (for a
-/// control message: of the byte after it) in the bytes of the connection, counted from [`ChunkReader::starting_at`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChunkError {
-    #[error("Set Chunk Size of {value:#x} on csid {csid} before byte {offset}; send 1 to 0x7fffffff")]
-    ChunkSize { offset: u64, csid: u32, value: u32 },
-    #[error("csid {csid} at byte {offset} is one more than the {limit} chunk streams allowed; reuse chunk streams")]
-    ChunkStreams { offset: u64, csid: u32, limit: usize },
-    #[error("fmt {fmt} header at byte {offset} is the first on csid {csid}; begin a chunk stream with fmt 0")]
-    Format { offset: u64, csid: u32, fmt: u8 },
-    #[error("control message of type {type_id} on csid {csid} before byte {offset} has {length} bytes; send 4")]
-    ControlLength { offset: u64, csid: u32, type_id: u8, length: usize },
-    #[error("csid {csid} at byte {offset} takes unfinished messages to {bytes} bytes, more than {limit}; finish some")]
-    InFlightBytes { offset: u64, csid: u32, bytes: usize, limit: usize },
-}
 
 /// Smallest allocation for a message of several chunks.
 const ASSEMBLY_BYTES_MIN: usize = 256;
@@ -419,36 +405,6 @@ fn extended_or_omitted(rest: &[u8], value: u32) -> Option<usize> {
         return Some(0);
     }
     (seen.len() == 4).then_some(4)
-}
-
-/// The bytes of a chunk header that `input` ended in. When an extended timestamp turns out to be omitted, up to four of
-/// them are payload or more headers.
-#[derive(Clone, Copy, Debug, Default)]
-struct Carry {
-    bytes: [u8; HEADER_BYTES_MAX],
-    len: u8,
-}
-
-impl Carry {
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-
-    /// Never full: [`HEADER_BYTES_MAX`] bytes always make a header, which is then taken out.
-    fn push(&mut self, byte: u8) {
-        self.bytes[usize::from(self.len)] = byte;
-        self.len += 1;
-    }
-
-    fn discard(&mut self, front: usize) {
-        self.bytes.copy_within(front..usize::from(self.len), 0);
-        self.len -= front as u8;
-    }
 }
 
 #[cfg(test)]
