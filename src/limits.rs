@@ -96,6 +96,8 @@ pub const TIMESTAMP_REORDER_MAX_MS: u32 = 1_000;
 pub const VIEWS_MAX: usize = 8;
 /// How long a view outlives its last player.
 pub const VIEW_LINGER: Duration = Duration::from_secs(5);
+/// Logs of one name a shard keeps for players that still drain the older ones.
+pub const LOGS_MAX: usize = 4;
 
 // Players and publishers.
 
@@ -121,6 +123,8 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const SHARDS_MAX: usize = 64;
 /// Messages in the queue from one shard to another.
 pub const MESH_QUEUE_MESSAGES: usize = 64;
+/// Pause before what a full mesh queue did not take is offered again.
+pub const MESH_RETRY: Duration = Duration::from_millis(1);
 /// Names with waiting players, process-wide.
 pub const WAITED_NAMES_MAX: usize = 100_000;
 /// Connections taken from one listener before the shard does something else.

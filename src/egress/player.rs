@@ -80,9 +80,9 @@ pub struct Player {
 }
 
 impl Player {
-    /// A player that begins to watch `window` at `now`.
-    pub fn new(window: &Window, policy: &Policy, now: Duration) -> Self {
-        let from = if policy.gop_cache { 0 } else { window.head() };
+    /// A player that begins to watch `window` at `now`: at the newest join point, or at the next (`live`).
+    pub fn new(window: &Window, live: bool, now: Duration) -> Self {
+        let from = if live { window.head() } else { 0 };
         Self {
             state: State::Seeking { from, since: now },
             cursor: 0,
@@ -91,11 +91,6 @@ impl Player {
             skips_since: now,
             skips_total: 0,
         }
-    }
-
-    /// The log ended and another publisher of the name has one: begin there.
-    pub fn move_on(&mut self, now: Duration) {
-        self.state = State::Seeking { from: 0, since: now };
     }
 
     /// The oldest offset the player still needs; `None` while it seeks.

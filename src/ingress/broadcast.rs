@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::view::{LogMessage, View, ViewKey};
 use crate::{
-    limits::{SEGMENT_BYTES, VIEWS_MAX},
+    limits::{SEGMENT_BYTES, VIEW_LINGER, VIEWS_MAX},
     media::{self, DataRole, Role, TagError, TrackSet},
     rtmp::message::Kind,
     stream::{
@@ -168,6 +168,15 @@ impl Broadcast {
         view.log_mut().window_mut().release();
         self.views.push(view);
         true
+    }
+
+    /// Which of the forms in `idle` nobody has needed for a linger. `now` is the shard's time.
+    pub fn note_idle(&mut self, idle: &[ViewKey], now: Duration) -> Vec<ViewKey> {
+        let expired = self.views.iter_mut().filter_map(|view| {
+            let is_idle = view.key() != ViewKey::COMMON && idle.contains(&view.key());
+            view.idle_for(is_idle, now).filter(|idle| *idle >= VIEW_LINGER).map(|_| view.key())
+        });
+        expired.collect()
     }
 
     /// Drops a form nobody receives. The common one stays.

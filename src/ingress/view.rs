@@ -3,7 +3,7 @@
 //! The common form is message stream id 1 with everything in it. Other forms are written from the same messages once
 //! somebody asks for them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     limits::AUDIO_JOIN_INTERVAL,
@@ -76,6 +76,7 @@ pub struct View {
     /// The first coded audio of the epoch.
     first_audio: Option<Place>,
     audio_join_ms: Option<u32>,
+    idle_since: Option<Duration>,
 }
 
 impl View {
@@ -88,6 +89,7 @@ impl View {
             coded_video_seen: false,
             first_audio: None,
             audio_join_ms: None,
+            idle_since: None,
         }
     }
 
@@ -101,6 +103,15 @@ impl View {
 
     pub fn log_mut(&mut self) -> &mut LogWriter {
         &mut self.log
+    }
+
+    /// For how long nobody has received it. `now` is the shard's time.
+    pub fn idle_for(&mut self, idle: bool, now: Duration) -> Option<Duration> {
+        if !idle {
+            self.idle_since = None;
+            return None;
+        }
+        Some(now.saturating_sub(*self.idle_since.get_or_insert(now)))
     }
 
     /// Appends a message if it belongs here. True if the log began a new segment.
