@@ -44,6 +44,8 @@ pub const CHUNK_BYTES_OUT_DEFAULT: usize = 60_000;
 pub const CHUNK_BYTES_OUT_MAX: usize = 61_000;
 /// Bytes of partly received messages one connection may hold.
 pub const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Largest assembly buffer a sender of media keeps from one message to the next.
+pub const ASSEMBLY_SPARE_BYTES_MAX: usize = 64 * 1024;
 
 // AMF.
 
