@@ -15,6 +15,10 @@ pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
 /// Bytes a peer may send between the handshake and `connect`.
 pub const PRE_CONNECT_BYTES_MAX: u64 = 64 * 1024;
+/// Unusable `connect`s on one connection before it is closed.
+pub const CONNECT_ATTEMPTS_MAX: u32 = 3;
+/// Bytes of tcUrl, app, and of a stream name with its query, each; what a JSON web token in a query needs and more.
+pub const REQUEST_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Message streams (createStream) open at once on one connection.
 pub const MESSAGE_STREAMS_MAX: usize = 8;
 /// Messages of unassigned types tolerated on one connection before it is taken for garbage.

@@ -9,6 +9,9 @@
 pub mod amf0;
 pub mod chunk;
 pub mod client;
+mod command;
+mod control;
+pub mod error;
 pub mod handshake;
 pub mod key;
 pub mod message;
