@@ -7,4 +7,4 @@ pub mod piece;
 pub mod player;
 
 pub use piece::Piece;
-pub use player::{Next, Player, Policy};
+pub use player::{Next, Player, Policy, TooSlow};

@@ -14,6 +14,26 @@ impl TrackSet {
         self.0[word] |= bit;
     }
 
+    /// The set of one track.
+    pub fn single(track: u8) -> Self {
+        let mut set = Self::EMPTY;
+        set.insert(track);
+        set
+    }
+
+    /// The lowest id; 0 if there is none.
+    pub fn first(&self) -> u8 {
+        let lowest = (0..4_u8).find_map(|word| {
+            let bits = self.0[usize::from(word)];
+            (bits != 0).then(|| word * 64 + bits.trailing_zeros() as u8)
+        });
+        lowest.unwrap_or(0)
+    }
+
+    pub fn is_subset(&self, of: &Self) -> bool {
+        self.0.iter().zip(&of.0).all(|(own, theirs)| own & !theirs == 0)
+    }
+
     pub fn contains(&self, track: u8) -> bool {
         let (word, bit) = Self::place(track);
         self.0[word] & bit != 0
@@ -56,6 +76,8 @@ mod tests {
         let set: TrackSet = ids.into_iter().collect();
         assert_eq!(set.iter().collect::<Vec<_>>(), ids);
         assert_eq!(set.len(), ids.len());
+        assert_eq!((TrackSet::single(200).first(), set.first(), TrackSet::EMPTY.first()), (200, 0, 0));
+        assert!(TrackSet::single(64).is_subset(&set) && !set.is_subset(&TrackSet::single(64)));
         assert!(!set.contains(2) && !set.is_empty() && TrackSet::EMPTY.is_empty());
         assert_eq!(TrackSet::DEFAULT_TRACK, [0].into_iter().collect());
     }

@@ -133,7 +133,14 @@ impl Core {
                         self.metrics.tags_malformed.add(1);
                     }
                 }
-                Ok(Some(event)) => self.request(id, event),
+                Ok(Some(ServerEvent::Publish { stream, key, .. })) => self.start_publish(id, stream, key),
+                Ok(Some(ServerEvent::Play { stream, key, .. })) => self.start_play(id, stream, key),
+                Ok(Some(ServerEvent::Ended { stream })) => self.end_use(id, stream),
+                Ok(Some(ServerEvent::Receive { stream, kind, on })) => self.choose_kinds(id, stream, kind, on),
+                Ok(Some(ServerEvent::Pause { stream, on })) => self.pause(id, stream, on),
+                Ok(Some(ServerEvent::Refused { reason, .. })) => {
+                    self.metrics.refused(RefuseReason::from(reason)).add(1);
+                }
                 Ok(None) => break,
                 Err(error) => {
                     let reason = CloseReason::from(&error);
@@ -145,18 +152,6 @@ impl Core {
         }
         self.flush_touched();
         self.wake_if_output(id);
-    }
-
-    fn request(&mut self, id: ConnId, event: ServerEvent<'_>) {
-        match event {
-            ServerEvent::Publish { stream, key, .. } => self.start_publish(id, stream, key),
-            ServerEvent::Play { stream, key, .. } => self.start_play(id, stream, key),
-            ServerEvent::Ended { stream } => self.end_use(id, stream),
-            ServerEvent::Receive { stream, kind, on } => self.choose_kinds(id, stream, kind, on),
-            ServerEvent::Pause { stream, on } => self.pause(id, stream, on),
-            ServerEvent::Refused { reason, .. } => self.metrics.refused(RefuseReason::from(reason)).add(1),
-            ServerEvent::Media { .. } => {}
-        }
     }
 
     /// The peer closed its side, or the socket failed.

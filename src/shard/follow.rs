@@ -5,7 +5,7 @@
 
 use super::{
     core::Core,
-    local::{FeedTo, LocalLog, LocalStream, Source},
+    local::{FeedTo, LocalLog, LocalStream, Owned, Replica, Source},
     mesh::{Port, message::MeshMessage},
     metrics::ShardMetrics,
 };
@@ -129,59 +129,72 @@ impl Core {
     }
 }
 
+/// Offers messages to the mesh and remembers whether it took them all.
+struct Offer<'a> {
+    port: &'a mut Port,
+    metrics: &'a ShardMetrics,
+    all_taken: bool,
+}
+
+impl Offer<'_> {
+    fn has_room(&mut self, to: usize) -> bool {
+        let room = self.port.has_room(to);
+        if !room {
+            self.metrics.mesh_full.add(1);
+            self.all_taken = false;
+        }
+        room
+    }
+
+    /// True if it was taken.
+    fn send(&mut self, to: usize, message: MeshMessage) -> bool {
+        self.has_room(to) && self.port.send(to, message).is_ok()
+    }
+}
+
 /// Tells what there is to tell of one stream. True if all of it was taken.
 fn tell(stream: &mut LocalStream, port: &mut Port, metrics: &ShardMetrics) -> bool {
-    let mut all = true;
-    let mut send = |port: &mut Port, to: usize, message: MeshMessage| {
-        let taken = port.send(to, message).is_ok();
-        if !taken {
-            metrics.mesh_full.add(1);
-        }
-        all &= taken;
-        taken
-    };
-    let key = &stream.key;
+    let mut offer = Offer { port, metrics, all_taken: true };
     for log in &mut stream.logs {
-        let epoch = log.epoch;
         match &mut log.source {
-            Source::Owned(owned) => {
-                for to in (0..port.shards()).filter(|to| owned.unannounced & (1 << to) != 0) {
-                    if send(port, to, MeshMessage::Announce { key: key.clone(), epoch }) {
-                        owned.unannounced &= !(1 << to);
-                    }
-                }
-                for feed in &mut owned.feeds {
-                    let Some(view) = owned.broadcast.view_mut(feed.view) else { continue };
-                    let window = view.log().window();
-                    if !feed.position.is_behind(window) {
-                        continue;
-                    }
-                    if !port.has_room(feed.shard) {
-                        metrics.mesh_full.add(1);
-                        all = false;
-                        continue;
-                    }
-                    let (news, after) = window.feed(feed.position);
-                    let feed_message =
-                        MeshMessage::Feed { key: key.clone(), epoch, view: feed.view, feed: Box::new(news) };
-                    if port.send(feed.shard, feed_message).is_ok() {
-                        feed.position = after;
-                    }
-                }
-            }
+            Source::Owned(owned) => tell_followers(&stream.key, log.epoch, owned, &mut offer),
             Source::Followed { owner, replicas, .. } => {
-                for replica in replicas.iter_mut() {
-                    let view = replica.view;
-                    if replica.dropped && replica.asked {
-                        let told = send(port, *owner, MeshMessage::Unfollow { key: key.clone(), epoch, view });
-                        replica.asked = !told;
-                    } else if !replica.dropped && !replica.asked {
-                        replica.asked = send(port, *owner, MeshMessage::Follow { key: key.clone(), epoch, view });
-                    }
-                }
-                replicas.retain(|replica| !replica.dropped || replica.asked);
+                tell_owner(&stream.key, log.epoch, *owner, replicas, &mut offer);
             }
         }
     }
-    all
+    offer.all_taken
+}
+
+fn tell_followers(key: &StreamKey, epoch: u64, owned: &mut Owned, offer: &mut Offer<'_>) {
+    for to in 0..offer.port.shards() {
+        let bit = 1 << to;
+        if owned.unannounced & bit != 0 && offer.send(to, MeshMessage::Announce { key: key.clone(), epoch }) {
+            owned.unannounced &= !bit;
+        }
+    }
+    for feed in &mut owned.feeds {
+        let Some(view) = owned.broadcast.view_mut(feed.view) else { continue };
+        let window = view.log().window();
+        if !feed.position.is_behind(window) || !offer.has_room(feed.shard) {
+            continue;
+        }
+        let (news, after) = window.feed(feed.position);
+        let message = MeshMessage::Feed { key: key.clone(), epoch, view: feed.view, feed: Box::new(news) };
+        if offer.send(feed.shard, message) {
+            feed.position = after;
+        }
+    }
+}
+
+fn tell_owner(key: &StreamKey, epoch: u64, owner: usize, replicas: &mut Vec<Replica>, offer: &mut Offer<'_>) {
+    for replica in replicas.iter_mut() {
+        let view = replica.view;
+        if replica.dropped && replica.asked {
+            replica.asked = !offer.send(owner, MeshMessage::Unfollow { key: key.clone(), epoch, view });
+        } else if !replica.dropped && !replica.asked {
+            replica.asked = offer.send(owner, MeshMessage::Follow { key: key.clone(), epoch, view });
+        }
+    }
+    replicas.retain(|replica| !replica.dropped || replica.asked);
 }

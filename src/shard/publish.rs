@@ -1,5 +1,7 @@
 //! Publishing on a shard: names claimed and given back, messages flushed to players and other shards.
 
+use std::time::Duration;
+
 use super::{
     close::{CloseReason, RefuseReason},
     conn::{ConnId, Use},
@@ -117,10 +119,10 @@ impl Core {
     /// Log `epoch` has ended: its players wait for the publisher to come back.
     pub(super) fn log_ended(&mut self, local: usize, epoch: u64) {
         let now = self.time.now();
+        let grace = if self.is_ending() { Duration::ZERO } else { self.config.unpublish_grace };
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
         if stream.newest_epoch() == epoch && stream.ended_at.is_none() {
             stream.ended_at = Some(self.time.process());
-            let grace = if self.is_ending() { std::time::Duration::ZERO } else { self.config.unpublish_grace };
             stream.grace_until = Some(now + grace);
             stream.grace_over = grace.is_zero();
         }

@@ -8,5 +8,5 @@ pub mod reader;
 pub mod writer;
 
 pub use error::ChunkError;
-pub use reader::ChunkReader;
+pub use reader::{ChunkReader, Delivered};
 pub use writer::ChunkWriter;

@@ -59,7 +59,8 @@ struct OpenChunk {
 }
 
 /// A whole message; its payload is `borrowed` from the input, or lies in `delivered`.
-struct Whole<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Delivered<'a> {
     header: Header,
     borrowed: Option<&'a [u8]>,
 }
@@ -93,20 +94,28 @@ impl ChunkReader {
     /// Consumes bytes from the front of `input` until one message is whole, or all of `input` is consumed (`None`).
     /// A payload that lies whole inside one chunk of `input` is borrowed from it, without a copy.
     pub fn read<'r, 'i: 'r>(&'r mut self, input: &mut &'i [u8]) -> Result<Option<Message<'r>>, ChunkError> {
+        let delivered = self.deliver(input)?;
+        Ok(delivered.map(|delivered| self.message(delivered)))
+    }
+
+    /// Like [`read`](Self::read), but the reader is not borrowed until somebody looks at the [`message`](Self::message):
+    /// what a loop needs that passes some messages on and handles others itself.
+    pub fn deliver<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Delivered<'i>>, ChunkError> {
         self.recycle_delivered();
-        while let Some(Whole { header, borrowed }) = self.next_whole(input)? {
-            if matches!(header.type_id, type_id::SET_CHUNK_SIZE | type_id::ABORT) {
-                self.apply_control(header, borrowed)?;
-                self.recycle_delivered();
-                continue;
+        while let Some(delivered) = self.next_whole(input)? {
+            let Delivered { header, borrowed } = delivered;
+            if !matches!(header.type_id, type_id::SET_CHUNK_SIZE | type_id::ABORT) {
+                return Ok(Some(delivered));
             }
-            let payload = match borrowed {
-                Some(payload) => payload,
-                None => &self.delivered,
-            };
-            return Ok(Some(Message { header, payload }));
+            self.apply_control(header, borrowed)?;
+            self.recycle_delivered();
         }
         Ok(None)
+    }
+
+    /// The message that [`deliver`](Self::deliver) gave last.
+    pub fn message<'r, 'i: 'r>(&'r self, delivered: Delivered<'i>) -> Message<'r> {
+        Message { header: delivered.header, payload: delivered.borrowed.unwrap_or(&self.delivered) }
     }
 
     /// Bytes held for partly received messages (allocated, not announced).
@@ -119,7 +128,7 @@ impl ChunkReader {
         self.chunk_bytes
     }
 
-    fn next_whole<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Whole<'a>>, ChunkError> {
+    fn next_whole<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Delivered<'a>>, ChunkError> {
         loop {
             let open = match self.open {
                 Some(open) => open,
@@ -265,7 +274,7 @@ impl ChunkReader {
 
     /// Reads payload of the open chunk; a message if that was its last byte. The chunk stays open if `input` ended.
     #[inline]
-    fn take_payload<'a>(&mut self, open: OpenChunk, input: &mut &'a [u8]) -> Result<Option<Whole<'a>>, ChunkError> {
+    fn take_payload<'a>(&mut self, open: OpenChunk, input: &mut &'a [u8]) -> Result<Option<Delivered<'a>>, ChunkError> {
         let stream = &self.streams[open.stream];
         let length = stream.header.length as usize;
         if open.remaining == length && input.len() >= length && stream.assembly.is_empty() && self.carry.is_empty() {
@@ -275,7 +284,7 @@ impl ChunkReader {
             self.open = None;
             let stream = &mut self.streams[open.stream];
             stream.unfinished = false;
-            return Ok(Some(Whole { header: stream.header, borrowed: Some(payload) }));
+            return Ok(Some(Delivered { header: stream.header, borrowed: Some(payload) }));
         }
         let mut remaining = open.remaining;
         if !self.carry.is_empty() {
@@ -295,7 +304,7 @@ impl ChunkReader {
         }
         self.open = None;
         let whole = self.streams[open.stream].assembly.len() == length;
-        Ok(whole.then(|| Whole { header: self.finish(open.stream), borrowed: None }))
+        Ok(whole.then(|| Delivered { header: self.finish(open.stream), borrowed: None }))
     }
 
     /// Adds payload to a stream's unfinished message. The buffer doubles up to the message's length, so a message costs

@@ -34,7 +34,10 @@ pub(super) struct Connect {
 
 impl Connect {
     /// Reads connect's command object. `Ok(Err(..))` is what to tell a client whose app or tcUrl cannot be used.
-    pub(super) fn parse(command: &mut Command<'_>, header: &Header) -> Result<Result<Self, &'static str>, SessionError> {
+    pub(super) fn parse(
+        command: &mut Command<'_>,
+        header: &Header,
+    ) -> Result<Result<Self, &'static str>, SessionError> {
         let object = command.argument().map_err(|source| amf_error(header, source))?;
         let text = |name| object.get(name).and_then(Value::as_str);
         let (Some(app), Some(tc_url)) = (text("app"), text("tcUrl")) else {

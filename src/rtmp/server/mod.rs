@@ -26,7 +26,7 @@ use super::{
     chunk::{ChunkReader, Delivered},
     command::amf0_body,
     control::event,
-    handshake::ServerHandshake,
+    handshake::{HANDSHAKE_BYTES, ServerHandshake},
     key::{KeyError, StreamKey},
     message::Kind,
 };
@@ -112,7 +112,7 @@ impl ServerSession {
     pub fn new(config: ServerConfig, nonce: u64, now: Duration) -> Self {
         Self {
             handshake: Some(Box::new(ServerHandshake::new(nonce))),
-            reader: ChunkReader::new(),
+            reader: ChunkReader::starting_at(HANDSHAKE_BYTES),
             aggregate: None,
             connection: NetConnection::new(config.chunk_bytes, now),
         }
@@ -120,11 +120,11 @@ impl ServerSession {
 
     /// Consumes from the front of `input` up to the next event, or all of it (`None`). Whatever is answered meanwhile is
     /// in [`output`](Self::output), on an error too.
-    pub fn receive<'a>(
-        &'a mut self,
-        input: &mut &'a [u8],
+    pub fn receive<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i [u8],
         now: Duration,
-    ) -> Result<Option<ServerEvent<'a>>, SessionError> {
+    ) -> Result<Option<ServerEvent<'s>>, SessionError> {
         self.connection.begin_turn(now);
         if !self.shake_hands(input)? {
             return Ok(None);
