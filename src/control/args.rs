@@ -21,14 +21,14 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  shardcast                                  one shard per CPU, RTMP on port 1935
-  shardcast --rtmp 127.0.0.1:1935            this machine only
-  shardcast --merge-ms 40                    less CPU per player, at most 40 ms more delay
-  shardcast --cpus 2-5 --admin 10.0.0.1:9090 four shards on CPUs 2 to 5; metrics on a private address
-  SHARDCAST_LOG=debug shardcast              every flag has its environment variable
+  shardcast                          one shard per CPU, RTMP on port 1935
+  shardcast --rtmp 127.0.0.1:1935    for this machine only
+  shardcast --merge-ms 40            less CPU per player for at most 40 ms more delay
+  shardcast --cpus 2-5               four shards, on CPUs 2 to 5
+  SHARDCAST_LOG=debug shardcast      every flag has an environment variable
 
-Publish to rtmp://HOST:1935/APP/NAME, play the same URL. SIGTERM or Ctrl-C ends the streams in order, a second one at
-once. A flag on the command line goes before its environment variable.";
+Publish to rtmp://HOST:1935/APP/NAME and play the same URL. SIGTERM or Ctrl-C ends the
+streams in order, a second one at once. A flag goes before its environment variable.";
 
 /// Relays live streams: takes RTMP from encoders and sends it to RTMP players, one shard (thread) per CPU.
 #[derive(Debug, Parser)]
@@ -75,8 +75,8 @@ pub(super) struct Args {
     #[arg(help_heading = "Cores")]
     driver: DriverChoice,
 
-    /// Gather messages for this many milliseconds before sending them to players. 0 sends at once; 40 costs a player up
-    /// to 40 ms of delay and saves about half of the CPU
+    /// Gather messages for this many milliseconds before sending them to players. 0 sends at once; more costs a player
+    /// up to that much delay and saves CPU, because sends become fewer and larger
     #[arg(long, env = "SHARDCAST_MERGE_MS", value_name = "MS", default_value_t = 0, help_heading = "Delivery")]
     #[arg(value_parser = values::whole(0..=limits::MERGE_MS_MAX, "milliseconds"))]
     merge_ms: u64,
@@ -118,7 +118,7 @@ pub(super) struct Args {
     #[arg(default_value_t = limits::PLAY_WAIT_DEFAULT.as_secs())]
     play_wait_s: u64,
 
-    /// Close a publisher that has sent nothing for this many seconds, which frees its name; 0 never
+    /// Close a publisher that has sent no media for this many seconds, which frees its name; 0 never
     #[arg(long, env = "SHARDCAST_IDLE_TIMEOUT_S", value_name = "S", help_heading = "Streams")]
     #[arg(value_parser = values::whole(0..=limits::FLAG_SECONDS_MAX, "seconds"))]
     #[arg(default_value_t = limits::PUBLISHER_IDLE_DEFAULT.as_secs())]

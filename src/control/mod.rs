@@ -99,7 +99,7 @@ fn serve(settings: Settings, args: &[OsString]) -> Result<u8, Fault> {
 }
 
 fn serve_logged(settings: &Settings, args: &[OsString]) -> Result<u8, Fault> {
-    let open_files_max = process::raise_open_files_limit();
+    process::raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -109,8 +109,6 @@ fn serve_logged(settings: &Settings, args: &[OsString]) -> Result<u8, Fault> {
     for note in &settings.notes {
         tracing::warn!("{note}");
     }
-    tracing::info!(open_files_max, shards = fleet.shards().len(), "started");
-
     let node = Arc::new(Node::new(Arc::new(fleet)));
     let outcome = runtime.block_on(supervise(&node, admin)).map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.
@@ -140,6 +138,7 @@ fn start_fault(error: StartError, settings: &Settings, args: &[OsString]) -> Fau
 /// Says that the node is ready, serves until its end, and returns the exit code.
 async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>) -> std::io::Result<u8> {
     let mut signals = Signals::catch()?;
+    tracing::info!(shards = node.fleet.shards().len(), "started");
     let admin = admin.map(tokio::net::TcpListener::from_std).transpose()?;
     let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(listener) = admin {

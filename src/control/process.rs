@@ -4,14 +4,13 @@ use std::{fs, time::SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit on open files to the hard limit: every connection is a descriptor. Returns the limit in force.
-pub(super) fn raise_open_files_limit() -> Option<u64> {
+/// Raises the soft limit on open files to the hard limit: every connection is a descriptor.
+pub(super) fn raise_open_files_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         // Best effort: the old limit stays in force, and the metrics show it.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
-    getrlimit(Resource::Nofile).current
 }
 
 /// The kernel's release, such as `6.1.0-18-amd64`.
@@ -82,6 +81,8 @@ mod tests {
 
     #[test]
     fn the_open_files_limit_ends_at_the_hard_limit() {
-        assert_eq!(raise_open_files_limit(), getrlimit(Resource::Nofile).maximum);
+        raise_open_files_limit();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
     }
 }
