@@ -104,12 +104,15 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let backtrace = std::backtrace::Backtrace::capture();
     let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
+    let payload = panic.payload();
+    let message =
+        payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     tracing::error!(
         thread = thread.name().unwrap_or("unnamed"),
         location = panic.location().map(tracing::field::display),
         backtrace = captured.then(|| tracing::field::display(&backtrace)),
         "panicked: {}",
-        panic.payload_as_str().unwrap_or("without a message")
+        message.unwrap_or("without a message")
     );
 }
 

@@ -1,7 +1,7 @@
 //! The control thread: everything that is not media.
 //!
-//! [`run`] reads the command line ([`args`], [`values`], [`cores`]), starts the log ([`logs`]) and the fleet of shards,
-//! says what runs ([`banner`]) and then serves the admin listener ([`admin`], [`exposition`], [`process`]) until a signal
+//! [`run`] reads the command line (`args`, `values`, `cores`), starts the log (`logs`) and the fleet of shards,
+//! says what runs (`banner`) and then serves the admin listener (`admin`, `exposition`, `process`) until a signal
 //! or a shard ends the process. It may block where shards may not. It never touches media.
 
 mod admin;

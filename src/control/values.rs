@@ -3,6 +3,7 @@
 //! Every error is the second half of one line (`--flag "value": ...`) and says what would be taken instead.
 
 use std::{
+    collections::HashSet,
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
@@ -55,7 +56,7 @@ pub(super) fn cpu_list(text: &str) -> Result<CpuList, String> {
         let cpu = digits.trim().parse().map_err(|_| expected())?;
         if cpu < CpuSet::MAX_CPU { Ok(cpu) } else { Err(format!("CPU numbers are below {}", CpuSet::MAX_CPU)) }
     };
-    let mut listed = vec![false; CpuSet::MAX_CPU];
+    let mut listed = HashSet::new();
     let mut cpus = Vec::new();
     for item in text.split(',') {
         let (first, last) = item.split_once('-').unwrap_or((item, item));
@@ -63,12 +64,10 @@ pub(super) fn cpu_list(text: &str) -> Result<CpuList, String> {
         if first > last {
             return Err(format!("the range {first}-{last} runs backwards"));
         }
-        for cpu in first..=last {
-            if std::mem::replace(&mut listed[cpu], true) {
-                return Err(format!("CPU {cpu} is listed twice"));
-            }
-            cpus.push(cpu);
+        if let Some(cpu) = (first..=last).find(|cpu| !listed.insert(*cpu)) {
+            return Err(format!("CPU {cpu} is listed twice"));
         }
+        cpus.extend(first..=last);
     }
     Ok(CpuList(cpus))
 }
