@@ -14,7 +14,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::{
@@ -32,7 +32,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{exposition, process::Usage};
+use super::{exposition, logs::Log, process::Usage};
 use crate::{
     limits::{ADMIN_ACCEPT_PAUSE, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, STREAMS_PATIENCE},
     shard::fleet::Fleet,
@@ -49,6 +49,7 @@ shardcast
 /// What the answers are made from.
 pub(super) struct Node {
     pub(super) fleet: Arc<Fleet>,
+    log: Log,
     /// Listening and not ending.
     ready: AtomicBool,
     started: SystemTime,
@@ -57,8 +58,8 @@ pub(super) struct Node {
 
 impl Node {
     /// Ready from the first.
-    pub(super) fn new(fleet: Arc<Fleet>) -> Self {
-        Self { fleet, ready: AtomicBool::new(true), started: SystemTime::now(), started_at: Instant::now() }
+    pub(super) fn new(fleet: Arc<Fleet>, log: Log) -> Self {
+        Self { fleet, log, ready: AtomicBool::new(true), started: SystemTime::now(), started_at: Instant::now() }
     }
 
     /// From here `/readyz` is 503.
@@ -69,8 +70,8 @@ impl Node {
 
 /// Serves until the runtime ends.
 pub(super) async fn serve(listener: TcpListener, node: Arc<Node>) {
-    let routes = routes().with_state(node);
-    if let Err(error) = axum::serve(Bounded::new(listener), routes).await {
+    let listener = Bounded::new(listener, ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTION_DEADLINE);
+    if let Err(error) = axum::serve(listener, routes().with_state(node)).await {
         tracing::error!(%error, "the admin listener ended");
     }
 }
@@ -104,6 +105,7 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
         shards: node.fleet.shards(),
         metrics: node.fleet.metrics(),
         log_bytes: node.fleet.log_bytes(),
+        log_lines_dropped: node.log.lines_dropped(),
         ready: node.ready.load(Ordering::Relaxed),
         usage: Usage::read(),
         started: node.started,
@@ -123,11 +125,12 @@ async fn streams(State(node): State<Arc<Node>>) -> Response {
 struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    patience: Duration,
 }
 
 impl Bounded {
-    fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)) }
+    fn new(listener: TcpListener, connections_max: usize, patience: Duration) -> Self {
+        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience }
     }
 }
 
@@ -144,7 +147,7 @@ impl axum::serve::Listener for Bounded {
             };
             match self.listener.accept().await {
                 Ok((socket, peer)) => {
-                    let deadline = Box::pin(sleep(ADMIN_CONNECTION_DEADLINE));
+                    let deadline = Box::pin(sleep(self.patience));
                     return (Timed { socket, deadline, _place: place }, peer);
                 }
                 Err(error) => {
@@ -200,5 +203,75 @@ impl AsyncWrite for Timed {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.bounded(cx, |socket, cx| socket.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream as Client;
+
+    use super::*;
+
+    /// Serves one page with these bounds on a thread of its own, for as long as the test process runs.
+    fn bounded(connections_max: usize, patience: Duration) -> SocketAddr {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = Bounded::new(TcpListener::from_std(listener).unwrap(), connections_max, patience);
+                let page = Router::new().route("/", get(|| async { "page" })).layer(map_response(close_after));
+                axum::serve(listener, page).await.unwrap();
+            });
+        });
+        addr
+    }
+
+    fn read_to_end(mut client: Client) -> String {
+        use std::io::Read;
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut text = String::new();
+        match client.read_to_string(&mut text) {
+            Ok(_) => text,
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "the listener should have closed");
+                text
+            }
+        }
+    }
+
+    fn ask(addr: SocketAddr, request: &str) -> Client {
+        use std::io::Write;
+        let mut client = Client::connect(addr).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        client
+    }
+
+    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    #[test]
+    fn a_request_that_never_ends_is_cut_off() {
+        let addr = bounded(8, Duration::from_millis(50));
+        for beginning in ["", "GET / HTTP/1.1\r\nHost:"] {
+            let answer = read_to_end(ask(addr, beginning));
+            assert!(!answer.contains("page"), "{answer}");
+        }
+        assert!(read_to_end(ask(addr, REQUEST)).ends_with("page"));
+    }
+
+    #[test]
+    fn connections_beyond_the_bound_wait_for_a_place() {
+        let addr = bounded(1, Duration::from_millis(200));
+        let silent = ask(addr, "");
+        // Answered although the only place is taken, because the silent one is cut off.
+        assert!(read_to_end(ask(addr, REQUEST)).ends_with("page"));
+        drop(silent);
+    }
+
+    #[test]
+    fn a_connection_ends_with_its_answer() {
+        let answer = read_to_end(ask(bounded(1, Duration::from_secs(3_600)), &REQUEST.repeat(2)));
+        assert_eq!(answer.matches("page").count(), 1, "{answer}");
     }
 }

@@ -216,6 +216,15 @@ pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) ->
             return Err(format!("{} \"{addr}\": given twice", origin("--rtmp", given)));
         }
     }
+    if let Some(admin) = args.admin.0 {
+        let meets = |rtmp: &SocketAddr| {
+            let everywhere = rtmp.ip().is_unspecified() || admin.ip().is_unspecified();
+            admin.port() != 0 && rtmp.port() == admin.port() && (everywhere || rtmp.ip() == admin.ip())
+        };
+        if args.rtmp.iter().any(meets) {
+            return Err(format!("--admin \"{admin}\": --rtmp has that port too; choose another for one of them"));
+        }
+    }
     let listed = args.cpus.as_ref().map(|list| list.0.as_slice());
     let shards = args.shards.and_then(|n| usize::try_from(n).ok());
     let plan = cores::plan(shards, listed, !args.no_pin, allowance)
@@ -326,6 +335,8 @@ mod tests {
         assert!(fault("--rtmp 1935,nowhere").starts_with("--rtmp \"nowhere\": expected an IP address"));
         assert!(fault("--cpus 7").starts_with("--cpus \"7\": CPU 7 is not among"));
         assert!(fault("--rtmp 1935 --rtmp 1935").contains("given twice"));
+        assert!(fault("--rtmp 9090").starts_with("--admin \"127.0.0.1:9090\": --rtmp has that port"));
+        assert!(settings_of("--rtmp 127.0.0.2:9090").is_ok());
         assert!(fault("--driver epoll").contains("auto, uring or legacy"));
         assert!(fault("--shards 0").contains("from 1 to 64"));
     }

@@ -17,6 +17,7 @@ pub(super) struct Sample<'a> {
     /// One item per shard.
     pub(super) metrics: &'a [Arc<ShardMetrics>],
     pub(super) log_bytes: u64,
+    pub(super) log_lines_dropped: u64,
     pub(super) ready: bool,
     pub(super) usage: Usage,
     pub(super) started: SystemTime,
@@ -101,6 +102,9 @@ fn node(out: &mut String, sample: &Sample) {
     }
     head(out, "shardcast_build_info", "gauge", "The version that runs.");
     line(out, format_args!("shardcast_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")));
+    let dropped = "shardcast_log_lines_dropped_total";
+    head(out, dropped, "counter", "Log lines dropped because stderr was slower than they came.");
+    line(out, format_args!("{dropped} {}", sample.log_lines_dropped));
     let gauges: [(&str, &str, f64); 8] = [
         ("shardcast_log_bytes", "Bytes of all stream logs.", sample.log_bytes as f64),
         ("shardcast_ready", "1 while new connections are welcome.", f64::from(u8::from(sample.ready))),
@@ -142,6 +146,7 @@ mod tests {
             shards: &shards,
             metrics,
             log_bytes: 7,
+            log_lines_dropped: 5,
             ready: true,
             usage: Usage { resident_bytes: 4_096, open_files: 9, open_files_max: 1_024, threads: 4 },
             started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
@@ -166,6 +171,7 @@ mod tests {
             "shardcast_shard_info{shard=\"0\",cpu=\"3\",driver=\"io_uring\"} 1",
             "shardcast_shard_info{shard=\"1\",cpu=\"\",driver=\"epoll (legacy)\"} 1",
             "shardcast_log_bytes 7",
+            "shardcast_log_lines_dropped_total 5",
             "shardcast_uptime_seconds 2.5",
             "process_start_time_seconds 1.5",
             "process_resident_memory_bytes 4096",
@@ -190,6 +196,6 @@ mod tests {
                 assert!(keys.insert(key), "{key} stands twice");
             }
         }
-        assert_eq!(keys.len(), 2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + 1) + 9);
+        assert_eq!(keys.len(), 2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + 1) + 10);
     }
 }

@@ -60,6 +60,11 @@ impl Log {
         Ok(Self { queue, dropped })
     }
 
+    /// Lines dropped so far.
+    pub(super) fn lines_dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
     /// Waits until all lines so far are written, at most `patience`: stderr may never take them.
     pub(super) fn finish(&self, patience: Duration) {
         let (done, answer) = sync_channel(1);

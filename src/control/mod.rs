@@ -89,7 +89,7 @@ fn failed(what: &str, error: std::io::Error) -> Fault {
 
 fn serve(settings: Settings, args: &[OsString]) -> Result<u8, Fault> {
     let log = Log::start(&settings.log, settings.log_format).map_err(|error| failed("cannot start the log", error))?;
-    let outcome = serve_logged(&settings, args);
+    let outcome = serve_logged(&settings, &log, args);
     log.finish(limits::LOG_FLUSH_DEADLINE);
     match outcome {
         // Shards may still be inside the kernel: leave without tearing their runtimes down.
@@ -98,7 +98,7 @@ fn serve(settings: Settings, args: &[OsString]) -> Result<u8, Fault> {
     }
 }
 
-fn serve_logged(settings: &Settings, args: &[OsString]) -> Result<u8, Fault> {
+fn serve_logged(settings: &Settings, log: &Log, args: &[OsString]) -> Result<u8, Fault> {
     process::raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -109,7 +109,7 @@ fn serve_logged(settings: &Settings, args: &[OsString]) -> Result<u8, Fault> {
     for note in &settings.notes {
         tracing::warn!("{note}");
     }
-    let node = Arc::new(Node::new(Arc::new(fleet)));
+    let node = Arc::new(Node::new(Arc::new(fleet), log.clone()));
     let outcome = runtime.block_on(supervise(&node, admin)).map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.
     runtime.shutdown_background();
