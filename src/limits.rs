@@ -147,3 +147,32 @@ pub const RING_ENTRIES: u32 = 4_096;
 pub const CLOSE_LOG_LINES_PER_SECOND: u32 = 10;
 /// Listener backlog.
 pub const LISTEN_BACKLOG: i32 = 4_096;
+
+// Control: command line, log and admin listener.
+
+/// Longest `--merge-ms`: beyond it players see stutter, not savings.
+pub const MERGE_MS_MAX: u64 = 1_000;
+/// Bounds of `--gop-bytes-max`: a joiner must start nearer than a lagging player is closed.
+pub const GOP_BYTES_MAX_MIN: usize = 64 * 1024;
+pub const GOP_BYTES_MAX_MAX: usize = LAG_BYTES_MAX as usize;
+/// Bounds of `--lag-ms-max` in milliseconds.
+pub const LAG_MS_MAX_MIN: u64 = 100;
+pub const LAG_MS_MAX_MAX: u64 = 600_000;
+/// Longest `--join-wait-ms`.
+pub const JOIN_WAIT_MS_MAX: u64 = 600_000;
+/// Longest value of a flag in seconds: one day.
+pub const FLAG_SECONDS_MAX: u64 = 86_400;
+/// Log lines that wait for stderr; further ones are dropped and counted.
+pub const LOG_LINES_QUEUED_MAX: usize = 4_096;
+/// How long the end of the process waits for stderr to take the last log lines.
+pub const LOG_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
+/// Connections the admin listener serves at once; the next ones wait in its backlog.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// From accept to the last byte of the answer on the admin listener.
+pub const ADMIN_CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
+/// Pause of the admin listener after accept failed.
+pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long `/api/streams` waits for the shards.
+pub const STREAMS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long after the first signal the control thread gives up waiting for the shards.
+pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
