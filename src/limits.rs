@@ -129,6 +129,8 @@ pub const MESH_RETRY: Duration = Duration::from_millis(1);
 pub const WAITED_NAMES_MAX: usize = 100_000;
 /// Connections taken from one listener before the shard does something else.
 pub const ACCEPT_BUDGET: usize = 64;
+/// Bytes of one read.
+pub const READ_BYTES: usize = 64 * 1024;
 /// Bytes read from one connection before the shard does something else.
 pub const READ_BUDGET_BYTES: usize = 256 * 1024;
 /// Pause after accept failed for want of descriptors or memory.
@@ -137,6 +139,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const TICK: Duration = Duration::from_millis(100);
 /// The shard's time advances by at most this per turn, so a stopped process does not time everybody out.
 pub const TIME_STEP_MAX: Duration = Duration::from_secs(1);
+/// A turn that took longer than this is counted.
+pub const SLOW_TURN: Duration = Duration::from_millis(100);
 /// How long the other shards have to end their streams after one panicked.
 pub const PANIC_GRACE: Duration = Duration::from_secs(1);
 /// How long SIGTERM waits for players to take their last messages.

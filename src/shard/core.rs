@@ -228,6 +228,7 @@ impl Core {
                     self.close(id, reason, true);
                     return Next::Idle;
                 }
+                Next::End if self.tell_end(local, watcher) => return Next::End,
                 Next::Idle | Next::End => {}
             }
         }
@@ -299,9 +300,9 @@ impl Core {
         self.port.sleep()
     }
 
-    /// How soon [`Core::timers`] must be called, if anything is due before the next tick.
-    pub fn next_timer(&self) -> Option<Duration> {
-        self.streams.next_timer().map(|at| at.saturating_sub(self.time.process()))
+    /// Process time at which [`Core::timers`] must be called; for ever if only ticks are due.
+    pub fn due_at(&self) -> Duration {
+        self.streams.next_timer().unwrap_or(Duration::MAX)
     }
 
     /// Begins the orderly end: publishers are let go, players get what is left and their end of stream.
@@ -314,8 +315,8 @@ impl Core {
         self.ending
     }
 
-    /// Connections the driver has not let go of.
-    pub fn connections(&self) -> usize {
-        self.conns.len()
+    /// Whether an ending shard has nothing left to do.
+    pub fn has_ended(&self) -> bool {
+        self.ending && self.conns.is_empty() && self.streams.dirty.is_empty() && self.streams.replies.is_empty()
     }
 }

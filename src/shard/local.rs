@@ -196,16 +196,6 @@ impl LocalStream {
         self.logs.back().is_some_and(|log| !log.ended())
     }
 
-    /// The log after `epoch`, which players go to when theirs has ended.
-    pub(super) fn epoch_after(&self, epoch: u64) -> Option<u64> {
-        self.logs.iter().map(|log| log.epoch).find(|newer| *newer > epoch)
-    }
-
-    /// Views somebody here watches.
-    pub(super) fn watches(&self, view: ViewKey) -> bool {
-        self.watchers.iter().any(|(_, watcher)| watcher.view == view)
-    }
-
     /// The oldest offset of `view` in log `epoch` that a player here still needs.
     pub(super) fn needs_from(&self, epoch: u64, view: ViewKey) -> Option<u64> {
         let here = |watcher: &&Watcher| watcher.epoch == epoch && watcher.view == view;

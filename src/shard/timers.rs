@@ -1,7 +1,5 @@
 //! What passes with time: merges that are due, and the coarse timers of connections and streams.
 
-use std::time::Duration;
-
 use super::{
     close::{CloseReason, RefuseReason},
     conn::{Conn, ConnId, Use},
@@ -9,11 +7,9 @@ use super::{
     local::{LocalLog, LocalStream, Source},
 };
 use crate::{
-    egress::{Player, Policy, TooSlow},
     ingress::ViewKey,
     limits,
     rtmp::server::PlayRefusal,
-    stream::window::Window,
 };
 
 /// What a connection's coarse timer found.
@@ -25,7 +21,7 @@ enum Overdue {
 }
 
 impl Core {
-    /// Called when [`Core::next_timer`] says so: releases merged messages that are due.
+    /// Called when [`Core::due_at`] says so: releases merged messages that are due.
     pub fn timers(&mut self) {
         let process = self.time.process();
         self.streams.note_time(process);
@@ -134,7 +130,7 @@ impl Core {
             let log = stream.logs.iter().find(|log| log.epoch == watcher.epoch);
             let window = log.and_then(|log| log.window(watcher.view));
             if let Some((player, window)) = watcher.player.as_ref().zip(window) {
-                late.extend(stuck(player, window, &self.policy).map(|why| (watcher.conn, why)));
+                late.extend(player.is_stuck(window, &self.policy).map(|why| (watcher.conn, why)));
                 if player.join_wait_is_over(&self.policy, now) {
                     wake.push(watcher.conn);
                 }
@@ -228,10 +224,6 @@ impl Core {
     }
 }
 
-fn stuck(player: &Player, window: &Window, policy: &Policy) -> Option<TooSlow> {
-    player.is_stuck(window, policy)
-}
-
 impl LocalStream {
     /// Keeps the newest log while its publisher may come back or players drain it; older ones while they are drained.
     fn drop_read_logs(&mut self) {
@@ -268,11 +260,4 @@ impl LocalStream {
 /// A followed log that nobody follows any more.
 fn is_spent(log: &LocalLog) -> bool {
     matches!(&log.source, Source::Followed { replicas, gone: true, .. } if replicas.is_empty())
-}
-
-impl Core {
-    /// How long the shard may wait at most.
-    pub fn patience(&self) -> Duration {
-        self.next_timer().map_or(limits::TICK, |due| due.min(limits::TICK))
-    }
 }
