@@ -6,6 +6,7 @@
 //! A peer's bytes pass [`handshake`] once, then [`chunk`] turns them into messages ([`message`]); command messages are
 //! [`amf0`] and mean something to a [`server`] or a [`client`] session. A stream's identity is a [`key::StreamKey`].
 
+mod aggregate;
 pub mod amf0;
 pub mod chunk;
 pub mod client;

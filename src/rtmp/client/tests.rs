@@ -1,6 +1,9 @@
 //! The client session against the server session, in memory.
 
 use super::*;
+use crate::limits::{CONNECT_DEADLINE, HANDSHAKE_DEADLINE, REPLY_BYTES_MAX};
+use crate::rtmp::chunk::ChunkWriter;
+use crate::rtmp::message::type_id;
 use crate::rtmp::server::{PlayRefusal, PublishRefusal, ServerConfig, ServerEvent, ServerSession};
 
 const T0: Duration = Duration::from_secs(1_000);
@@ -104,7 +107,7 @@ fn published() -> Pair {
 fn played() -> Pair {
     let mut pair = Pair::new(config(ClientRole::Play, "show"));
     pair.settle();
-    let mut writer = crate::rtmp::chunk::ChunkWriter::new();
+    let mut writer = ChunkWriter::new();
     let mut media = BytesMut::new();
     writer.set_chunk_bytes(1_000, &mut media);
     media.clear();
@@ -288,7 +291,7 @@ fn a_servers_ping_flood_fills_no_memory() {
     let mut pair = Pair::new(config(ClientRole::Play, "show"));
     pair.settle();
     let mut bytes = BytesMut::new();
-    let mut writer = crate::rtmp::chunk::ChunkWriter::new();
+    let mut writer = ChunkWriter::new();
     for _ in 0..20_000 {
         let header = Header { csid: 2, timestamp: 0, length: 0, type_id: type_id::USER_CONTROL, stream_id: 0 };
         writer.write(header, &[0, 6, 0, 0, 0, 0], &mut bytes);
@@ -296,4 +299,17 @@ fn a_servers_ping_flood_fills_no_memory() {
     feed_client(&mut pair.client, &bytes).unwrap();
     let replies = pair.client.take_output().len();
     assert!((REPLY_BYTES_MAX..REPLY_BYTES_MAX + 100).contains(&replies), "{replies}");
+}
+
+#[test]
+fn an_aggregate_from_a_server_is_played_part_by_part() {
+    let mut pair = Pair::new(config(ClientRole::Play, "show"));
+    pair.settle();
+    let tag = |kind: u8, time: u8, byte: u8| vec![kind, 0, 0, 1, 0, 0, time, 0, 0, 0, 0, byte, 0, 0, 0, 12];
+    let mut bytes = BytesMut::new();
+    let header = Header { csid: 6, timestamp: 70, length: 0, type_id: type_id::AGGREGATE, stream_id: 1 };
+    ChunkWriter::new().write(header, &[tag(8, 5, 1), tag(9, 7, 3)].concat(), &mut bytes);
+    let media = |kind, timestamp, byte: u8| format!("{:?}", ClientEvent::Media { kind, timestamp, payload: &[byte] });
+    let expected = [media(Kind::Audio, 70, 1), media(Kind::Video, 72, 3)];
+    assert_eq!(feed_client(&mut pair.client, &bytes).unwrap(), expected);
 }

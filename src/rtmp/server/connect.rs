@@ -5,10 +5,10 @@ use super::super::{
     command::Command,
     control::{Outbox, status_object},
     error::SessionError,
+    message::Header,
 };
-use super::requests::amf_error;
+use super::connection::amf_error;
 use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, REQUEST_TEXT_BYTES_MAX};
-use crate::rtmp::message::Header;
 
 /// `fmsVer` and `capabilities` of a server that clients of every age have met.
 const FMS_VERSION: &str = "FMS/3,5,7,7009";
@@ -56,8 +56,8 @@ impl Connect {
             app: app.into(),
             tc_url: tc_url.into(),
             flash_ver: text("flashVer").unwrap_or_default().chars().take(FLASH_VER_BYTES_MAX).collect(),
-            // A saturating cast: bits beyond the first eight are not assigned.
-            caps_ex: caps_ex as u8,
+            // Bits beyond the first eight are not assigned.
+            caps_ex: caps_ex as u32 as u8,
             enhanced: enhanced.iter().any(|name| object.get(name).is_some()),
             object_encoding: object_encoding.filter(|encoding| *encoding == 3.0).unwrap_or(0.0),
         }))

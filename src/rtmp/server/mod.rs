@@ -1,7 +1,7 @@
 //! The server's side of one RTMP connection: handshake, commands, and the media of its publishers.
 //!
 //! [`ServerSession`] turns a peer's bytes into [`ServerEvent`]s and the host's decisions into replies. It owns the
-//! handshake, the chunk reader, what the connection negotiated ([`connect`]) and its message streams ([`requests`]); it
+//! handshake, the chunk reader, what the connection negotiated and its message streams; it
 //! knows no other connection, and writes no media: a player's media is the stream log's, on other csids.
 //!
 //! Bounds: silence by three deadlines, bytes before `connect`, message streams, unassigned message types, media nobody
@@ -10,8 +10,8 @@
 //!
 //! The host feeds `receive` until it returns `None`, sends what `output` holds, and calls `timeout` at `deadline`.
 
-mod aggregate;
 mod connect;
+mod connection;
 mod requests;
 mod streams;
 #[cfg(test)]
@@ -23,6 +23,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use super::error::SessionError;
 use super::{
+    aggregate::{Aggregate, Next, Part},
     chunk::{ChunkReader, Delivered},
     command::amf0_body,
     control::event,
@@ -30,8 +31,7 @@ use super::{
     key::{KeyError, StreamKey},
     message::Kind,
 };
-use aggregate::{Aggregate, Next, Part};
-use requests::{NetConnection, Verdict};
+use connection::{NetConnection, Verdict};
 use streams::Use;
 
 /// What the host of a session sets.

@@ -63,14 +63,10 @@ impl MessageStreams {
         busy
     }
 
-    /// The stream on which `key` is published; for no key, the only one publishing.
-    pub(super) fn publishing(&self, key: Option<&StreamKey>) -> Option<u32> {
-        let mut found = (1u32..).zip(&self.uses).filter_map(|(id, used)| match used {
-            Use::Publishing(published) if key.is_none_or(|key| key == published) => Some(id),
-            _ => None,
-        });
-        let first = found.next();
-        first.filter(|_| key.is_some() || found.next().is_none())
+    /// The stream on which `key` is published.
+    pub(super) fn publishing(&self, key: &StreamKey) -> Option<u32> {
+        let published = |used: &Use| matches!(used, Use::Publishing(published) if published == key);
+        (1u32..).zip(&self.uses).find_map(|(id, used)| published(used).then_some(id))
     }
 }
 

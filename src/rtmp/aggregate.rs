@@ -1,11 +1,11 @@
 //! Aggregate messages (RTMP 1.0, 7.1.6): FLV tags in one message, delivered one by one.
 //!
-//! The message's bytes are kept until its last part was delivered. Parts that are not audio, video or data (an
+//! The message's bytes (at most 0xFFFFFF) are copied and kept until its last part was delivered. Parts that are not audio, video or data (an
 //! aggregate in an aggregate among them) are left out; a part that overruns the message ends it.
 
 use std::ops::Range;
 
-use super::super::message::{Kind, Message, type_id};
+use super::message::{Kind, Message, type_id};
 
 /// Bytes before a part's payload: type, size (24 bits), timestamp (24 + 8 bits), message stream id (24 bits).
 const PART_HEADER_BYTES: usize = 11;
