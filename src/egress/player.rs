@@ -110,22 +110,14 @@ impl Player {
     /// Whether asking [`next`](Self::next) can give anything but [`Next::Idle`].
     pub fn has_next(&self, window: &Window) -> bool {
         match self.state {
-            State::Seeking { from, .. } => {
-                window.ended() || window.join().is_some_and(|join| join.offset >= from)
-            }
+            State::Seeking { from, .. } => window.ended() || window.join().is_some_and(|join| join.offset >= from),
             State::Joining => true,
             State::Live => self.prologue.is_some() || self.cursor < window.released() || window.ended(),
         }
     }
 
     /// The bytes to send next. `wanted` are the kinds in the player's view.
-    pub fn next(
-        &mut self,
-        window: &mut Window,
-        policy: &Policy,
-        now: Duration,
-        wanted: impl Fn(Kind) -> bool,
-    ) -> Next {
+    pub fn next(&mut self, window: &mut Window, policy: &Policy, now: Duration, wanted: impl Fn(Kind) -> bool) -> Next {
         if let State::Seeking { from, since } = self.state {
             match self.seek(window, from, since, policy, now, &wanted) {
                 true => self.state = State::Joining,

@@ -121,8 +121,7 @@ impl View {
         }
         let headers = self.log.window().headers().clone();
         let (offset, rolled) = self.log.append(message.kind, message.timestamp, message.arrived_ms, message.payload);
-        let place =
-            Place { offset, timestamp: message.timestamp, arrived_ms: message.arrived_ms, headers };
+        let place = Place { offset, timestamp: message.timestamp, arrived_ms: message.arrived_ms, headers };
         match (message.kind, message.role) {
             (Kind::Video, Role::Keyframe) => self.join_at_keyframe(place),
             (Kind::Audio, Role::Coded) => self.join_at_audio(place),
@@ -168,7 +167,10 @@ impl View {
                 self.audio_join_ms = Some(audio.arrived_ms);
                 self.mark(audio);
             }
-            None if !self.key.video || self.log.window().headers().metadata().is_some() || since(first.arrived_ms) >= interval_ms => {
+            None if !self.key.video
+                || self.log.window().headers().metadata().is_some()
+                || since(first.arrived_ms) >= interval_ms =>
+            {
                 self.audio_join_ms = Some(audio.arrived_ms);
                 self.mark(first);
             }

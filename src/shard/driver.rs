@@ -71,7 +71,12 @@ impl Driver {
     }
 
     /// Runs the shard until it has ended in order.
-    pub(super) async fn run(self: Rc<Self>, listeners: Vec<TcpListener>, bell: BellWaiter, mailbox: &Mailbox) -> io::Result<()> {
+    pub(super) async fn run(
+        self: Rc<Self>,
+        listeners: Vec<TcpListener>,
+        bell: BellWaiter,
+        mailbox: &Mailbox,
+    ) -> io::Result<()> {
         for listener in listeners {
             self.listeners.borrow_mut().push(listener.try_clone()?);
             let ready = monoio::net::TcpListener::from_std(listener.try_clone()?)?;

@@ -71,7 +71,9 @@ impl Core {
         let Some(local) = self.streams.by_key.get(key).copied() else { return };
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
         let Some(LocalLog { source: Source::Followed { replicas, .. }, .. }) = stream.log_mut(epoch) else { return };
-        let Some(replica) = replicas.iter_mut().find(|replica| replica.view == view && !replica.dropped) else { return };
+        let Some(replica) = replicas.iter_mut().find(|replica| replica.view == view && !replica.dropped) else {
+            return;
+        };
         if let Some(start) = feed.start {
             replica.window.get_or_insert_with(|| Window::new(start.layout, start.offset));
         }

@@ -14,7 +14,10 @@ use crate::limits;
 
 /// Binds every address once per shard. The result is by shard, then by address; port 0 becomes a port of the system's
 /// choice, the same on all shards.
-pub(super) fn bind_all(addrs: &[SocketAddr], shards: usize) -> Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>), StartError> {
+pub(super) fn bind_all(
+    addrs: &[SocketAddr],
+    shards: usize,
+) -> Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>), StartError> {
     let mut by_shard: Vec<Vec<TcpListener>> = (0..shards).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
     for asked in addrs {

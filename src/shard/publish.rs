@@ -131,7 +131,8 @@ impl Core {
 
     pub(super) fn refuse_view(&mut self, local: usize, watcher: usize) {
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
-        let Some((id, message_stream)) = stream.watchers.get(watcher).map(|watcher| (watcher.conn, watcher.stream)) else {
+        let Some((id, message_stream)) = stream.watchers.get(watcher).map(|watcher| (watcher.conn, watcher.stream))
+        else {
             return;
         };
         self.metrics.refused(RefuseReason::Views).add(1);

@@ -62,7 +62,10 @@ impl Core {
                     Some(Owned {
                         shard: self.port.shard(),
                         epoch: log.epoch,
-                        publisher: self.conns.get(owned.publisher).map_or_else(String::new, |conn| conn.peer.to_string()),
+                        publisher: self
+                            .conns
+                            .get(owned.publisher)
+                            .map_or_else(String::new, |conn| conn.peer.to_string()),
                         uptime: self.time.process().saturating_sub(owned.started),
                         bytes,
                         messages,

@@ -181,7 +181,11 @@ impl Streams {
             let view = watcher.view;
             let player = watcher.player.get_or_insert_with(|| {
                 metrics.joins.add(1);
-                Player::new(window, watcher.joins_live || (!policy.gop_cache && watcher.asked_in == watcher.epoch), time.now())
+                Player::new(
+                    window,
+                    watcher.joins_live || (!policy.gop_cache && watcher.asked_in == watcher.epoch),
+                    time.now(),
+                )
             });
             let skips = player.skips();
             let next = player.next(window, policy, time.now(), |kind| view.wants(kind));

@@ -6,11 +6,7 @@ use super::{
     core::Core,
     local::{LocalLog, LocalStream, Source},
 };
-use crate::{
-    ingress::ViewKey,
-    limits,
-    rtmp::server::PlayRefusal,
-};
+use crate::{ingress::ViewKey, limits, rtmp::server::PlayRefusal};
 
 /// What a connection's coarse timer found.
 enum Overdue {
@@ -45,11 +41,8 @@ impl Core {
     }
 
     fn tick_connections(&mut self) {
-        let overdue: Vec<_> = self
-            .conns
-            .iter()
-            .filter_map(|(id, conn)| self.overdue(conn).map(|overdue| (id, overdue)))
-            .collect();
+        let overdue: Vec<_> =
+            self.conns.iter().filter_map(|(id, conn)| self.overdue(conn).map(|overdue| (id, overdue))).collect();
         for (id, overdue) in overdue {
             match overdue {
                 Overdue::Session(what, reason) => {
@@ -81,7 +74,9 @@ impl Core {
         }
         let idle = self.config.publisher_idle;
         conn.uses.iter().find_map(|used| match used {
-            Use::Publishing { stream, last_media, .. } if !idle.is_zero() && now.saturating_sub(*last_media) >= idle => {
+            Use::Publishing { stream, last_media, .. }
+                if !idle.is_zero() && now.saturating_sub(*last_media) >= idle =>
+            {
                 Some(Overdue::Silent { stream: *stream })
             }
             _ => None,
@@ -136,7 +131,8 @@ impl Core {
                 }
             }
             let play_wait = self.config.play_wait;
-            if !play_wait.is_zero() && watcher.waiting_since.is_some_and(|since| now.saturating_sub(since) >= play_wait) {
+            if !play_wait.is_zero() && watcher.waiting_since.is_some_and(|since| now.saturating_sub(since) >= play_wait)
+            {
                 waited.push((watcher.conn, watcher.stream));
             }
         }
@@ -217,7 +213,12 @@ impl Core {
             return;
         }
         let owns = stream.logs.iter().any(|log| matches!(log.source, Source::Owned(_)));
-        if !stream.following && !stream.dirty && stream.grace_until.is_none() && !(owns && lives) && stream.logs.is_empty() {
+        if !stream.following
+            && !stream.dirty
+            && stream.grace_until.is_none()
+            && !(owns && lives)
+            && stream.logs.is_empty()
+        {
             let key = self.streams.slab.remove(local).key;
             self.streams.by_key.remove(&key);
         }

@@ -76,7 +76,8 @@ impl Window {
         let (start, sequence, segment_base) = if fresh {
             let offset = join.map_or(head, |join| join.offset).max(self.start());
             let sequence = self.sequence_at(offset);
-            let base = self.segments().rev().find(|segment| segment.base() <= offset).map_or(0, |segment| segment.base());
+            let base =
+                self.segments().rev().find(|segment| segment.base() <= offset).map_or(0, |segment| segment.base());
             (Some(Start { layout: self.layout(), offset }), sequence, base)
         } else {
             (None, position.sequence, position.segment_base)

@@ -206,7 +206,8 @@ impl Window {
         let segment = self.segments.get(index)?;
         let segment_end = self.segments.get(index + 1).map_or(self.head, |next| next.base());
         let flush_end = cursor + FLUSH_BYTES_MAX as u64;
-        let end = if upto.min(segment_end) <= flush_end { upto.min(segment_end) } else { self.boundary(cursor, flush_end) };
+        let end =
+            if upto.min(segment_end) <= flush_end { upto.min(segment_end) } else { self.boundary(cursor, flush_end) };
         Some(LogSlice { segment: segment.clone(), range: cursor..end })
     }
 
@@ -270,7 +271,13 @@ impl Window {
     }
 
     /// The metadata and sequence headers for a player that begins at `offset`, encoded once for all that begin there.
-    pub fn prologue(&mut self, offset: u64, timestamp: u32, headers: &HeaderSet, wanted: impl Fn(Kind) -> bool) -> Bytes {
+    pub fn prologue(
+        &mut self,
+        offset: u64,
+        timestamp: u32,
+        headers: &HeaderSet,
+        wanted: impl Fn(Kind) -> bool,
+    ) -> Bytes {
         if let Some((at, version, bytes)) = &self.prologue
             && (*at, *version) == (offset, headers.version())
         {

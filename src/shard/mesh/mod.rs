@@ -68,7 +68,8 @@ impl Port {
 
     /// Queues a message for `to`, or hands it back because the queue is full.
     pub fn send(&mut self, to: usize, message: MeshMessage) -> Result<(), MeshMessage> {
-        let queue = self.mesh.queues[self.shard * self.mesh.shards + to].get_or_init(|| Queue::new(MESH_QUEUE_MESSAGES));
+        let queue =
+            self.mesh.queues[self.shard * self.mesh.shards + to].get_or_init(|| Queue::new(MESH_QUEUE_MESSAGES));
         // SAFETY: a port is the only producer of the queues from its shard, and `&mut self` makes this the only call.
         unsafe { queue.push(message) }?;
         self.mesh.doorbells[to].announce(self.shard);
