@@ -55,7 +55,10 @@ impl Streams {
         Self {
             slab: Slab::new(),
             by_key: HashMap::default(),
-            broadcast: BroadcastConfig::new(config.chunk_bytes, config.gop_bytes_max, gauge),
+            broadcast: BroadcastConfig {
+                segment_bytes: config.segment_bytes,
+                ..BroadcastConfig::new(config.chunk_bytes, config.gop_bytes_max, gauge)
+            },
             merge: config.merge,
             touched: Vec::new(),
             merges: VecDeque::new(),
