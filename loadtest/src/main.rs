@@ -17,6 +17,8 @@ mod process;
 mod publisher;
 mod report;
 mod run;
+#[cfg(test)]
+mod sabotage;
 mod server;
 mod shared;
 mod stats;

@@ -226,6 +226,11 @@ impl RunReport {
             let percent = server.waited_share * 100.0;
             notes.push(format!("the server waited for a CPU {percent:.0} % of the time: others use it too"));
         }
+        if server.rss_with_players_kib <= server.rss_before_players_kib {
+            notes.push(
+                "the server's memory did not grow with its players: it was not fresh, or gave memory back".into(),
+            );
+        }
         if server.cpu_share < self.client.busiest_worker_share {
             notes.push(format!(
                 "the load generator used more CPU ({:.2} s) than the server ({:.2} s)",
