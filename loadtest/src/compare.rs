@@ -44,6 +44,8 @@ struct Summary {
     kib_per_player: f64,
     megabits_per_second: f64,
     lost: u64,
+    /// The longest any run's server waited for its CPU, over the window: others used the machine.
+    waited_share_max: f64,
     runs: Vec<RunReport>,
 }
 
@@ -153,7 +155,7 @@ impl Comparison {
 
     fn text(&self) -> String {
         let mut out = format!(
-            "{:<26}{:>5}{:>8}{:>9}{:>8}{:>9}{:>10}{:>10}{:>11}{:>9}{:>9}{:>6}\n",
+            "{:<26}{:>5}{:>8}{:>9}{:>8}{:>9}{:>10}{:>10}{:>11}{:>9}{:>9}{:>6}{:>7}\n",
             "medians",
             "runs",
             "CPU %",
@@ -165,13 +167,14 @@ impl Comparison {
             "keyframe",
             "KiB/pl.",
             "Mb/s",
-            "lost"
+            "lost",
+            "wait %"
         );
         for summary in &self.servers {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 out,
-                "{:<26}{:>5}{:>8.1}{:>9.3}{:>8.3}{:>9.3}{:>10.2}{:>10.2}{:>11.1}{:>9.1}{:>9.0}{:>6}",
+                "{:<26}{:>5}{:>8.1}{:>9.3}{:>8.3}{:>9.3}{:>10.2}{:>10.2}{:>11.1}{:>9.1}{:>9.0}{:>6}{:>7.1}",
                 summary.server,
                 summary.runs.len(),
                 summary.cpu_share * 100.0,
@@ -183,7 +186,8 @@ impl Comparison {
                 summary.keyframe_p50_ms,
                 summary.kib_per_player,
                 summary.megabits_per_second,
-                summary.lost
+                summary.lost,
+                summary.waited_share_max * 100.0
             );
         }
         let _ = writeln!(
@@ -218,6 +222,7 @@ impl Summary {
             kib_per_player: of(|run| run.server.as_ref().map_or(f64::NAN, |server| server.kib_per_player)),
             megabits_per_second: of(|run| run.delivery.megabits_per_second),
             lost: runs.iter().map(|run| run.verified.lost).sum(),
+            waited_share_max: runs.iter().filter_map(|run| Some(run.server.as_ref()?.waited_share)).fold(0.0, f64::max),
             runs,
         }
     }

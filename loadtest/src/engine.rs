@@ -8,6 +8,7 @@ use crate::publisher::Publisher;
 use crate::shared::{Phase, Settings, Shared};
 use crate::sys::{self, Epoll, Ready, monotonic_ns};
 use crate::tally::Tally;
+use crate::verify::Verifier;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::mem::MaybeUninit;
@@ -61,6 +62,8 @@ pub struct Worker<'a> {
     /// `None` before the connect and after a failure; indexes are those of the share.
     publishers: Vec<Option<Publisher>>,
     players: Vec<Option<Player>>,
+    /// What failed verified players had seen, with their streams: all that came later is lost to them.
+    fallen: Vec<(usize, Verifier)>,
     /// Bytes each player had when the window began.
     window_start_bytes: Option<Vec<u64>>,
     due: BinaryHeap<Reverse<(u64, usize)>>,
@@ -92,6 +95,7 @@ impl<'a> Worker<'a> {
             shared,
             share,
             bench,
+            fallen: Vec::new(),
             window_start_bytes: None,
             due: BinaryHeap::new(),
             connects,
@@ -271,7 +275,6 @@ impl<'a> Worker<'a> {
         self.bench.tally.reason(reason);
     }
 
-    /// A verified player that fails keeps what it has found: what it did not get is lost.
     fn player_failed(&mut self, index: usize, reason: String) {
         let player = self.players[index].take();
         if player.as_ref().is_none_or(|player| !player.joined()) {
@@ -279,17 +282,11 @@ impl<'a> Worker<'a> {
             self.shared.joined.fetch_add(1, Ordering::AcqRel);
         }
         if let Some(player) = player {
-            self.keep_findings(player);
+            let stream = player.stream;
+            self.fallen.extend(player.into_verifier().map(|verifier| (stream, verifier)));
         }
         self.bench.tally.players_failed += 1;
         self.bench.tally.reason(reason);
-    }
-
-    fn keep_findings(&mut self, player: Player) {
-        let sent = self.shared.streams[player.stream].sent().unwrap_or_default();
-        if let Some(verifier) = player.into_verifier() {
-            self.bench.tally.findings.add(&verifier.finish(sent));
-        }
     }
 
     fn finish(mut self) -> Tally {
@@ -299,7 +296,12 @@ impl<'a> Worker<'a> {
             self.bench.tally.players_unjoined += u64::from(!player.joined());
             let start = starts.get(index).copied().unwrap_or(0);
             self.bench.tally.window_bytes.push((player.stream, player.bytes - start));
-            self.keep_findings(player);
+            let stream = player.stream;
+            self.fallen.extend(player.into_verifier().map(|verifier| (stream, verifier)));
+        }
+        for (stream, verifier) in self.fallen {
+            let sent = self.shared.streams[stream].sent().unwrap_or_default();
+            self.bench.tally.findings.add(&verifier.finish(sent));
         }
         self.bench.tally.players_unjoined += self.connects.len() as u64;
         self.bench.tally
