@@ -196,6 +196,10 @@ impl Comparison {
             self.base
         );
         let _ = writeln!(out, "note: {}", report::LOOPBACK);
+        for summary in self.servers.iter().filter(|summary| summary.waited_share_max > report::WAITED_SHARE_MAX) {
+            let name = &summary.server;
+            let _ = writeln!(out, "note: {name} shared its CPU with others: these are not figures of a quiet machine");
+        }
         for problem in &self.problems {
             let _ = writeln!(out, "PROBLEM: {problem}");
         }
