@@ -1,5 +1,7 @@
 //! Real clients against a running server, on both drivers: what players receive is packet for packet what was sent.
 
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
+
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -17,3 +19,7 @@ macro_rules! on_both_drivers {
 
 mod audience;
 mod ffmpeg;
+mod gstreamer;
+mod lifecycle;
+mod new_ffmpeg;
+mod rtmpdump;
