@@ -299,6 +299,20 @@ impl Peer {
         self.find("status", Message::code)
     }
 
+    /// The code of the next status; None if the connection closed or said nothing for half a second.
+    pub fn next_code_or_silence(&mut self) -> Option<String> {
+        let patience = Duration::from_millis(500);
+        loop {
+            match self.next(patience) {
+                Got::Message(message) => match message.code() {
+                    Some(code) => return Some(code),
+                    None => continue,
+                },
+                Got::Closed | Got::TimedOut => return None,
+            }
+        }
+    }
+
     /// The name (`_result` or `_error`) and values of the answer to a command.
     #[track_caller]
     pub fn answer(&mut self, transaction: f64) -> Option<Vec<Value>> {

@@ -78,13 +78,14 @@ impl Server {
             let line = banner.recv_timeout(seconds(20)).unwrap_or_else(|error| {
                 panic!("the server did not say it is ready ({error}); exit: {:?}", self.child.try_wait())
             });
-            if let Some(rest) = line.strip_prefix("rtmp: ") {
-                rtmp = rtmp.or_else(|| first_address(rest));
-            } else if let Some(rest) = line.strip_prefix("admin: ") {
-                admin = admin.or_else(|| first_address(rest));
+            let words = line.trim_start();
+            if words.starts_with("listens") {
+                rtmp = rtmp.or_else(|| first_address(words));
+            } else if words.starts_with("admin") {
+                admin = admin.or_else(|| first_address(words));
             } else if line.starts_with("ready") {
-                self.rtmp = rtmp.expect("a line 'rtmp: ADDR:PORT' before 'ready'");
-                self.admin = admin.expect("a line 'admin: http://ADDR:PORT' before 'ready'");
+                self.rtmp = rtmp.expect("a line 'listens rtmp://ADDR:PORT' before 'ready'");
+                self.admin = admin.expect("a line 'admin http://ADDR:PORT' before 'ready'");
                 return;
             }
         }

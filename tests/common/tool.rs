@@ -139,7 +139,7 @@ impl Client {
     }
 
     fn output(&mut self, status: ExitStatus) -> Ended {
-        let mut join = |thread: Option<JoinHandle<String>>| thread.map(|t| t.join().expect("a reader does not panic"));
+        let join = |thread: Option<JoinHandle<String>>| thread.map(|t| t.join().expect("a reader does not panic"));
         let (stdout, stderr) = (join(self.stdout.take()), join(self.stderr.take()));
         Ended { status, stdout: stdout.unwrap_or_default(), stderr: stderr.unwrap_or_default() }
     }
