@@ -13,6 +13,7 @@
 //! * [`ingress`] turns a publisher's messages into log entries, [`egress`] turns a player's cursor into bytes.
 //! * [`shard`] owns sockets, runtime and timers; [`control`] the command line, the admin listener and the signals.
 
+#[cfg(not(loom))]
 pub mod control;
 pub mod egress;
 pub mod ingress;

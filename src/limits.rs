@@ -15,6 +15,10 @@ pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
 /// Bytes a peer may send between the handshake and `connect`.
 pub const PRE_CONNECT_BYTES_MAX: u64 = 64 * 1024;
+/// Unusable `connect`s on one connection before it is closed.
+pub const CONNECT_ATTEMPTS_MAX: u32 = 3;
+/// Bytes of tcUrl, app, and of a stream name with its query, each; what a JSON web token in a query needs and more.
+pub const REQUEST_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Message streams (createStream) open at once on one connection.
 pub const MESSAGE_STREAMS_MAX: usize = 8;
 /// Messages of unassigned types tolerated on one connection before it is taken for garbage.
@@ -44,6 +48,8 @@ pub const CHUNK_BYTES_OUT_DEFAULT: usize = 60_000;
 pub const CHUNK_BYTES_OUT_MAX: usize = 61_000;
 /// Bytes of partly received messages one connection may hold.
 pub const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Largest assembly buffer a sender of media keeps from one message to the next.
+pub const ASSEMBLY_SPARE_BYTES_MAX: usize = 64 * 1024;
 
 // AMF.
 
@@ -90,6 +96,8 @@ pub const TIMESTAMP_REORDER_MAX_MS: u32 = 1_000;
 pub const VIEWS_MAX: usize = 8;
 /// How long a view outlives its last player.
 pub const VIEW_LINGER: Duration = Duration::from_secs(5);
+/// Logs of one name a shard keeps for players that still drain the older ones.
+pub const LOGS_MAX: usize = 4;
 
 // Players and publishers.
 
@@ -115,10 +123,14 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const SHARDS_MAX: usize = 64;
 /// Messages in the queue from one shard to another.
 pub const MESH_QUEUE_MESSAGES: usize = 64;
+/// Pause before what a full mesh queue did not take is offered again.
+pub const MESH_RETRY: Duration = Duration::from_millis(1);
 /// Names with waiting players, process-wide.
 pub const WAITED_NAMES_MAX: usize = 100_000;
 /// Connections taken from one listener before the shard does something else.
 pub const ACCEPT_BUDGET: usize = 64;
+/// Bytes of one read.
+pub const READ_BYTES: usize = 64 * 1024;
 /// Bytes read from one connection before the shard does something else.
 pub const READ_BUDGET_BYTES: usize = 256 * 1024;
 /// Pause after accept failed for want of descriptors or memory.
@@ -127,6 +139,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const TICK: Duration = Duration::from_millis(100);
 /// The shard's time advances by at most this per turn, so a stopped process does not time everybody out.
 pub const TIME_STEP_MAX: Duration = Duration::from_secs(1);
+/// A turn that took longer than this is counted.
+pub const SLOW_TURN: Duration = Duration::from_millis(100);
 /// How long the other shards have to end their streams after one panicked.
 pub const PANIC_GRACE: Duration = Duration::from_secs(1);
 /// How long SIGTERM waits for players to take their last messages.
@@ -137,3 +151,32 @@ pub const RING_ENTRIES: u32 = 4_096;
 pub const CLOSE_LOG_LINES_PER_SECOND: u32 = 10;
 /// Listener backlog.
 pub const LISTEN_BACKLOG: i32 = 4_096;
+
+// Control: command line, log and admin listener.
+
+/// Longest `--merge-ms`: beyond it players see stutter, not savings.
+pub const MERGE_MS_MAX: u64 = 1_000;
+/// Bounds of `--gop-bytes-max`: a joiner must start nearer than a lagging player is closed.
+pub const GOP_BYTES_MAX_MIN: usize = 64 * 1024;
+pub const GOP_BYTES_MAX_MAX: usize = LAG_BYTES_MAX as usize;
+/// Bounds of `--lag-ms-max` in milliseconds.
+pub const LAG_MS_MAX_MIN: u64 = 100;
+pub const LAG_MS_MAX_MAX: u64 = 600_000;
+/// Longest `--join-wait-ms`.
+pub const JOIN_WAIT_MS_MAX: u64 = 600_000;
+/// Longest value of a flag in seconds: one day.
+pub const FLAG_SECONDS_MAX: u64 = 86_400;
+/// Log lines that wait for stderr; further ones are dropped and counted.
+pub const LOG_LINES_QUEUED_MAX: usize = 4_096;
+/// How long the end of the process waits for stderr to take the last log lines.
+pub const LOG_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
+/// Connections the admin listener serves at once; the next ones wait in its backlog.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// From accept to the last byte of the answer on the admin listener.
+pub const ADMIN_CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
+/// Pause of the admin listener after accept failed.
+pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long `/api/streams` waits for the shards.
+pub const STREAMS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long after the first signal the control thread gives up waiting for the shards.
+pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);

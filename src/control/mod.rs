@@ -1,1 +1,227 @@
-//! STUB
+//! The control thread: everything that is not media.
+//!
+//! [`run`] reads the command line (`args`, `values`, `cores`), starts the log (`logs`) and the fleet of shards,
+//! says what runs (`banner`) and then serves the admin listener (`admin`, `exposition`, `process`) until a signal
+//! or a shard ends the process. It may block where shards may not. It never touches media.
+
+mod admin;
+mod args;
+mod banner;
+mod cores;
+mod exposition;
+mod logs;
+mod process;
+mod values;
+
+use std::{
+    ffi::OsString,
+    future::pending,
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+    time::sleep,
+};
+
+use self::{
+    admin::Node,
+    args::{Answer, Settings},
+    banner::Banner,
+    cores::Allowance,
+    logs::Log,
+};
+use crate::{
+    limits,
+    shard::{
+        config::DriverChoice,
+        fleet::{Fleet, FleetEnd, StartError},
+    },
+};
+
+/// Something else than the operator's input went wrong at start.
+const EXIT_FAILED: u8 = 1;
+/// The command line, the environment or an address is not usable as given.
+const EXIT_USAGE: u8 = 2;
+/// A shard panicked or did not end (sysexits' EX_SOFTWARE).
+const EXIT_SOFTWARE: u8 = 70;
+/// A second signal: 128 and the signal's number are added, as shells do.
+const EXIT_SIGNALLED: u8 = 128;
+
+/// Why the process does not serve: the exit code and one line.
+struct Fault(u8, String);
+
+/// The whole program, `args` with its name first. Exits with 0 after an orderly end; `README.md` lists the codes.
+///
+/// A shard's panic and a second signal leave by [`std::process::exit`] instead of returning.
+pub fn run(args: Vec<OsString>) -> ExitCode {
+    let settings = match args::parse(&args) {
+        Err(Answer::Text(text)) => {
+            say(&text);
+            return ExitCode::SUCCESS;
+        }
+        Err(Answer::Fault(line)) => Err(Fault(EXIT_USAGE, line)),
+        Ok(parsed) => args::settings(parsed, &args, &Allowance::read()).map_err(|line| Fault(EXIT_USAGE, line)),
+    };
+    match settings.and_then(|settings| serve(settings, &args)) {
+        Ok(code) => ExitCode::from(code),
+        Err(Fault(code, line)) => {
+            // Nobody is left to tell if stderr is gone.
+            let _ = writeln!(std::io::stderr(), "shardcast: {line}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Text for the operator; a reader that went away does not matter.
+fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+fn failed(what: &str, error: std::io::Error) -> Fault {
+    Fault(EXIT_FAILED, format!("{what}: {error}"))
+}
+
+fn serve(settings: Settings, args: &[OsString]) -> Result<u8, Fault> {
+    let log = Log::start(&settings.log, settings.log_format).map_err(|error| failed("cannot start the log", error))?;
+    let outcome = serve_logged(&settings, &log, args);
+    log.finish(limits::LOG_FLUSH_DEADLINE);
+    match outcome {
+        // Shards may still be inside the kernel: leave without tearing their runtimes down.
+        Ok(code) if code != 0 => std::process::exit(i32::from(code)),
+        outcome => outcome,
+    }
+}
+
+fn serve_logged(settings: &Settings, log: &Log, args: &[OsString]) -> Result<u8, Fault> {
+    process::raise_open_files_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed("cannot start the control thread", error))?;
+    let admin = settings.admin.map(|addr| listen(addr, args)).transpose()?;
+    let fleet = Fleet::start(settings.config.clone()).map_err(|error| start_fault(error, settings, args))?;
+    for note in &settings.notes {
+        tracing::warn!("{note}");
+    }
+    let node = Arc::new(Node::new(Arc::new(fleet), log.clone()));
+    let outcome = runtime.block_on(supervise(&node, admin)).map_err(|error| failed("cannot serve", error));
+    // An answer about streams may be under way on a blocking thread.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn listen(addr: SocketAddr, args: &[OsString]) -> Result<TcpListener, Fault> {
+    TcpListener::bind(addr)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|error| Fault(EXIT_USAGE, args::listen_fault("--admin", addr, &error, args)))
+}
+
+fn start_fault(error: StartError, settings: &Settings, args: &[OsString]) -> Fault {
+    match error {
+        StartError::InUse(addr) => {
+            Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &std::io::ErrorKind::AddrInUse.into(), args))
+        }
+        StartError::Listen { addr, source } => Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &source, args)),
+        StartError::Runtime { .. } if settings.config.driver == DriverChoice::Uring => {
+            Fault(EXIT_USAGE, format!("--driver \"uring\": {error}: allow io_uring or choose auto or legacy"))
+        }
+        StartError::Runtime { .. } => Fault(EXIT_FAILED, error.to_string()),
+    }
+}
+
+/// Says that the node is ready, serves until its end, and returns the exit code.
+async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>) -> std::io::Result<u8> {
+    let mut signals = Signals::catch()?;
+    tracing::info!(shards = node.fleet.shards().len(), "started");
+    let admin = admin.map(tokio::net::TcpListener::from_std).transpose()?;
+    let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
+    if let Some(listener) = admin {
+        tokio::spawn(admin::serve(listener, Arc::clone(node)));
+    }
+    let mut ended = watch(&node.fleet)?;
+    let text = Banner {
+        rtmp: node.fleet.rtmp_addrs(),
+        shards: node.fleet.shards(),
+        uring_denied: node.fleet.uring_denied(),
+        kernel: &process::kernel_release(),
+        admin: admin_addr,
+        pid: std::process::id(),
+    }
+    .text();
+    // A terminal that is stopped must not stop the control thread.
+    tokio::task::spawn_blocking(move || say(&text));
+
+    tokio::select! {
+        end = &mut ended => return Ok(exit_code(end)),
+        _ = signals.next() => {}
+    }
+    tracing::info!("ending: players get their last messages; again to stop at once");
+    node.retire();
+    node.fleet.shutdown();
+    tokio::select! {
+        end = ended => Ok(exit_code(end)),
+        number = signals.next() => {
+            tracing::warn!("stopped at once by a second signal");
+            Ok(EXIT_SIGNALLED + number)
+        }
+        () = sleep(limits::SHUTDOWN_DEADLINE) => {
+            tracing::error!("the shards did not end in {:?}", limits::SHUTDOWN_DEADLINE);
+            Ok(EXIT_SOFTWARE)
+        }
+    }
+}
+
+/// The fleet's end, awaited on a thread of its own because [`Fleet::wait`] blocks.
+fn watch(fleet: &Arc<Fleet>) -> std::io::Result<oneshot::Receiver<FleetEnd>> {
+    let (sender, receiver) = oneshot::channel();
+    let fleet = Arc::clone(fleet);
+    std::thread::Builder::new().name("watch".into()).spawn(move || {
+        // Nobody listens any more if a second signal was faster.
+        let _ = sender.send(fleet.wait());
+    })?;
+    Ok(receiver)
+}
+
+fn exit_code(end: Result<FleetEnd, oneshot::error::RecvError>) -> u8 {
+    match end {
+        Ok(FleetEnd::Orderly) => {
+            tracing::info!("ended");
+            0
+        }
+        Ok(FleetEnd::Panicked { shard }) => {
+            tracing::error!(shard, "a shard panicked: the process ends");
+            EXIT_SOFTWARE
+        }
+        Err(_) => {
+            tracing::error!("the fleet's watch panicked: the process ends");
+            EXIT_SOFTWARE
+        }
+    }
+}
+
+/// SIGINT and SIGTERM. SIGPIPE is ignored by the standard library's start.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The number of the next one.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => 2,
+            Some(()) = self.terminate.recv() => 15,
+            else => pending().await,
+        }
+    }
+}

@@ -1,1 +1,10 @@
-//! STUB
+//! From a publisher's messages to stream logs.
+//!
+//! [`Broadcast`] is a stream on the shard that owns it: it classifies each message, keeps the headers in force and the
+//! timeline, and appends to the common log and to every [`view`] of it. Nothing here waits for anyone.
+
+pub mod broadcast;
+pub mod view;
+
+pub use broadcast::{Broadcast, Taken};
+pub use view::{View, ViewKey};

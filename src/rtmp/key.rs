@@ -32,7 +32,9 @@ pub fn split_query(text: &str) -> (&str, &str) {
 }
 
 fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split(['&', '?']).find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
+    query
+        .split(['&', '?'])
+        .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
 }
 
 impl StreamKey {

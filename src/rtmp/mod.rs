@@ -6,9 +6,13 @@
 //! A peer's bytes pass [`handshake`] once, then [`chunk`] turns them into messages ([`message`]); command messages are
 //! [`amf0`] and mean something to a [`server`] or a [`client`] session. A stream's identity is a [`key::StreamKey`].
 
+mod aggregate;
 pub mod amf0;
 pub mod chunk;
 pub mod client;
+mod command;
+mod control;
+pub mod error;
 pub mod handshake;
 pub mod key;
 pub mod message;

@@ -1,6 +1,15 @@
 //! Why a connection ended or a request was refused. Each reason is a label of `shardcast_connections_closed_total` or
 //! `shardcast_requests_refused_total`.
 
+use crate::{
+    egress::TooSlow,
+    rtmp::{
+        chunk::ChunkError,
+        handshake::HandshakeError,
+        server::{Refused, SessionError},
+    },
+};
+
 /// Declares the reasons with their metric labels and one line each for the log.
 macro_rules! reasons {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $label:literal,)+ }) => {
@@ -60,6 +69,7 @@ reasons! {
     RefuseReason {
         NameTaken => "name_taken",
         BadName => "bad_name",
+        Connect => "connect",
         BeforeConnect => "before_connect",
         StreamBusy => "stream_busy",
         NoSuchMessageStream => "no_such_message_stream",
@@ -67,5 +77,52 @@ reasons! {
         Views => "views",
         WaitedNames => "waited_names",
         NotFound => "not_found",
+    }
+}
+
+impl From<&SessionError> for CloseReason {
+    fn from(error: &SessionError) -> Self {
+        match error {
+            SessionError::Handshake(HandshakeError::Version { .. }) => Self::HandshakeVersion,
+            SessionError::Handshake(HandshakeError::Tls | HandshakeError::Http) => Self::NotRtmp,
+            SessionError::Chunk(ChunkError::ChunkSize { .. }) => Self::ChunkSize,
+            SessionError::Chunk(ChunkError::ChunkStreams { .. }) => Self::ChunkStreams,
+            SessionError::Chunk(ChunkError::Format { .. }) => Self::ChunkFormat,
+            SessionError::Chunk(ChunkError::ControlLength { .. }) => Self::ControlLength,
+            SessionError::Chunk(ChunkError::InFlightBytes { .. }) => Self::InFlightBytes,
+            SessionError::HandshakeTimeout => Self::HandshakeTimeout,
+            SessionError::ConnectTimeout => Self::ConnectTimeout,
+            SessionError::RequestTimeout => Self::RequestTimeout,
+            SessionError::PreConnectBytes { .. } => Self::PreConnectBytes,
+            SessionError::ControlLength { .. } => Self::ControlLength,
+            SessionError::UnknownMessages { .. } => Self::UnknownMessages,
+            SessionError::Amf { .. } => Self::Amf,
+            SessionError::ConnectRejected | SessionError::Refused { .. } => Self::Connect,
+            SessionError::StrayMedia { .. } => Self::StrayMedia,
+            SessionError::ReplyBacklog { .. } => Self::ReplyBacklog,
+        }
+    }
+}
+
+impl From<TooSlow> for CloseReason {
+    fn from(why: TooSlow) -> Self {
+        match why {
+            TooSlow::Bytes => Self::LagBytes,
+            TooSlow::NoProgress => Self::NoProgress,
+            TooSlow::Skips => Self::Skips,
+        }
+    }
+}
+
+impl From<Refused> for RefuseReason {
+    fn from(reason: Refused) -> Self {
+        match reason {
+            Refused::BeforeConnect => Self::BeforeConnect,
+            Refused::Connect => Self::Connect,
+            Refused::StreamBusy => Self::StreamBusy,
+            Refused::NoSuchMessageStream => Self::NoSuchMessageStream,
+            Refused::MessageStreams => Self::MessageStreams,
+            Refused::BadName(_) => Self::BadName,
+        }
     }
 }

@@ -1,17 +1,50 @@
-//! STUB: all shards of the process, as the control thread sees them.
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-use serde::Serialize;
-use super::{config::Config, metrics::ShardMetrics};
+//! All shards of the process, as the control thread sees them: started together, asked, ended in order.
+//!
+//! A shard that panics takes the process down: its thread stops where it is (tearing its runtime down would free buffers
+//! the kernel may still read), the others get [`limits::PANIC_GRACE`] to end their streams, and [`Fleet::wait`] returns.
 
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    mem::ManuallyDrop,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+use serde::Serialize;
+
+use super::{
+    bell::EventBell,
+    config::Config,
+    core::{Core, Shared},
+    driver::Driver,
+    listener,
+    mesh::{self, Bell, Port},
+    metrics::ShardMetrics,
+    report::StreamPart,
+    runtime::ShardRuntime,
+};
+use crate::{
+    limits,
+    stream::{directory::Directory, segment::LogGauge},
+};
+
+/// Why a fleet did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Something already listens there.
     #[error("{0} is already in use by another process")]
     InUse(SocketAddr),
     #[error("cannot listen on {addr}: {source}")]
-    Listen { addr: SocketAddr, source: std::io::Error },
+    Listen { addr: SocketAddr, source: io::Error },
     #[error("shard {shard}: {source}")]
-    Runtime { shard: usize, source: std::io::Error },
+    Runtime { shard: usize, source: io::Error },
 }
 
 /// One live stream, for `/api/streams`.
@@ -25,37 +58,326 @@ pub struct StreamReport {
     pub uptime_ms: u64,
     pub bytes_in: u64,
     pub messages_in: u64,
+    /// On all shards.
     pub players: u64,
     pub log_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct ShardFacts { pub shard: usize, pub cpu: Option<usize>, /// "io_uring" or "epoll (legacy)"
-    pub driver: &'static str }
+pub struct ShardFacts {
+    pub shard: usize,
+    /// The CPU it is pinned to.
+    pub cpu: Option<usize>,
+    /// "io_uring" or "epoll".
+    pub driver: &'static str,
+}
 
 /// How the fleet ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FleetEnd { /// all shards ended in order
-    Orderly, /// this shard panicked; the others ended their streams within PANIC_GRACE
-    Panicked { shard: usize } }
+pub enum FleetEnd {
+    /// All shards ended in order.
+    Orderly,
+    /// This shard panicked; the others had [`limits::PANIC_GRACE`] to end their streams.
+    Panicked { shard: usize },
+}
 
-pub struct Fleet {}
+/// What the control thread asks of a shard.
+#[derive(Debug)]
+pub(super) enum Command {
+    Shutdown,
+    Report(Sender<Vec<StreamPart>>),
+    #[cfg(test)]
+    Panic,
+}
+
+/// Commands for one shard. Touched by people's requests only, never by media.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    commands: Mutex<VecDeque<Command>>,
+    bell: EventBell,
+}
+
+impl Mailbox {
+    fn send(&self, command: Command) {
+        lock(&self.commands).push_back(command);
+        self.bell.ring();
+    }
+
+    pub(super) fn take(&self) -> VecDeque<Command> {
+        std::mem::take(&mut *lock(&self.commands))
+    }
+}
+
+/// Which shards have ended, and how.
+#[derive(Debug, Default)]
+struct Ends {
+    ended: Mutex<EndsState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct EndsState {
+    orderly: usize,
+    panicked: Option<usize>,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Fleet {
+    rtmp: Vec<SocketAddr>,
+    facts: Vec<ShardFacts>,
+    denied: Option<String>,
+    metrics: Vec<Arc<ShardMetrics>>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    gauge: LogGauge,
+    ends: Arc<Ends>,
+}
+
+/// What a shard's thread is started with.
+struct Seat {
+    shard: usize,
+    cpu: Option<usize>,
+    shared: Shared,
+    port: Port,
+    metrics: Arc<ShardMetrics>,
+    mailbox: Arc<Mailbox>,
+    listeners: Vec<TcpListener>,
+    start: Instant,
+    ends: Arc<Ends>,
+}
+
+/// What a shard's thread says once it runs, or cannot.
+type Started = Result<(ShardFacts, Option<io::Error>), io::Error>;
 
 impl Fleet {
     /// Probes and binds every address, then starts a thread per shard. Returns once all listen.
-    pub fn start(config: Config) -> Result<Self, StartError> { let _ = config; unimplemented!() }
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let shards = config.cpus.len();
+        let (listeners, rtmp) = listener::bind_all(&config.rtmp, shards)?;
+        let bell_error = |source| StartError::Runtime { shard: 0, source };
+        let mut mailboxes = Vec::new();
+        let mut bells: Vec<Box<dyn Bell>> = Vec::new();
+        for _ in 0..shards {
+            let bell = EventBell::new().map_err(bell_error)?;
+            bells.push(Box::new(bell.try_clone().map_err(bell_error)?));
+            mailboxes.push(Arc::new(Mailbox { commands: Mutex::default(), bell }));
+        }
+        let cpus = config.cpus.clone();
+        let shared =
+            Shared { config: Arc::new(config), directory: Arc::new(Directory::default()), gauge: LogGauge::default() };
+        let ends = Arc::new(Ends::default());
+        let mut fleet = Self {
+            rtmp,
+            facts: Vec::new(),
+            denied: None,
+            metrics: (0..shards).map(|_| Arc::default()).collect(),
+            mailboxes,
+            gauge: shared.gauge.clone(),
+            ends: ends.clone(),
+        };
+        let start = Instant::now();
+        for ((shard, listeners), port) in listeners.into_iter().enumerate().zip(mesh::ports(bells)) {
+            let seat = Seat {
+                shard,
+                cpu: cpus[shard],
+                shared: shared.clone(),
+                port,
+                metrics: fleet.metrics[shard].clone(),
+                mailbox: fleet.mailboxes[shard].clone(),
+                listeners,
+                start,
+                ends: ends.clone(),
+            };
+            let (facts, denied) = seat.start().map_err(|source| StartError::Runtime { shard, source })?;
+            fleet.facts.push(facts);
+            fleet.denied = fleet.denied.or(denied.map(|error| error.to_string()));
+        }
+        Ok(fleet)
+    }
+
     /// What is listened on, with the ports the system chose.
-    pub fn rtmp_addrs(&self) -> &[SocketAddr] { unimplemented!() }
-    pub fn shards(&self) -> &[ShardFacts] { unimplemented!() }
+    pub fn rtmp_addrs(&self) -> &[SocketAddr] {
+        &self.rtmp
+    }
+
+    pub fn shards(&self) -> &[ShardFacts] {
+        &self.facts
+    }
+
     /// Why io_uring is not used, if it is not and was not ruled out by the configuration.
-    pub fn uring_denied(&self) -> Option<&str> { unimplemented!() }
-    pub fn metrics(&self) -> &[Arc<ShardMetrics>] { unimplemented!() }
+    pub fn uring_denied(&self) -> Option<&str> {
+        self.denied.as_deref()
+    }
+
+    pub fn metrics(&self) -> &[Arc<ShardMetrics>] {
+        &self.metrics
+    }
+
     /// Bytes of all stream logs of the process.
-    pub fn log_bytes(&self) -> u64 { unimplemented!() }
-    /// Live streams. Blocks up to `patience` for the shards' answers (call it off the async thread).
-    pub fn streams(&self, patience: Duration) -> Vec<StreamReport> { let _ = patience; unimplemented!() }
-    /// Begins the orderly end: no new connections; players get the last messages and their end of stream, within limits::SHUTDOWN_GRACE.
-    pub fn shutdown(&self) { unimplemented!() }
-    /// Blocks until all shards ended or one panicked.
-    pub fn wait(&self) -> FleetEnd { unimplemented!() }
+    pub fn log_bytes(&self) -> u64 {
+        self.gauge.bytes()
+    }
+
+    /// Live streams. Blocks up to `patience` for the shards' answers.
+    pub fn streams(&self, patience: Duration) -> Vec<StreamReport> {
+        let (answer, answers) = mpsc::channel();
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::Report(answer.clone()));
+        }
+        drop(answer);
+        let by = Instant::now() + patience;
+        let mut parts = BTreeMap::new();
+        while let Ok(reported) = answers.recv_timeout(by.saturating_duration_since(Instant::now())) {
+            for part in reported {
+                StreamPart::merge(parts.entry(part.name.clone()).or_default(), part);
+            }
+        }
+        parts.into_values().filter_map(StreamPart::into_report).collect()
+    }
+
+    /// Begins the orderly end: no new connections; players get the last messages and their end of stream, within
+    /// [`limits::SHUTDOWN_GRACE`].
+    pub fn shutdown(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::Shutdown);
+        }
+    }
+
+    /// Blocks until all shards have ended or one has panicked.
+    pub fn wait(&self) -> FleetEnd {
+        let mut state = lock(&self.ends.ended);
+        loop {
+            if let Some(shard) = state.panicked {
+                drop(state);
+                self.shutdown();
+                self.wait_for_survivors();
+                return FleetEnd::Panicked { shard };
+            }
+            if state.orderly == self.mailboxes.len() {
+                return FleetEnd::Orderly;
+            }
+            state = self.ends.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn wait_for_survivors(&self) {
+        let by = Instant::now() + limits::PANIC_GRACE;
+        let mut state = lock(&self.ends.ended);
+        while state.orderly + 1 < self.mailboxes.len() {
+            let left = by.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.ends.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            state = waited.0;
+        }
+    }
+}
+
+impl Seat {
+    /// Starts the shard's thread and waits until it listens.
+    fn start(self) -> Started {
+        let (say, hear) = mpsc::channel();
+        let name = format!("shard-{}", self.shard);
+        thread::Builder::new().name(name).spawn(move || self.run(&say))?;
+        hear.recv().unwrap_or_else(|_| Err(io::Error::other("the shard's thread ended before it listened")))
+    }
+
+    fn run(self, say: &Sender<Started>) {
+        let watch = PanicWatch { shard: self.shard, ends: self.ends.clone() };
+        if let Some(cpu) = self.cpu {
+            let mut cpus = CpuSet::new();
+            cpus.set(cpu);
+            if let Err(error) = sched_setaffinity(None, &cpus) {
+                let _ = say.send(Err(error.into()));
+                return;
+            }
+        }
+        // Never torn down: sends may be in flight when the thread ends, and their buffers stay until the process does.
+        let (mut runtime, denied) = match ShardRuntime::build(self.shared.config.driver) {
+            Ok((runtime, denied)) => (ManuallyDrop::new(runtime), denied),
+            Err(error) => {
+                let _ = say.send(Err(error));
+                return;
+            }
+        };
+        let facts = ShardFacts { shard: self.shard, cpu: self.cpu, driver: runtime.name() };
+        let nonblocking = runtime.wants_nonblocking();
+        // Handshakes need bytes that differ, not secrets.
+        let nonce = nonce(self.shard);
+        let core = Core::new(&self.shared, self.port, self.metrics.clone(), nonce);
+        let result = runtime.block_on(async {
+            let bell = self.mailbox.bell.waiter()?;
+            let driver = Driver::new(core, self.start, self.metrics, nonblocking);
+            let _ = say.send(Ok((facts, denied)));
+            driver.run(self.listeners, bell, &self.mailbox).await
+        });
+        if let Err(error) = result {
+            tracing::error!(shard = self.shard, "the shard cannot run: {error}");
+        }
+        watch.ended();
+    }
+}
+
+/// Tells the fleet how the shard's thread ended.
+struct PanicWatch {
+    shard: usize,
+    ends: Arc<Ends>,
+}
+
+impl PanicWatch {
+    fn ended(self) {
+        lock(&self.ends.ended).orderly += 1;
+        self.ends.changed.notify_all();
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for PanicWatch {
+    /// Only while the thread unwinds, or if the shard could not start.
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        lock(&self.ends.ended).panicked = Some(self.shard);
+        self.ends.changed.notify_all();
+    }
+}
+
+fn nonce(shard: usize) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    hasher.write_usize(shard);
+    hasher.finish()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked with it held left the state whole: it is replaced or counted up in one step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(shards: usize) -> Fleet {
+        let rtmp = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        Fleet::start(Config { rtmp, cpus: vec![None; shards], ..Config::default() }).expect("starts")
+    }
+
+    #[test]
+    fn a_fleet_ends_in_order_when_told() {
+        let fleet = start(2);
+        assert!(fleet.streams(Duration::from_secs(5)).is_empty());
+        fleet.shutdown();
+        assert_eq!(fleet.wait(), FleetEnd::Orderly);
+    }
+
+    #[test]
+    fn a_shard_that_panics_takes_the_others_along() {
+        let fleet = start(3);
+        fleet.mailboxes[1].send(Command::Panic);
+        assert_eq!(fleet.wait(), FleetEnd::Panicked { shard: 1 });
+        assert_eq!(lock(&fleet.ends.ended).orderly, 2, "the survivors ended in order");
+    }
 }

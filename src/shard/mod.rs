@@ -1,5 +1,27 @@
-//! STUB
-pub mod config;
+//! The shards: the only place that owns sockets.
+//!
+//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `publish`, `play`, `follow` and `timers`
+//! are its parts, [`mesh`] is how cores talk. `driver`, `listener` and `socket` put a core on a monoio runtime of its own
+//! thread; [`fleet`] is all of them, as the control thread sees them.
+
+mod bell;
 pub mod close;
+mod close_log;
+pub mod config;
+pub mod conn;
+pub mod core;
+mod driver;
 pub mod fleet;
+mod follow;
+mod listener;
+mod local;
+pub mod mesh;
 pub mod metrics;
+mod play;
+mod publish;
+mod report;
+mod runtime;
+mod socket;
+mod streams;
+pub mod time;
+mod timers;

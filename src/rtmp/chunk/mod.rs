@@ -1,9 +1,12 @@
 //! The chunk stream (RTMP 1.0, section 5.3): [`reader`] turns bytes into messages, [`writer`] messages into bytes,
 //! [`header`] holds the layout both share.
 
+mod carry;
+mod error;
 pub mod header;
 pub mod reader;
 pub mod writer;
 
-pub use reader::{ChunkError, ChunkReader};
+pub use error::ChunkError;
+pub use reader::{ChunkReader, Delivered};
 pub use writer::ChunkWriter;

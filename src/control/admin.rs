@@ -1,0 +1,277 @@
+//! The admin listener: health, readiness, metrics and the live streams, over HTTP on the control thread.
+//!
+//! One request per connection. A connection lives for [`ADMIN_CONNECTION_DEADLINE`] at most, however slowly the other side
+//! reads or writes, and [`ADMIN_CONNECTIONS_MAX`] live at once, so nobody can hold memory or descriptors here. There are
+//! no passwords: the listener is on loopback unless the operator says otherwise.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant, SystemTime},
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    middleware::map_response,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Sleep, sleep},
+};
+
+use super::{exposition, logs::Log, process::Usage};
+use crate::{
+    limits::{ADMIN_ACCEPT_PAUSE, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, STREAMS_PATIENCE},
+    shard::fleet::Fleet,
+};
+
+const INDEX: &str = "\
+shardcast
+/healthz      200 while the process works
+/readyz       200 while new connections are welcome, 503 while the process ends
+/metrics      Prometheus text format
+/api/streams  live streams, JSON
+";
+
+/// What the answers are made from.
+pub(super) struct Node {
+    pub(super) fleet: Arc<Fleet>,
+    log: Log,
+    /// Listening and not ending.
+    ready: AtomicBool,
+    started: SystemTime,
+    started_at: Instant,
+}
+
+impl Node {
+    /// Ready from the first.
+    pub(super) fn new(fleet: Arc<Fleet>, log: Log) -> Self {
+        Self { fleet, log, ready: AtomicBool::new(true), started: SystemTime::now(), started_at: Instant::now() }
+    }
+
+    /// From here `/readyz` is 503.
+    pub(super) fn retire(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Serves until the runtime ends.
+pub(super) async fn serve(listener: TcpListener, node: Arc<Node>) {
+    let listener = Bounded::new(listener, ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTION_DEADLINE);
+    if let Err(error) = axum::serve(listener, routes().with_state(node)).await {
+        tracing::error!(%error, "the admin listener ended");
+    }
+}
+
+fn routes() -> Router<Arc<Node>> {
+    Router::new()
+        .route("/", get(|| async { INDEX }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/streams", get(streams))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; / lists them\n") })
+        .layer(map_response(close_after))
+}
+
+/// One request per connection.
+async fn close_after(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    response
+}
+
+async fn readyz(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    match node.ready.load(Ordering::Relaxed) {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "ending\n"),
+    }
+}
+
+async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    let text = exposition::render(&exposition::Sample {
+        shards: node.fleet.shards(),
+        metrics: node.fleet.metrics(),
+        log_bytes: node.fleet.log_bytes(),
+        log_lines_dropped: node.log.lines_dropped(),
+        ready: node.ready.load(Ordering::Relaxed),
+        usage: Usage::read(),
+        started: node.started,
+        uptime_s: node.started_at.elapsed().as_secs_f64(),
+    });
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+async fn streams(State(node): State<Arc<Node>>) -> Response {
+    match tokio::task::spawn_blocking(move || node.fleet.streams(STREAMS_PATIENCE)).await {
+        Ok(streams) => Json(streams).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the streams could not be listed; see the log\n").into_response(),
+    }
+}
+
+/// A listener whose connections are counted and timed.
+struct Bounded {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Bounded {
+    fn new(listener: TcpListener, connections_max: usize, patience: Duration) -> Self {
+        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience }
+    }
+}
+
+impl axum::serve::Listener for Bounded {
+    type Io = Timed;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Timed, SocketAddr) {
+        loop {
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+                // The semaphore is never closed.
+                std::future::pending::<()>().await;
+                continue;
+            };
+            match self.listener.accept().await {
+                Ok((socket, peer)) => {
+                    let deadline = Box::pin(sleep(self.patience));
+                    return (Timed { socket, deadline, _place: place }, peer);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the admin listener could not accept");
+                    sleep(ADMIN_ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that fails once its deadline has passed.
+struct Timed {
+    socket: TcpStream,
+    deadline: Pin<Box<Sleep>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Timed {
+    /// Ready with an error at the deadline; otherwise what `io` says, with the task woken at the deadline.
+    fn bounded<T>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        io: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let this = self.get_mut();
+        if let Poll::Ready(outcome) = io(Pin::new(&mut this.socket), cx) {
+            return Poll::Ready(outcome);
+        }
+        ready!(this.deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Timed {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.bounded(cx, |socket, cx| socket.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Timed {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.bounded(cx, |socket, cx| socket.poll_write(cx, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.bounded(cx, |socket, cx| socket.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.bounded(cx, |socket, cx| socket.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream as Client;
+
+    use super::*;
+
+    /// Serves one page with these bounds on a thread of its own, for as long as the test process runs.
+    fn bounded(connections_max: usize, patience: Duration) -> SocketAddr {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = Bounded::new(TcpListener::from_std(listener).unwrap(), connections_max, patience);
+                let page = Router::new().route("/", get(|| async { "page" })).layer(map_response(close_after));
+                axum::serve(listener, page).await.unwrap();
+            });
+        });
+        addr
+    }
+
+    fn read_to_end(mut client: Client) -> String {
+        use std::io::Read;
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut text = String::new();
+        match client.read_to_string(&mut text) {
+            Ok(_) => text,
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "the listener should have closed");
+                text
+            }
+        }
+    }
+
+    fn ask(addr: SocketAddr, request: &str) -> Client {
+        use std::io::Write;
+        let mut client = Client::connect(addr).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        client
+    }
+
+    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    #[test]
+    fn a_request_that_never_ends_is_cut_off() {
+        let addr = bounded(8, Duration::from_millis(50));
+        for beginning in ["", "GET / HTTP/1.1\r\nHost:"] {
+            let answer = read_to_end(ask(addr, beginning));
+            assert!(!answer.contains("page"), "{answer}");
+        }
+        assert!(read_to_end(ask(addr, REQUEST)).ends_with("page"));
+    }
+
+    #[test]
+    fn connections_beyond_the_bound_wait_for_a_place() {
+        let addr = bounded(1, Duration::from_millis(200));
+        let silent = ask(addr, "");
+        // Answered although the only place is taken, because the silent one is cut off.
+        assert!(read_to_end(ask(addr, REQUEST)).ends_with("page"));
+        drop(silent);
+    }
+
+    #[test]
+    fn a_connection_ends_with_its_answer() {
+        let answer = read_to_end(ask(bounded(1, Duration::from_secs(3_600)), &REQUEST.repeat(2)));
+        assert_eq!(answer.matches("page").count(), 1, "{answer}");
+    }
+}

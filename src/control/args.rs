@@ -1,0 +1,365 @@
+//! The command line: flags, their environment variables, and faults in one line.
+//!
+//! [`parse`] turns arguments into [`Args`] or an [`Answer`] to print; [`settings`] checks what concerns several flags at
+//! once and gives the [`Settings`] the process starts with.
+
+use std::{error::Error as _, ffi::OsString, net::SocketAddr, time::Duration};
+
+use clap::{
+    ArgAction, CommandFactory, FromArgMatches, Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use super::{
+    cores::{self, Allowance},
+    values::{self, AdminAddr, Bytes, CpuList, LogFormat},
+};
+use crate::{
+    limits,
+    shard::config::{Config, DriverChoice},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  shardcast                          one shard per CPU, RTMP on port 1935
+  shardcast --rtmp 127.0.0.1:1935    for this machine only
+  shardcast --merge-ms 40            less CPU per player for at most 40 ms more delay
+  shardcast --cpus 2-5               four shards, on CPUs 2 to 5
+  SHARDCAST_LOG=debug shardcast      every flag has an environment variable
+
+Publish to rtmp://HOST:1935/APP/NAME and play the same URL. SIGTERM or Ctrl-C ends the
+streams in order, a second one at once. A flag goes before its environment variable.";
+
+/// Relays live streams: takes RTMP from encoders and sends it to RTMP players, one shard (thread) per CPU.
+#[derive(Debug, Parser)]
+#[command(
+    name = "shardcast",
+    version,
+    override_usage = "shardcast [serve] [OPTIONS]",
+    after_help = EXAMPLES,
+    max_term_width = 100
+)]
+pub(super) struct Args {
+    /// What to do: serve is all there is, and the default
+    #[arg(value_name = "COMMAND", value_parser = command, hide = true)]
+    command: Option<()>,
+
+    /// Address to take publishers and players on: ADDR:PORT, or a port alone for all IPv6 and IPv4 addresses. Repeat it,
+    /// or separate several by commas. Port 0 lets the system choose; the banner says which
+    #[arg(long, env = "SHARDCAST_RTMP", value_name = "ADDR", value_delimiter = ',', default_value = "[::]:1935")]
+    #[arg(value_parser = values::listen_addr, help_heading = "Listening")]
+    rtmp: Vec<SocketAddr>,
+
+    /// Address of the admin listener (/healthz /readyz /metrics /api/streams), or 'off'. It has no passwords: keep it
+    /// private
+    #[arg(long, env = "SHARDCAST_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
+    #[arg(value_parser = values::admin_addr, help_heading = "Listening")]
+    admin: AdminAddr,
+
+    /// Number of shards. More than there are CPUs costs speed [default: CPUs this process may use, or the length of --cpus]
+    #[arg(long, env = "SHARDCAST_SHARDS", value_name = "N", help_heading = "Cores")]
+    #[arg(value_parser = values::whole(1..=limits::SHARDS_MAX as u64, "shards"))]
+    shards: Option<u64>,
+
+    /// CPUs to pin shards to, such as 0,2-5. Keep one free for network interrupts on a busy node
+    #[arg(long, env = "SHARDCAST_CPUS", value_name = "LIST", value_parser = values::cpu_list, help_heading = "Cores")]
+    cpus: Option<CpuList>,
+
+    /// Let the kernel move shards between CPUs: gentler beside other programs, slower alone
+    #[arg(long, env = "SHARDCAST_NO_PIN", action = ArgAction::SetTrue, value_parser = values::switch)]
+    #[arg(help_heading = "Cores")]
+    no_pin: bool,
+
+    /// How shards talk to the kernel: uring (io_uring), legacy (epoll), or auto: uring where it is allowed
+    #[arg(long, env = "SHARDCAST_DRIVER", value_name = "DRIVER", default_value = "auto", value_parser = values::driver)]
+    #[arg(help_heading = "Cores")]
+    driver: DriverChoice,
+
+    /// Gather messages for this many milliseconds before sending them to players. 0 sends at once; more costs a player
+    /// up to that much delay and saves CPU, because sends become fewer and larger
+    #[arg(long, env = "SHARDCAST_MERGE_MS", value_name = "MS", default_value_t = 0, help_heading = "Delivery")]
+    #[arg(value_parser = values::whole(0..=limits::MERGE_MS_MAX, "milliseconds"))]
+    merge_ms: u64,
+
+    /// Whether a player that joins starts at the newest keyframe already sent (on: picture at once) or waits for the
+    /// next (off: lowest delay)
+    #[arg(long, env = "SHARDCAST_GOP_CACHE", value_name = "on|off", default_value = "on", action = ArgAction::Set)]
+    #[arg(value_parser = values::on_off, help_heading = "Delivery")]
+    gop_cache: bool,
+
+    /// Give up a keyframe that lies further back than this many bytes (K, M suffixes): bounds the memory of a stream
+    /// with rare keyframes
+    #[arg(long, env = "SHARDCAST_GOP_BYTES_MAX", value_name = "BYTES", value_parser = values::gop_bytes)]
+    #[arg(default_value_t = Bytes(limits::GOP_BYTES_MAX_DEFAULT), help_heading = "Delivery")]
+    gop_bytes_max: Bytes,
+
+    /// A player further behind than this many milliseconds skips to the newest keyframe. Lower is livelier, higher rides
+    /// out worse networks and costs memory
+    #[arg(long, env = "SHARDCAST_LAG_MS_MAX", value_name = "MS", help_heading = "Delivery")]
+    #[arg(value_parser = values::whole(limits::LAG_MS_MAX_MIN..=limits::LAG_MS_MAX_MAX, "milliseconds"))]
+    #[arg(default_value_t = limits::LAG_MAX_DEFAULT.as_millis() as u64)]
+    lag_ms_max: u64,
+
+    /// A player that finds no keyframe within this many milliseconds starts without one
+    #[arg(long, env = "SHARDCAST_JOIN_WAIT_MS", value_name = "MS", help_heading = "Delivery")]
+    #[arg(value_parser = values::whole(0..=limits::JOIN_WAIT_MS_MAX, "milliseconds"))]
+    #[arg(default_value_t = limits::JOIN_WAIT_DEFAULT.as_millis() as u64)]
+    join_wait_ms: u64,
+
+    /// Bytes of an outbound RTMP chunk. Large chunks cost least; a few old players want 4096 or less
+    #[arg(long, env = "SHARDCAST_CHUNK_SIZE", value_name = "BYTES", help_heading = "Delivery")]
+    #[arg(value_parser = values::whole(limits::CHUNK_BYTES_OUT_MIN as u64..=limits::CHUNK_BYTES_OUT_MAX as u64, "bytes"))]
+    #[arg(default_value_t = limits::CHUNK_BYTES_OUT_DEFAULT as u64)]
+    chunk_size: u64,
+
+    /// Seconds a player waits for a stream that nobody publishes yet; 0 for ever
+    #[arg(long, env = "SHARDCAST_PLAY_WAIT_S", value_name = "S", help_heading = "Streams")]
+    #[arg(value_parser = values::whole(0..=limits::FLAG_SECONDS_MAX, "seconds"))]
+    #[arg(default_value_t = limits::PLAY_WAIT_DEFAULT.as_secs())]
+    play_wait_s: u64,
+
+    /// Close a publisher that has sent no media for this many seconds, which frees its name; 0 never
+    #[arg(long, env = "SHARDCAST_IDLE_TIMEOUT_S", value_name = "S", help_heading = "Streams")]
+    #[arg(value_parser = values::whole(0..=limits::FLAG_SECONDS_MAX, "seconds"))]
+    #[arg(default_value_t = limits::PUBLISHER_IDLE_DEFAULT.as_secs())]
+    idle_timeout_s: u64,
+
+    /// Seconds the players of a lost publisher wait for it to come back before their stream ends
+    #[arg(long, env = "SHARDCAST_UNPUBLISH_GRACE_S", value_name = "S", help_heading = "Streams")]
+    #[arg(value_parser = values::whole(0..=limits::FLAG_SECONDS_MAX, "seconds"))]
+    #[arg(default_value_t = limits::UNPUBLISH_GRACE_DEFAULT.as_secs())]
+    unpublish_grace_s: u64,
+
+    /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
+    #[arg(long, env = "SHARDCAST_LOG", value_name = "LEVEL", default_value = "info", value_parser = values::log_filter)]
+    #[arg(help_heading = "Log (on stderr)")]
+    log: String,
+
+    /// text for people, json (one object per line) for collectors
+    #[arg(long, env = "SHARDCAST_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    #[arg(value_parser = values::log_format, help_heading = "Log (on stderr)")]
+    log_format: LogFormat,
+}
+
+fn command(text: &str) -> Result<(), String> {
+    if text == "serve" { Ok(()) } else { Err("the only command is serve".to_owned()) }
+}
+
+/// What is printed instead of serving.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// `--help` or `--version`, for stdout.
+    Text(String),
+    /// One line, without its end, for stderr.
+    Fault(String),
+}
+
+/// `args` with the program's name first; the environment fills in for flags that are absent.
+pub(super) fn parse(args: &[OsString]) -> Result<Args, Answer> {
+    let command = Args::command().mut_args(|arg| arg.hide_env_values(true));
+    command.try_get_matches_from(args).and_then(|matches| Args::from_arg_matches(&matches)).map_err(|error| match error
+        .kind()
+    {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Answer::Text(error.to_string()),
+        _ => Answer::Fault(one_line(&error, args)),
+    })
+}
+
+/// Whether a value came by `flag` or by its variable, as the operator wrote it.
+fn origin(flag: &str, args: &[OsString]) -> String {
+    let given = args.iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some(flag));
+    if given { flag.to_owned() } else { format!("SHARDCAST_{}", flag[2..].to_uppercase().replace('-', "_")) }
+}
+
+fn one_line(error: &clap::Error, args: &[OsString]) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
+        _ => None,
+    };
+    // "--rtmp <ADDR>" without its placeholder.
+    let argument = context(ContextKind::InvalidArg).and_then(|text| text.split([' ', '=']).next()).unwrap_or_default();
+    let value = context(ContextKind::InvalidValue).unwrap_or_default();
+    match (error.kind(), error.source()) {
+        (ErrorKind::UnknownArgument, _) => {
+            let hint = context(ContextKind::SuggestedArg).map(|arg| format!(" (did you mean {arg}?)"));
+            let what = if argument.starts_with('-') { "option" } else { "argument" };
+            format!("unknown {what} {argument:?}{}; shardcast --help lists the options", hint.unwrap_or_default())
+        }
+        (ErrorKind::ValueValidation, Some(why)) if argument.starts_with("--") => {
+            format!("{} {value:?}: {why}", origin(argument, args))
+        }
+        (ErrorKind::ValueValidation, Some(why)) => format!("unknown command {value:?}: {why}; see shardcast --help"),
+        (ErrorKind::InvalidValue, _) if value.is_empty() => format!("{argument} needs a value; see shardcast --help"),
+        (ErrorKind::ArgumentConflict, _) => format!("{argument} is given more than once"),
+        (ErrorKind::TooManyValues, _) => format!("{argument} takes no value, but got {value:?}"),
+        (ErrorKind::InvalidUtf8, _) => "an argument or SHARDCAST_ variable is not UTF-8".to_owned(),
+        _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+    }
+}
+
+/// What the process starts with.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) config: Config,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) log: String,
+    pub(super) log_format: LogFormat,
+    /// For the log once it runs: accepted, but worth knowing.
+    pub(super) notes: Vec<String>,
+}
+
+/// Checks flags against each other and the CPUs in `allowance`. The error is one line.
+pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) -> Result<Settings, String> {
+    for (index, addr) in args.rtmp.iter().enumerate() {
+        if addr.port() != 0 && args.rtmp[..index].contains(addr) {
+            return Err(format!("{} \"{addr}\": given twice", origin("--rtmp", given)));
+        }
+    }
+    if let Some(admin) = args.admin.0 {
+        let meets = |rtmp: &SocketAddr| {
+            let everywhere = rtmp.ip().is_unspecified() || admin.ip().is_unspecified();
+            admin.port() != 0 && rtmp.port() == admin.port() && (everywhere || rtmp.ip() == admin.ip())
+        };
+        if args.rtmp.iter().any(meets) {
+            return Err(format!("--admin \"{admin}\": --rtmp has that port too; choose another for one of them"));
+        }
+    }
+    let listed = args.cpus.as_ref().map(|list| list.0.as_slice());
+    let shards = args.shards.and_then(|n| usize::try_from(n).ok());
+    let plan = cores::plan(shards, listed, !args.no_pin, allowance)
+        .map_err(|why| format!("{} {:?}: {why}", origin("--cpus", given), cores::list(listed.unwrap_or(&[]))))?;
+    let config = Config {
+        rtmp: args.rtmp,
+        cpus: plan.cpus,
+        driver: args.driver,
+        chunk_bytes: usize::try_from(args.chunk_size).unwrap_or(limits::CHUNK_BYTES_OUT_DEFAULT),
+        merge: Duration::from_millis(args.merge_ms),
+        gop_cache: args.gop_cache,
+        gop_bytes_max: args.gop_bytes_max.0,
+        lag_max: Duration::from_millis(args.lag_ms_max),
+        join_wait: Duration::from_millis(args.join_wait_ms),
+        play_wait: Duration::from_secs(args.play_wait_s),
+        publisher_idle: Duration::from_secs(args.idle_timeout_s),
+        unpublish_grace: Duration::from_secs(args.unpublish_grace_s),
+    };
+    Ok(Settings { config, admin: args.admin.0, log: args.log, log_format: args.log_format, notes: plan.notes })
+}
+
+/// Why the listener of `flag` does not start, in one line.
+pub(super) fn listen_fault(flag: &str, addr: SocketAddr, error: &std::io::Error, given: &[OsString]) -> String {
+    let advice = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another process listens there; stop it or choose another port",
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher port",
+        std::io::ErrorKind::AddrNotAvailable => "this machine does not have that address; see ip address",
+        _ => "choose another address",
+    };
+    format!("{} \"{addr}\": {error}: {advice}", origin_or_flag(flag, given))
+}
+
+/// As [`origin`], but a flag left at its default is named as a flag.
+fn origin_or_flag(flag: &str, given: &[OsString]) -> String {
+    let variable = origin(flag, given);
+    if std::env::var_os(&variable).is_some() { variable } else { flag.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        std::iter::once("shardcast").chain(line.split_whitespace()).map(OsString::from).collect()
+    }
+
+    fn settings_of(line: &str) -> Result<Settings, Answer> {
+        let given = words(line);
+        let allowance = Allowance { cpus: vec![0, 1], parallelism: 2 };
+        settings(parse(&given)?, &given, &allowance).map_err(Answer::Fault)
+    }
+
+    fn fault(line: &str) -> String {
+        match settings_of(line) {
+            Err(Answer::Fault(text)) => {
+                assert_eq!(text.lines().count(), 1, "{text}");
+                text
+            }
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_command() {
+        for line in ["", "serve"] {
+            let settings = settings_of(line).unwrap();
+            assert_eq!(settings.config.rtmp, ["[::]:1935".parse().unwrap()]);
+            assert_eq!(settings.admin, Some("127.0.0.1:9090".parse().unwrap()));
+            assert_eq!(settings.config.cpus, [Some(0), Some(1)]);
+        }
+    }
+
+    #[test]
+    fn defaults_are_the_configurations() {
+        let ours = settings_of("--rtmp 1935 --no-pin --shards 1").unwrap().config;
+        let theirs = Config { rtmp: ours.rtmp.clone(), ..Config::default() };
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+    }
+
+    #[test]
+    fn every_flag_reaches_its_setting() {
+        let line = "serve --rtmp 1935,127.0.0.1:1936 --rtmp :1937 --shards 1 --cpus 1 --chunk-size 4096 --merge-ms 40 \
+                    --gop-cache off --gop-bytes-max 8M --lag-ms-max 900 --join-wait-ms 3 --play-wait-s 0 \
+                    --idle-timeout-s 5 --unpublish-grace-s 6 --admin off --driver legacy --log debug --log-format json";
+        let settings = settings_of(line).unwrap();
+        let config = &settings.config;
+        assert_eq!(config.rtmp.iter().map(SocketAddr::port).collect::<Vec<_>>(), [1935, 1936, 1937]);
+        assert_eq!((config.cpus.as_slice(), config.driver), (&[Some(1)][..], DriverChoice::Legacy));
+        assert_eq!((config.chunk_bytes, config.gop_bytes_max, config.gop_cache), (4_096, 8 << 20, false));
+        assert_eq!((config.merge.as_millis(), config.lag_max.as_millis(), config.join_wait.as_millis()), (40, 900, 3));
+        assert_eq!(config.play_wait, Duration::ZERO);
+        assert_eq!((config.publisher_idle.as_secs(), config.unpublish_grace.as_secs()), (5, 6));
+        assert_eq!((settings.admin, settings.log.as_str(), settings.log_format), (None, "debug", LogFormat::Json));
+    }
+
+    #[test]
+    fn a_fault_names_the_flag_the_value_and_what_to_do() {
+        assert_eq!(
+            fault("--merge-ms 5000"),
+            "--merge-ms \"5000\": expected a whole number of milliseconds from 0 to 1000"
+        );
+        assert!(fault("--merge-ms=x").starts_with("--merge-ms \"x\": expected"));
+        assert!(fault("--rtmp 1935,nowhere").starts_with("--rtmp \"nowhere\": expected an IP address"));
+        assert!(fault("--cpus 7").starts_with("--cpus \"7\": CPU 7 is not among"));
+        assert!(fault("--rtmp 1935 --rtmp 1935").contains("given twice"));
+        assert!(fault("--rtmp 9090").starts_with("--admin \"127.0.0.1:9090\": --rtmp has that port"));
+        assert!(settings_of("--rtmp 127.0.0.2:9090").is_ok());
+        assert!(fault("--driver epoll").contains("auto, uring or legacy"));
+        assert!(fault("--shards 0").contains("from 1 to 64"));
+    }
+
+    #[test]
+    fn mistyped_words_get_a_hint() {
+        assert!(fault("--merge-m 5").contains("did you mean --merge-ms?"));
+        assert!(fault("--nonsense").starts_with("unknown option \"--nonsense\""));
+        assert!(fault("play").starts_with("unknown command \"play\": the only command is serve"));
+        assert!(fault("serve serve").starts_with("unknown argument \"serve\""));
+        assert!(fault("--rtmp").starts_with("--rtmp needs a value"));
+        assert!(fault("--merge-ms 1 --merge-ms 2").starts_with("--merge-ms is given more than once"));
+        assert!(fault("--no-pin=1").contains("--no-pin"));
+    }
+
+    #[test]
+    fn help_names_every_variable() {
+        let Err(Answer::Text(help)) = parse(&words("--help")) else { panic!("no help") };
+        for arg in Args::command().get_arguments().filter(|arg| arg.get_long().is_some_and(|l| l != "help")) {
+            let variable = arg.get_env().unwrap_or_else(|| panic!("{arg} has no variable")).to_str().unwrap();
+            let flag = arg.get_long().unwrap();
+            assert!(help.contains(variable) && help.contains(&format!("--{flag}")), "{flag}");
+            assert_eq!(variable, format!("SHARDCAST_{}", flag.to_uppercase().replace('-', "_")));
+        }
+    }
+}

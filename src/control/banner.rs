@@ -1,0 +1,128 @@
+//! What the program says on stdout once it listens: where, on what, and the commands to try it with.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use super::cores;
+use crate::shard::fleet::ShardFacts;
+
+/// What the banner tells.
+pub(super) struct Banner<'a> {
+    pub(super) rtmp: &'a [SocketAddr],
+    pub(super) shards: &'a [ShardFacts],
+    /// Why io_uring is not used, if it was wanted.
+    pub(super) uring_denied: Option<&'a str>,
+    pub(super) kernel: &'a str,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) pid: u32,
+}
+
+impl Banner<'_> {
+    /// Ends with the line `ready`.
+    pub(super) fn text(&self) -> String {
+        let rtmp = self.rtmp.iter().map(|addr| format!("rtmp://{addr}")).collect::<Vec<_>>().join(", ");
+        let admin = self.admin.map_or_else(|| "off".to_owned(), |addr| format!("http://{}/", reachable(addr)));
+        let driver = self.shards.first().map_or("no driver", |facts| facts.driver);
+        let mut text = format!("shardcast {}\n", env!("CARGO_PKG_VERSION"));
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "  listens  {rtmp}");
+        let _ = writeln!(text, "  shards   {}; {driver} on Linux {}", placement(self.shards), self.kernel);
+        if let Some(why) = self.uring_denied {
+            let why = why.replace(['\n', '\r'], " ");
+            let _ = writeln!(text, "  note     io_uring is denied here ({why}); epoll is used, at more CPU per player");
+        }
+        let _ = writeln!(text, "  admin    {admin}");
+        if let Some(addr) = self.rtmp.first() {
+            text.push_str(&trial(*addr));
+        }
+        let _ = writeln!(text, "\nStop it: Ctrl-C or kill {}. All options: shardcast --help", self.pid);
+        text.push_str("ready\n");
+        text
+    }
+}
+
+/// The commands that publish and play over `addr`.
+fn trial(addr: SocketAddr) -> String {
+    let url = format!("rtmp://{}/live/show", reachable(addr));
+    format!(
+        "
+Publish a test picture and tone:
+  ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine=frequency=440:sample_rate=48000 \\
+    -c:v libx264 -preset veryfast -tune zerolatency -pix_fmt yuv420p -g 60 -c:a aac -f flv {url}
+Play it, in another terminal:
+  ffplay -fflags nobuffer {url}
+"
+    )
+}
+
+/// An address this machine can connect to: loopback in place of "every address".
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().is_unspecified() {
+        true => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), addr.port()),
+        false => addr,
+    }
+}
+
+fn placement(shards: &[ShardFacts]) -> String {
+    let mut cpus = shards.iter().filter_map(|facts| facts.cpu).collect::<Vec<_>>();
+    cpus.sort_unstable();
+    cpus.dedup();
+    match cpus.len() {
+        0 => format!("{}, not pinned", shards.len()),
+        1 => format!("{}, on CPU {}", shards.len(), cores::list(&cpus)),
+        _ => format!("{}, on CPUs {}", shards.len(), cores::list(&cpus)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(shard: usize, cpu: Option<usize>) -> ShardFacts {
+        ShardFacts { shard, cpu, driver: "io_uring" }
+    }
+
+    #[test]
+    fn it_says_what_runs_and_what_to_try() {
+        let shards = [shard(0, Some(1)), shard(1, Some(0))];
+        let rtmp = ["[::]:1936".parse().unwrap(), "10.0.0.1:1935".parse().unwrap()];
+        let text = Banner {
+            rtmp: &rtmp,
+            shards: &shards,
+            uring_denied: None,
+            kernel: "6.1.0",
+            admin: Some("0.0.0.0:9090".parse().unwrap()),
+            pid: 42,
+        }
+        .text();
+        for part in [
+            "listens  rtmp://[::]:1936, rtmp://10.0.0.1:1935\n",
+            "shards   2, on CPUs 0-1; io_uring on Linux 6.1.0\n",
+            "admin    http://127.0.0.1:9090/\n",
+            "-f flv rtmp://127.0.0.1:1936/live/show\n",
+            "ffplay -fflags nobuffer rtmp://127.0.0.1:1936/live/show\n",
+            "kill 42",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(text.ends_with("\nready\n") && !text.contains("denied"));
+    }
+
+    #[test]
+    fn denied_io_uring_is_one_line() {
+        let text = Banner {
+            rtmp: &["[::1]:1935".parse().unwrap()],
+            shards: &[ShardFacts { shard: 0, cpu: None, driver: "epoll (legacy)" }],
+            uring_denied: Some("Operation not\npermitted"),
+            kernel: "6.1.0",
+            admin: None,
+            pid: 1,
+        }
+        .text();
+        assert!(text.contains("denied here (Operation not permitted); epoll is used"), "{text}");
+        assert!(text.contains("1, not pinned; epoll (legacy)") && text.contains("admin    off"), "{text}");
+        assert!(text.contains("rtmp://[::1]:1935/live/show"), "{text}");
+    }
+}

@@ -1,0 +1,201 @@
+//! `/metrics`: the shards' counters in the Prometheus text format, version 0.0.4.
+//!
+//! Every series exists from the start, at zero, so that a rate over it is right from its first event.
+
+use std::{fmt::Write as _, sync::Arc, time::SystemTime};
+
+use super::process::{self, Usage};
+use crate::shard::{
+    close::{CloseReason, RefuseReason},
+    fleet::ShardFacts,
+    metrics::ShardMetrics,
+};
+
+/// What one answer is made of.
+pub(super) struct Sample<'a> {
+    pub(super) shards: &'a [ShardFacts],
+    /// One item per shard.
+    pub(super) metrics: &'a [Arc<ShardMetrics>],
+    pub(super) log_bytes: u64,
+    pub(super) log_lines_dropped: u64,
+    pub(super) ready: bool,
+    pub(super) usage: Usage,
+    pub(super) started: SystemTime,
+    pub(super) uptime_s: f64,
+}
+
+/// A counter or gauge each shard has one of.
+struct Series {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    read: fn(&ShardMetrics) -> i128,
+}
+
+macro_rules! series {
+    ($($kind:ident $name:literal $field:ident $help:literal;)+) => {
+        const SERIES: &[Series] = &[$(Series {
+            name: concat!("shardcast_", $name),
+            kind: stringify!($kind),
+            help: $help,
+            read: |shard| i128::from(shard.$field.get()),
+        },)+];
+    };
+}
+
+series! {
+    counter "connections_accepted_total" connections_accepted "Connections accepted.";
+    gauge "connections" connections "Connections open.";
+    gauge "publishers" publishers "Streams being published to this shard.";
+    gauge "players" players "Players that receive a stream.";
+    gauge "players_waiting" players_waiting "Players that wait for a stream or a keyframe.";
+    counter "bytes_received_total" bytes_received "Bytes read from connections.";
+    counter "bytes_sent_total" bytes_sent "Bytes the kernel took for connections.";
+    counter "messages_received_total" messages_received "RTMP messages received.";
+    counter "tags_malformed_total" tags_malformed "Media messages dropped because their tag is malformed.";
+    counter "sends_total" sends "Sends given to the kernel.";
+    counter "skips_total" skips "Times a slow player skipped to a newer keyframe.";
+    counter "joins_total" joins "Times a player started on a stream.";
+    counter "mesh_messages_total" mesh_messages "Messages sent to other shards.";
+    counter "mesh_full_total" mesh_full "Messages to other shards put off because a queue was full.";
+    counter "doorbells_total" doorbells "Sleeping shards woken.";
+    counter "accept_failures_total" accept_failures "Accepts that failed for want of descriptors or memory.";
+    counter "slow_turns_total" slow_turns "Turns of the shard that took longer than 100 ms.";
+}
+
+/// The whole answer.
+pub(super) fn render(sample: &Sample) -> String {
+    let mut out = String::with_capacity(16 * 1024);
+    for series in SERIES {
+        head(&mut out, series.name, series.kind, series.help);
+        for (shard, metrics) in sample.metrics.iter().enumerate() {
+            line(&mut out, format_args!("{}{{shard=\"{shard}\"}} {}", series.name, (series.read)(metrics)));
+        }
+    }
+    let closed = "shardcast_connections_closed_total";
+    head(&mut out, closed, "counter", "Connections closed, by reason.");
+    for (shard, metrics) in sample.metrics.iter().enumerate() {
+        for reason in CloseReason::ALL {
+            let (label, n) = (reason.label(), metrics.closed(*reason).get());
+            line(&mut out, format_args!("{closed}{{shard=\"{shard}\",reason=\"{label}\"}} {n}"));
+        }
+    }
+    let refused = "shardcast_requests_refused_total";
+    head(&mut out, refused, "counter", "Requests refused on connections that live on, by reason.");
+    for (shard, metrics) in sample.metrics.iter().enumerate() {
+        for reason in RefuseReason::ALL {
+            let (label, n) = (reason.label(), metrics.refused(*reason).get());
+            line(&mut out, format_args!("{refused}{{shard=\"{shard}\",reason=\"{label}\"}} {n}"));
+        }
+    }
+    node(&mut out, sample);
+    out
+}
+
+/// What there is once per process.
+fn node(out: &mut String, sample: &Sample) {
+    head(out, "shardcast_shard_info", "gauge", "One per shard: the CPU it is pinned to (empty: none) and its driver.");
+    for facts in sample.shards {
+        let (shard, driver) = (facts.shard, facts.driver);
+        let cpu = facts.cpu.map(|cpu| cpu.to_string()).unwrap_or_default();
+        line(out, format_args!("shardcast_shard_info{{shard=\"{shard}\",cpu=\"{cpu}\",driver=\"{driver}\"}} 1"));
+    }
+    head(out, "shardcast_build_info", "gauge", "The version that runs.");
+    line(out, format_args!("shardcast_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")));
+    let dropped = "shardcast_log_lines_dropped_total";
+    head(out, dropped, "counter", "Log lines dropped because stderr was slower than they came.");
+    line(out, format_args!("{dropped} {}", sample.log_lines_dropped));
+    let gauges: [(&str, &str, f64); 8] = [
+        ("shardcast_log_bytes", "Bytes of all stream logs.", sample.log_bytes as f64),
+        ("shardcast_ready", "1 while new connections are welcome.", f64::from(u8::from(sample.ready))),
+        ("shardcast_uptime_seconds", "Seconds since the start.", sample.uptime_s),
+        ("process_start_time_seconds", "Start, in seconds since 1970.", process::unix_seconds(sample.started)),
+        ("process_resident_memory_bytes", "Resident memory.", sample.usage.resident_bytes as f64),
+        ("process_open_fds", "Open file descriptors.", sample.usage.open_files as f64),
+        ("process_max_fds", "Limit on open file descriptors.", sample.usage.open_files_max as f64),
+        ("process_threads", "Threads.", sample.usage.threads as f64),
+    ];
+    for (name, help, value) in gauges {
+        head(out, name, "gauge", help);
+        line(out, format_args!("{name} {value}"));
+    }
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    line(out, format_args!("# HELP {name} {help}"));
+    line(out, format_args!("# TYPE {name} {kind}"));
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String does not fail.
+    let _ = writeln!(out, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, time::Duration};
+
+    use super::*;
+
+    fn sample_of(metrics: &[Arc<ShardMetrics>]) -> String {
+        let shards = [
+            ShardFacts { shard: 0, cpu: Some(3), driver: "io_uring" },
+            ShardFacts { shard: 1, cpu: None, driver: "epoll (legacy)" },
+        ];
+        render(&Sample {
+            shards: &shards,
+            metrics,
+            log_bytes: 7,
+            log_lines_dropped: 5,
+            ready: true,
+            usage: Usage { resident_bytes: 4_096, open_files: 9, open_files_max: 1_024, threads: 4 },
+            started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
+            uptime_s: 2.5,
+        })
+    }
+
+    #[test]
+    fn counters_carry_their_shard() {
+        let metrics = [Arc::new(ShardMetrics::default()), Arc::new(ShardMetrics::default())];
+        metrics[1].players.add(-1);
+        metrics[0].bytes_sent.add(u64::MAX);
+        metrics[1].closed(CloseReason::NotRtmp).add(2);
+        metrics[0].refused(RefuseReason::NameTaken).add(3);
+        let text = sample_of(&metrics);
+        for expected in [
+            "shardcast_players{shard=\"1\"} -1",
+            "shardcast_bytes_sent_total{shard=\"0\"} 18446744073709551615",
+            "shardcast_connections_closed_total{shard=\"1\",reason=\"not_rtmp\"} 2",
+            "shardcast_connections_closed_total{shard=\"0\",reason=\"shutdown\"} 0",
+            "shardcast_requests_refused_total{shard=\"0\",reason=\"name_taken\"} 3",
+            "shardcast_shard_info{shard=\"0\",cpu=\"3\",driver=\"io_uring\"} 1",
+            "shardcast_shard_info{shard=\"1\",cpu=\"\",driver=\"epoll (legacy)\"} 1",
+            "shardcast_log_bytes 7",
+            "shardcast_log_lines_dropped_total 5",
+            "shardcast_uptime_seconds 2.5",
+            "process_start_time_seconds 1.5",
+            "process_resident_memory_bytes 4096",
+        ] {
+            assert!(text.lines().any(|line| line == expected), "{expected} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_series_has_one_head_and_no_line_stands_twice() {
+        let text = sample_of(&[Arc::new(ShardMetrics::default()), Arc::new(ShardMetrics::default())]);
+        let (mut heads, mut keys, mut current) = (HashSet::new(), HashSet::new(), "");
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                current = rest.split(' ').next().unwrap();
+                assert!(heads.insert(current), "{current} is declared twice");
+                assert_eq!(rest.ends_with(" counter"), current.ends_with("_total"), "{rest}");
+            } else if !line.starts_with('#') {
+                let (key, value) = line.rsplit_once(' ').unwrap();
+                assert_eq!(key.split('{').next().unwrap(), current, "{line} stands under another head");
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+                assert!(keys.insert(key), "{key} stands twice");
+            }
+        }
+        assert_eq!(keys.len(), 2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + 1) + 10);
+    }
+}

@@ -1,0 +1,238 @@
+//! A player: a cursor into a window and the rules by which it moves.
+//!
+//! It joins at the newest join point, preceded by the headers in force there. If it lags and a newer join point exists it
+//! finishes the message it is in and skips there. Driven by its connection, which asks for the next piece whenever it can
+//! send and reports nothing back: a piece handed out is a piece the connection sends whole.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::piece::Piece;
+use crate::{
+    limits::{LAG_BYTES_MAX, PROGRESS_DEADLINE, SKIP_WINDOW, SKIPS_MAX},
+    rtmp::message::Kind,
+    stream::window::Window,
+};
+
+/// What the operator set for all players.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    pub gop_cache: bool,
+    pub lag_max: Duration,
+    pub join_wait: Duration,
+}
+
+impl Policy {
+    fn lag_ms(&self) -> u32 {
+        u32::try_from(self.lag_max.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// A lag that a player can only have by not taking what it is sent.
+    fn stuck_ms(&self) -> u32 {
+        u32::try_from((self.lag_max + PROGRESS_DEADLINE).as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What a player does next.
+#[derive(Clone, Debug)]
+pub enum Next {
+    Send(Piece),
+    /// Nothing to send until the window grows.
+    Idle,
+    /// Everything of an ended log was sent.
+    End,
+    /// It is too far behind to be helped.
+    TooSlow(TooSlow),
+}
+
+/// Why a player is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooSlow {
+    /// More bytes behind than are kept for it.
+    Bytes,
+    /// It does not finish the message it is in.
+    NoProgress,
+    /// It skips again and again.
+    Skips,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Waits for a join point at or after `from`.
+    Seeking { from: u64, since: Duration },
+    /// Catches up with the head: merging does not hold it back.
+    Joining,
+    /// In step: it is sent what is released.
+    Live,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Player {
+    state: State,
+    cursor: u64,
+    /// Headers to send before the log.
+    prologue: Option<Bytes>,
+    skips: u32,
+    skips_since: Duration,
+    skips_total: u64,
+}
+
+impl Player {
+    /// A player that begins to watch `window` at `now`: at the newest join point, or at the next (`live`).
+    pub fn new(window: &Window, live: bool, now: Duration) -> Self {
+        let from = if live { window.head() } else { 0 };
+        Self {
+            state: State::Seeking { from, since: now },
+            cursor: 0,
+            prologue: None,
+            skips: 0,
+            skips_since: now,
+            skips_total: 0,
+        }
+    }
+
+    /// The oldest offset the player still needs; `None` while it seeks.
+    pub fn needs_from(&self) -> Option<u64> {
+        (!self.is_seeking()).then_some(self.cursor)
+    }
+
+    pub fn is_seeking(&self) -> bool {
+        matches!(self.state, State::Seeking { .. })
+    }
+
+    /// Skips so far.
+    pub fn skips(&self) -> u64 {
+        self.skips_total
+    }
+
+    /// Whether asking [`next`](Self::next) can give anything but [`Next::Idle`].
+    pub fn has_next(&self, window: &Window) -> bool {
+        match self.state {
+            State::Seeking { from, .. } => window.ended() || window.join().is_some_and(|join| join.offset >= from),
+            State::Joining => true,
+            State::Live => self.prologue.is_some() || self.cursor < window.released() || window.ended(),
+        }
+    }
+
+    /// The bytes to send next. `wanted` are the kinds in the player's view.
+    pub fn next(&mut self, window: &mut Window, policy: &Policy, now: Duration, wanted: impl Fn(Kind) -> bool) -> Next {
+        if let State::Seeking { from, since } = self.state {
+            match self.seek(window, from, since, policy, now, &wanted) {
+                true => self.state = State::Joining,
+                false if window.ended() => return Next::End,
+                false => return Next::Idle,
+            }
+        }
+        if let Some(prologue) = self.prologue.take().filter(|prologue| !prologue.is_empty()) {
+            return Next::Send(Piece::Own(prologue));
+        }
+        if self.cursor < window.start() || window.head() - self.cursor > LAG_BYTES_MAX {
+            return Next::TooSlow(TooSlow::Bytes);
+        }
+        if self.is_late(window, policy) {
+            return self.fall_behind(window, now, &wanted);
+        }
+        let upto = if self.state == State::Joining { window.head() } else { window.released() };
+        match window.slice(self.cursor, upto) {
+            Some(slice) => {
+                self.cursor = slice.range.end;
+                if self.cursor == window.head() {
+                    self.state = State::Live;
+                }
+                Next::Send(Piece::Log(slice))
+            }
+            None if window.ended() && self.cursor == window.head() => Next::End,
+            None => {
+                if self.cursor == window.head() {
+                    self.state = State::Live;
+                }
+                Next::Idle
+            }
+        }
+    }
+
+    /// Finds where to begin. Without a join point for `join_wait` the player begins at the next message.
+    fn seek(
+        &mut self,
+        window: &mut Window,
+        from: u64,
+        since: Duration,
+        policy: &Policy,
+        now: Duration,
+        wanted: &impl Fn(Kind) -> bool,
+    ) -> bool {
+        if let Some(join) = window.join().filter(|join| join.offset >= from).cloned() {
+            self.cursor = join.offset;
+            self.prologue = Some(window.prologue(join.offset, join.timestamp, &join.headers, wanted));
+            return true;
+        }
+        if now.saturating_sub(since) < policy.join_wait || window.ended() {
+            return false;
+        }
+        self.cursor = window.head();
+        let timestamp = window.newest_entry().map_or(0, |entry| entry.timestamp);
+        let headers = window.headers().clone();
+        self.prologue = Some(window.prologue(self.cursor, timestamp, &headers, wanted));
+        true
+    }
+
+    /// Whether the player is late and a newer join point could help.
+    fn is_late(&self, window: &Window, policy: &Policy) -> bool {
+        let Some(join) = window.join().filter(|join| join.offset > self.cursor) else { return false };
+        join.offset > self.cursor && window.lag_ms(self.cursor) > policy.lag_ms()
+    }
+
+    /// Ends the message the player is in, then skips to the newest join point.
+    fn fall_behind(&mut self, window: &mut Window, now: Duration, wanted: &impl Fn(Kind) -> bool) -> Next {
+        if !window.is_message_boundary(self.cursor) {
+            let end = window.message_end(self.cursor);
+            if let Some(slice) = window.slice(self.cursor, end) {
+                self.cursor = slice.range.end;
+                return Next::Send(Piece::Log(slice));
+            }
+        }
+        let Some(join) = window.join().cloned() else { return Next::Idle };
+        if now.saturating_sub(self.skips_since) > SKIP_WINDOW {
+            self.skips_since = now;
+            self.skips = 0;
+        }
+        self.skips += 1;
+        self.skips_total += 1;
+        if self.skips > SKIPS_MAX {
+            return Next::TooSlow(TooSlow::Skips);
+        }
+        let changed = window.headers_at(self.cursor) != join.headers.version();
+        self.cursor = join.offset;
+        self.state = State::Joining;
+        if changed {
+            let prologue = window.prologue(join.offset, join.timestamp, &join.headers, wanted);
+            return Next::Send(Piece::Own(prologue));
+        }
+        match window.slice(self.cursor, window.head()) {
+            Some(slice) => {
+                self.cursor = slice.range.end;
+                Next::Send(Piece::Log(slice))
+            }
+            None => Next::Idle,
+        }
+    }
+
+    /// Whether the player is so late that only a send that does not end explains it. Asked by the coarse timer.
+    pub fn is_stuck(&self, window: &Window, policy: &Policy) -> Option<TooSlow> {
+        if self.is_seeking() {
+            return None;
+        }
+        if self.cursor < window.start() || window.head() - self.cursor.min(window.head()) > LAG_BYTES_MAX {
+            return Some(TooSlow::Bytes);
+        }
+        let helpless = window.join().is_some_and(|join| join.offset > self.cursor);
+        (helpless && window.lag_ms(self.cursor) > policy.stuck_ms()).then_some(TooSlow::NoProgress)
+    }
+
+    /// Whether a wait for a join point is over.
+    pub fn join_wait_is_over(&self, policy: &Policy, now: Duration) -> bool {
+        matches!(self.state, State::Seeking { since, .. } if now.saturating_sub(since) >= policy.join_wait)
+    }
+}

@@ -1,0 +1,190 @@
+//! One form of a stream: its log, what of the stream goes into it, and where players may join.
+//!
+//! The common form is message stream id 1 with everything in it. Other forms are written from the same messages once
+//! somebody asks for them.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    limits::AUDIO_JOIN_INTERVAL,
+    media::Role,
+    rtmp::message::Kind,
+    stream::{
+        headers::HeaderSet,
+        layout::Layout,
+        log::{JoinBounds, LogWriter},
+        segment::LogGauge,
+    },
+};
+
+/// Which form of a stream a player receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ViewKey {
+    /// The message stream id written, 1..=[`crate::limits::MESSAGE_STREAMS_MAX`].
+    pub stream_id: u32,
+    pub audio: bool,
+    pub video: bool,
+}
+
+impl ViewKey {
+    /// The form that every stream has.
+    pub const COMMON: Self = Self::everything(1);
+
+    /// Everything, on message stream `stream_id`.
+    pub const fn everything(stream_id: u32) -> Self {
+        Self { stream_id, audio: true, video: true }
+    }
+
+    /// Whether messages of `kind` are part of the view.
+    pub const fn wants(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Audio => self.audio,
+            Kind::Video => self.video,
+            Kind::Data => true,
+        }
+    }
+}
+
+/// A message on its way into the logs.
+#[derive(Clone, Copy, Debug)]
+pub struct LogMessage<'a> {
+    pub kind: Kind,
+    pub role: Role,
+    /// As players see it.
+    pub timestamp: u32,
+    pub arrived_ms: u32,
+    pub payload: &'a [u8],
+}
+
+/// Where a place in the log is, for a join point set after the fact.
+#[derive(Clone, Debug)]
+struct Place {
+    offset: u64,
+    timestamp: u32,
+    arrived_ms: u32,
+    headers: Arc<HeaderSet>,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct View {
+    key: ViewKey,
+    log: LogWriter,
+    /// Video has been announced or seen, so join points are keyframes.
+    has_video: bool,
+    coded_video_seen: bool,
+    /// The first coded audio of the epoch.
+    first_audio: Option<Place>,
+    audio_join_ms: Option<u32>,
+    idle_since: Option<Duration>,
+}
+
+impl View {
+    pub fn new(key: ViewKey, chunk_bytes: usize, segment_bytes: usize, gauge: &LogGauge) -> Self {
+        let layout = Layout { stream_id: key.stream_id, chunk_bytes };
+        Self {
+            key,
+            log: LogWriter::new(layout, segment_bytes, gauge),
+            has_video: false,
+            coded_video_seen: false,
+            first_audio: None,
+            audio_join_ms: None,
+            idle_since: None,
+        }
+    }
+
+    pub fn key(&self) -> ViewKey {
+        self.key
+    }
+
+    pub fn log(&self) -> &LogWriter {
+        &self.log
+    }
+
+    pub fn log_mut(&mut self) -> &mut LogWriter {
+        &mut self.log
+    }
+
+    /// For how long nobody has received it. `now` is the shard's time.
+    pub fn idle_for(&mut self, idle: bool, now: Duration) -> Option<Duration> {
+        if !idle {
+            self.idle_since = None;
+            return None;
+        }
+        Some(now.saturating_sub(*self.idle_since.get_or_insert(now)))
+    }
+
+    /// Appends a message if it belongs here. True if the log began a new segment.
+    pub fn append(&mut self, message: LogMessage<'_>, bounds: JoinBounds) -> bool {
+        if !self.key.wants(message.kind) {
+            return false;
+        }
+        let headers = self.log.window().headers().clone();
+        let (offset, rolled) = self.log.append(message.kind, message.timestamp, message.arrived_ms, message.payload);
+        let place = Place { offset, timestamp: message.timestamp, arrived_ms: message.arrived_ms, headers };
+        match (message.kind, message.role) {
+            (Kind::Video, Role::Keyframe) => self.join_at_keyframe(place),
+            (Kind::Audio, Role::Coded) => self.join_at_audio(place),
+            _ => {}
+        }
+        if message.kind == Kind::Video {
+            self.has_video = true;
+            self.coded_video_seen |= matches!(message.role, Role::Keyframe | Role::Coded);
+        }
+        self.log.expire_join(message.arrived_ms, bounds);
+        rolled
+    }
+
+    /// New headers are in force for the messages to come.
+    pub fn set_headers(&mut self, headers: Arc<HeaderSet>) {
+        if headers.metadata().is_some_and(|metadata| announces_video(metadata)) {
+            self.has_video |= self.key.video;
+        }
+        self.log.set_headers(headers);
+    }
+
+    /// The first keyframe takes along the audio that came before it: nothing precedes it that a decoder could not use.
+    fn join_at_keyframe(&mut self, keyframe: Place) {
+        let first = self.first_audio.take().filter(|audio| {
+            let early_ms = keyframe.arrived_ms.wrapping_sub(audio.arrived_ms);
+            !self.coded_video_seen && u128::from(early_ms) <= AUDIO_JOIN_INTERVAL.as_millis()
+        });
+        self.mark(Place { headers: keyframe.headers.clone(), ..first.unwrap_or(keyframe) });
+    }
+
+    /// Without video, audio is joined at its first message, once it is clear that no video comes, and then at least
+    /// each second.
+    fn join_at_audio(&mut self, audio: Place) {
+        let first = self.first_audio.get_or_insert_with(|| audio.clone()).clone();
+        if self.has_video {
+            return;
+        }
+        let interval_ms = AUDIO_JOIN_INTERVAL.as_millis();
+        let since = |place_ms: u32| u128::from(audio.arrived_ms.wrapping_sub(place_ms));
+        match self.audio_join_ms {
+            Some(last_ms) if since(last_ms) < interval_ms => {}
+            Some(_) => {
+                self.audio_join_ms = Some(audio.arrived_ms);
+                self.mark(audio);
+            }
+            None if !self.key.video
+                || self.log.window().headers().metadata().is_some()
+                || since(first.arrived_ms) >= interval_ms =>
+            {
+                self.audio_join_ms = Some(audio.arrived_ms);
+                self.mark(first);
+            }
+            None => {}
+        }
+    }
+
+    fn mark(&mut self, place: Place) {
+        self.log.mark_join(place.offset, place.timestamp, place.arrived_ms, place.headers);
+    }
+}
+
+/// Whether onMetaData speaks of video: it names its codec or its width (FLV 10.1, E.5).
+fn announces_video(metadata: &[u8]) -> bool {
+    let has = |name: &[u8]| metadata.windows(name.len()).any(|window| window == name);
+    has(b"\x00\x0cvideocodecid") || has(b"\x00\x05width")
+}

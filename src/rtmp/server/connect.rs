@@ -1,0 +1,100 @@
+//! `connect` and its reply (RTMP 1.0, 7.2.1.1; Enhanced RTMP v2, "Enhancing NetConnection connect Command").
+
+use super::super::{
+    amf0::{Encoder, Value},
+    command::Command,
+    control::{Outbox, status_object},
+    error::SessionError,
+    message::Header,
+};
+use super::connection::amf_error;
+use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, REQUEST_TEXT_BYTES_MAX};
+
+/// `fmsVer` and `capabilities` of a server that clients of every age have met.
+const FMS_VERSION: &str = "FMS/3,5,7,7009";
+const CAPABILITIES: f64 = 31.0;
+/// Enhanced RTMP v2 `capsEx`: what passes through unharmed. Multitrack, ModEx and its nanosecond offsets.
+const CAPS_EX: u8 = 2 | 4 | 8;
+/// Bit of a codec's entry in a FourCC info map: it can be forwarded.
+const FOURCC_FORWARD: f64 = 4.0;
+/// Bytes of `flashVer` kept for the log.
+const FLASH_VER_BYTES_MAX: usize = 64;
+
+/// What a client said about itself.
+#[derive(Debug)]
+pub(super) struct Connect {
+    pub(super) app: Box<str>,
+    pub(super) tc_url: Box<str>,
+    pub(super) flash_ver: Box<str>,
+    pub(super) caps_ex: u8,
+    /// The client offered something of Enhanced RTMP v2, so the reply may too.
+    enhanced: bool,
+    object_encoding: f64,
+}
+
+impl Connect {
+    /// Reads connect's command object. `Ok(Err(..))` is what to tell a client whose app or tcUrl cannot be used.
+    pub(super) fn parse(
+        command: &mut Command<'_>,
+        header: &Header,
+    ) -> Result<Result<Self, &'static str>, SessionError> {
+        let object = command.argument().map_err(|source| amf_error(header, source))?;
+        let text = |name| object.get(name).and_then(Value::as_str);
+        let (Some(app), Some(tc_url)) = (text("app"), text("tcUrl")) else {
+            return Ok(Err("connect needs an app and a tcUrl, both strings"));
+        };
+        if app.len().max(tc_url.len()) > REQUEST_TEXT_BYTES_MAX {
+            return Ok(Err("app or tcUrl is too long"));
+        }
+        if [app, tc_url].iter().any(|text| text.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER)) {
+            return Ok(Err("app or tcUrl has control characters or is not UTF-8"));
+        }
+        let caps_ex = object.get("capsEx").and_then(Value::as_finite).unwrap_or(0.0);
+        let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"];
+        let object_encoding = object.get("objectEncoding").and_then(Value::as_finite);
+        Ok(Ok(Self {
+            app: app.into(),
+            tc_url: tc_url.into(),
+            flash_ver: text("flashVer").unwrap_or_default().chars().take(FLASH_VER_BYTES_MAX).collect(),
+            // Bits beyond the first eight are not assigned.
+            caps_ex: caps_ex as u32 as u8,
+            enhanced: enhanced.iter().any(|name| object.get(name).is_some()),
+            object_encoding: object_encoding.filter(|encoding| *encoding == 3.0).unwrap_or(0.0),
+        }))
+    }
+
+    /// Window, bandwidth, chunk size (the one time it is announced) and NetConnection.Connect.Success.
+    pub(super) fn accept(&self, transaction: f64, chunk_bytes: usize, outbox: &mut Outbox) {
+        outbox.window_ack_size(ACK_WINDOW_BYTES_DEFAULT);
+        outbox.set_peer_bandwidth(ACK_WINDOW_BYTES_DEFAULT);
+        outbox.set_chunk_bytes(chunk_bytes);
+        outbox.command(0, "_result", transaction, |out| {
+            out.object().key("fmsVer").string(FMS_VERSION).key("capabilities").number(CAPABILITIES);
+            out.key("mode").number(1.0).end();
+            out.object().key("level").string("status").key("code").string("NetConnection.Connect.Success");
+            out.key("description").string("Connection succeeded.");
+            out.key("objectEncoding").number(self.object_encoding);
+            if self.enhanced {
+                offer(out);
+            }
+            out.end();
+        });
+    }
+}
+
+/// The server's side of the Enhanced RTMP v2 negotiation: every codec is forwarded, none decoded.
+fn offer(out: &mut Encoder<'_>) {
+    out.key("capsEx").number(CAPS_EX.into());
+    out.key("fourCcList").strict_array(1).string("*");
+    for map in ["videoFourCcInfoMap", "audioFourCcInfoMap"] {
+        out.key(map).object().key("*").number(FOURCC_FORWARD).end();
+    }
+}
+
+/// `_error` to a connect that cannot be used.
+pub(super) fn reject(transaction: f64, code: &str, description: &str, outbox: &mut Outbox) {
+    outbox.command(0, "_error", transaction, |out| {
+        out.null();
+        status_object(out, "error", code, description);
+    });
+}

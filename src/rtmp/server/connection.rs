@@ -1,0 +1,234 @@
+//! One connection after its handshake: what each message is, and whether the peer keeps within its bounds.
+//!
+//! [`NetConnection`] sorts each message into a [`Verdict`]. It answers control messages and `connect` itself and leaves
+//! later commands to [`requests`](super::requests). It is bounded by [`MessageStreams`], by deadlines, and by counters
+//! of what a sound peer does not send.
+
+use std::time::Duration;
+
+use super::super::{
+    amf0::AmfError,
+    command::Command,
+    control::{Control, Outbox, Received, event},
+    error::SessionError,
+    message::{Header, Kind, Message, type_id},
+};
+use super::{
+    Refused, ServerEvent,
+    connect::{Connect, reject},
+    streams::{MessageStreams, Use},
+};
+use crate::limits::{
+    CONNECT_ATTEMPTS_MAX, CONNECT_DEADLINE, HANDSHAKE_DEADLINE, PRE_CONNECT_BYTES_MAX, REPLY_BYTES_MAX,
+    REQUEST_DEADLINE, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX,
+};
+
+/// What a message means to the host.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Nothing,
+    Event(ServerEvent<'static>),
+    /// The message is media of a publishing stream.
+    Media {
+        stream: u32,
+        kind: Kind,
+    },
+    /// The message holds media of a publishing stream.
+    Aggregate {
+        stream: u32,
+    },
+}
+
+/// One connection and its message streams, after the handshake.
+#[derive(Debug)]
+pub(super) struct NetConnection {
+    pub(super) outbox: Outbox,
+    pub(super) connect: Option<Box<Connect>>,
+    pub(super) streams: MessageStreams,
+    received: Received,
+    /// An Acknowledgement was written in this turn.
+    acknowledged: bool,
+    chunk_bytes: usize,
+    started: Duration,
+    now: Duration,
+    /// Since when no stream has published or played.
+    idle_since: Option<Duration>,
+    connects_rejected: u32,
+    unknown_messages: u32,
+    stray_media: u32,
+}
+
+impl NetConnection {
+    pub(super) fn new(chunk_bytes: usize, now: Duration) -> Self {
+        Self {
+            outbox: Outbox::default(),
+            connect: None,
+            streams: MessageStreams::default(),
+            received: Received::new(),
+            acknowledged: false,
+            chunk_bytes,
+            started: now,
+            now,
+            idle_since: Some(now),
+            connects_rejected: 0,
+            unknown_messages: 0,
+            stray_media: 0,
+        }
+    }
+
+    /// A new call of the host's: time may have passed, its last output may have been taken.
+    pub(super) fn begin_turn(&mut self, now: Duration) {
+        self.now = now;
+        self.acknowledged = false;
+        self.outbox.release();
+    }
+
+    /// Milliseconds since the connection began, for the handshake.
+    pub(super) fn uptime_ms(&self) -> u32 {
+        self.now.saturating_sub(self.started).as_millis() as u32
+    }
+
+    /// Counts bytes taken from the chunk stream and acknowledges them when it is time, once a turn.
+    pub(super) fn count(&mut self, bytes: usize) -> Result<(), SessionError> {
+        self.received.add(bytes);
+        let bytes = self.received.total();
+        if self.connect.is_none() && bytes > PRE_CONNECT_BYTES_MAX {
+            return Err(SessionError::PreConnectBytes { bytes });
+        }
+        if !self.acknowledged
+            && let Some(total) = self.received.due()
+        {
+            self.acknowledged = true;
+            self.outbox.acknowledge(total);
+        }
+        Ok(())
+    }
+
+    /// When which deadline passes.
+    pub(super) fn deadline(&self, shaking_hands: bool) -> Option<(Duration, SessionError)> {
+        if shaking_hands {
+            Some((self.started + HANDSHAKE_DEADLINE, SessionError::HandshakeTimeout))
+        } else if self.connect.is_none() {
+            Some((self.started + CONNECT_DEADLINE, SessionError::ConnectTimeout))
+        } else {
+            self.idle_since.map(|since| (since + REQUEST_DEADLINE, SessionError::RequestTimeout))
+        }
+    }
+
+    /// To be called after a stream's use changed.
+    pub(super) fn note_use(&mut self) {
+        self.idle_since = if self.streams.any_busy() { None } else { Some(self.idle_since.unwrap_or(self.now)) };
+    }
+
+    /// Sorts one message, and answers it where the host has no say.
+    pub(super) fn message(&mut self, message: &Message<'_>) -> Result<Verdict, SessionError> {
+        let Header { type_id, csid, stream_id, .. } = message.header;
+        let verdict = match type_id {
+            type_id::AUDIO => self.media(stream_id, Kind::Audio)?,
+            type_id::VIDEO => self.media(stream_id, Kind::Video)?,
+            type_id::DATA_AMF0 | type_id::DATA_AMF3 => self.media(stream_id, Kind::Data)?,
+            type_id::COMMAND_AMF0 | type_id::COMMAND_AMF3 => self.command(message)?,
+            type_id::AGGREGATE => match self.media(stream_id, Kind::Data)? {
+                Verdict::Media { stream, .. } => Verdict::Aggregate { stream },
+                other => other,
+            },
+            type_id::ACKNOWLEDGEMENT..=type_id::SET_PEER_BANDWIDTH => {
+                self.control(Control::parse(message)?);
+                Verdict::Nothing
+            }
+            type_id::SHARED_OBJECT_AMF0 | type_id::SHARED_OBJECT_AMF3 => Verdict::Nothing,
+            _ => {
+                self.unknown_messages += 1;
+                if self.unknown_messages > UNKNOWN_MESSAGES_MAX {
+                    return Err(SessionError::UnknownMessages { type_id, csid });
+                }
+                Verdict::Nothing
+            }
+        };
+        let bytes = self.outbox.bytes.len();
+        if bytes > REPLY_BYTES_MAX {
+            return Err(SessionError::ReplyBacklog { bytes });
+        }
+        Ok(verdict)
+    }
+
+    fn media(&mut self, stream: u32, kind: Kind) -> Result<Verdict, SessionError> {
+        if self.is_publishing(stream) {
+            return Ok(Verdict::Media { stream, kind });
+        }
+        self.stray(stream)?;
+        Ok(Verdict::Nothing)
+    }
+
+    pub(super) fn is_publishing(&self, stream: u32) -> bool {
+        matches!(self.streams.get(stream), Use::Publishing(_))
+    }
+
+    /// Counts media that belongs nowhere.
+    pub(super) fn stray(&mut self, stream: u32) -> Result<(), SessionError> {
+        self.stray_media += 1;
+        if self.stray_media > STRAY_MEDIA_MESSAGES_MAX {
+            return Err(SessionError::StrayMedia { stream });
+        }
+        Ok(())
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::WindowAckSize(bytes) => self.received.set_window(bytes),
+            Control::Ping(value) => self.outbox.user_control(event::PING_RESPONSE, &[value]),
+            Control::StreamEof | Control::Ignored => {}
+        }
+    }
+
+    fn command(&mut self, message: &Message<'_>) -> Result<Verdict, SessionError> {
+        let header = &message.header;
+        let mut command = Command::parse(message).map_err(|source| amf_error(header, source))?;
+        if command.name == "connect" {
+            return self.connect(&mut command, header);
+        }
+        if self.connect.is_none() {
+            return Ok(self.refuse_before_connect(&command, header.stream_id));
+        }
+        self.request(&mut command, header.stream_id).map_err(|source| amf_error(header, source))
+    }
+
+    fn connect(&mut self, command: &mut Command<'_>, header: &Header) -> Result<Verdict, SessionError> {
+        let refused = Verdict::Event(ServerEvent::Refused { stream: header.stream_id, reason: Refused::Connect });
+        if self.connect.is_some() {
+            let code = "NetConnection.Connect.Rejected";
+            reject(command.transaction, code, "This connection is connected already.", &mut self.outbox);
+            return Ok(refused);
+        }
+        match Connect::parse(command, header)? {
+            Ok(connect) => {
+                connect.accept(command.transaction, self.chunk_bytes, &mut self.outbox);
+                self.connect = Some(Box::new(connect));
+                Ok(Verdict::Nothing)
+            }
+            Err(description) => {
+                reject(command.transaction, "NetConnection.Connect.InvalidApp", description, &mut self.outbox);
+                self.connects_rejected += 1;
+                if self.connects_rejected >= CONNECT_ATTEMPTS_MAX {
+                    return Err(SessionError::ConnectRejected);
+                }
+                Ok(refused)
+            }
+        }
+    }
+
+    fn refuse_before_connect(&mut self, command: &Command<'_>, stream: u32) -> Verdict {
+        const DESCRIPTION: &str = "Send connect first.";
+        match command.name.as_str() {
+            "publish" => self.outbox.status(stream, "error", "NetStream.Publish.Denied", DESCRIPTION),
+            "play" | "play2" => self.outbox.status(stream, "error", "NetStream.Play.Failed", DESCRIPTION),
+            "_result" | "_error" => {}
+            _ => self.call_failed(stream, command.transaction, DESCRIPTION),
+        }
+        Verdict::Event(ServerEvent::Refused { stream, reason: Refused::BeforeConnect })
+    }
+}
+
+pub(super) fn amf_error(header: &Header, source: AmfError) -> SessionError {
+    SessionError::Amf { csid: header.csid, stream: header.stream_id, source }
+}

@@ -1,0 +1,319 @@
+//! The server's side of one RTMP connection: handshake, commands, and the media of its publishers.
+//!
+//! [`ServerSession`] turns a peer's bytes into [`ServerEvent`]s and the host's decisions into replies. It owns the
+//! handshake, the chunk reader, what the connection negotiated and its message streams; it
+//! knows no other connection, and writes no media: a player's media is the stream log's, on other csids.
+//!
+//! Bounds: silence by three deadlines, bytes before `connect`, message streams, unassigned message types, media nobody
+//! asked for, and replies the peer does not read. At a bound `receive` or `timeout` returns a [`SessionError`] and the
+//! host closes the connection; requests that are merely refused leave it alive and show as [`ServerEvent::Refused`].
+//!
+//! The host feeds `receive` until it returns `None`, sends what `output` holds, and calls `timeout` at `deadline`.
+
+mod connect;
+mod connection;
+mod requests;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+pub use super::error::SessionError;
+use super::{
+    aggregate::{Aggregate, Next, Part},
+    chunk::{ChunkReader, Delivered},
+    command::amf0_body,
+    control::event,
+    handshake::{HANDSHAKE_BYTES, ServerHandshake},
+    key::{KeyError, StreamKey},
+    message::Kind,
+};
+use connection::{NetConnection, Verdict};
+use streams::Use;
+
+/// What the host of a session sets.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Chunk size announced (once, in the reply to connect) and used for everything the session and the log write.
+    pub chunk_bytes: usize,
+}
+
+/// What a peer asked for or sent. A `Publish` or `Play` is answered with one of the session's methods; until it is, the
+/// host does not call `receive` (while a decision is pending the connection is not read).
+#[derive(Debug, PartialEq)]
+pub enum ServerEvent<'a> {
+    /// `publish` with a valid name on message stream `stream`, which was idle. `query` is what followed `?` in the name.
+    Publish { stream: u32, key: StreamKey, query: String },
+    /// `play` (or `play2`) with a valid name on an idle message stream.
+    Play { stream: u32, key: StreamKey, query: String },
+    /// An audio, video or data message on a stream whose publish was accepted. AMF3 data (type 15) arrives as
+    /// `Kind::Data` without its leading zero byte, parts of an aggregate one by one.
+    Media { stream: u32, kind: Kind, timestamp: u32, payload: &'a [u8] },
+    /// A publish or play was ended by deleteStream, closeStream or FCUnpublish.
+    Ended { stream: u32 },
+    /// The player's receiveAudio / receiveVideo.
+    Receive { stream: u32, kind: Kind, on: bool },
+    /// The player's pause / pauseRaw.
+    Pause { stream: u32, on: bool },
+    /// A request was answered with an error; the connection lives on. `stream` is the message stream it came on.
+    Refused { stream: u32, reason: Refused },
+}
+
+/// Why the session itself refused a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A command other than `connect` before `connect` was accepted.
+    BeforeConnect,
+    /// `connect` without an app or tcUrl, or with unusable ones, or a second one.
+    Connect,
+    /// publish or play on a message stream that publishes or plays already.
+    StreamBusy,
+    /// publish or play on a message stream that createStream did not make.
+    NoSuchMessageStream,
+    /// createStream beyond [`MESSAGE_STREAMS_MAX`](crate::limits::MESSAGE_STREAMS_MAX).
+    MessageStreams,
+    /// publish or play of a name that cannot be a stream's.
+    BadName(KeyError),
+}
+
+/// Why a publish is refused, as the client sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishRefusal {
+    /// NetStream.Publish.BadName: somebody else publishes it.
+    NameTaken,
+    /// NetStream.Publish.Denied.
+    Denied,
+}
+
+/// Why a play is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlayRefusal {
+    /// NetStream.Play.StreamNotFound.
+    NotFound,
+    /// NetStream.Play.Failed.
+    Failed,
+}
+
+/// The server's side of one RTMP connection.
+#[derive(Debug)]
+pub struct ServerSession {
+    handshake: Option<Box<ServerHandshake>>,
+    reader: ChunkReader,
+    /// The aggregate message whose parts are being delivered.
+    aggregate: Option<Box<Aggregate>>,
+    connection: NetConnection,
+}
+
+impl ServerSession {
+    /// `nonce` seeds the handshake's random bytes; `now` starts the deadlines.
+    pub fn new(config: ServerConfig, nonce: u64, now: Duration) -> Self {
+        Self {
+            handshake: Some(Box::new(ServerHandshake::new(nonce))),
+            reader: ChunkReader::starting_at(HANDSHAKE_BYTES),
+            aggregate: None,
+            connection: NetConnection::new(config.chunk_bytes, now),
+        }
+    }
+
+    /// Consumes from the front of `input` up to the next event, or all of it (`None`). Whatever is answered meanwhile is
+    /// in [`output`](Self::output), on an error too.
+    pub fn receive<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i [u8],
+        now: Duration,
+    ) -> Result<Option<ServerEvent<'s>>, SessionError> {
+        self.connection.begin_turn(now);
+        if !self.shake_hands(input)? {
+            return Ok(None);
+        }
+        let found = loop {
+            if let Some((stream, part)) = self.next_part()? {
+                break Found::Part(stream, part);
+            }
+            let before = input.len();
+            let delivered = self.reader.deliver(input)?;
+            self.connection.count(before.saturating_sub(input.len()))?;
+            let Some(delivered) = delivered else { return Ok(None) };
+            let message = self.reader.message(delivered);
+            match self.connection.message(&message)? {
+                Verdict::Nothing => {}
+                Verdict::Event(event) => return Ok(Some(event)),
+                Verdict::Media { stream, kind } => break Found::Message(stream, kind, delivered),
+                Verdict::Aggregate { stream } => self.aggregate = Some(Box::new(Aggregate::new(stream, &message))),
+            }
+        };
+        Ok(Some(match found {
+            Found::Part(stream, Part { kind, timestamp, .. }) => {
+                let payload = self.aggregate.as_deref().map_or(&[][..], Aggregate::payload);
+                ServerEvent::Media { stream, kind, timestamp, payload }
+            }
+            Found::Message(stream, kind, delivered) => {
+                let message = self.reader.message(delivered);
+                let payload = if kind == Kind::Data { amf0_body(&message) } else { message.payload };
+                ServerEvent::Media { stream, kind, timestamp: message.header.timestamp, payload }
+            }
+        }))
+    }
+
+    /// Whether the handshake is done.
+    fn shake_hands(&mut self, input: &mut &[u8]) -> Result<bool, SessionError> {
+        let Some(handshake) = &mut self.handshake else { return Ok(true) };
+        let time_ms = self.connection.uptime_ms();
+        if !handshake.receive(input, time_ms, &mut self.connection.outbox.bytes)? {
+            return Ok(false);
+        }
+        self.handshake = None;
+        Ok(true)
+    }
+
+    /// The next part of the aggregate at hand; `None` if there is none, or its stream no longer publishes.
+    fn next_part(&mut self) -> Result<Option<(u32, Part)>, SessionError> {
+        while let Some(aggregate) = &mut self.aggregate {
+            let stream = aggregate.stream;
+            if !self.connection.is_publishing(stream) {
+                break;
+            }
+            match aggregate.next() {
+                Next::Part(part) => return Ok(Some((stream, part))),
+                Next::Skipped => self.connection.stray(stream)?,
+                Next::End => break,
+            }
+        }
+        self.aggregate = None;
+        Ok(None)
+    }
+
+    /// Bytes to send, control and command messages only (whole chunks); the host takes from it (`split().freeze()`).
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.connection.outbox.bytes
+    }
+
+    /// All of the output. Unlike `output().split()` it leaves no buffer behind: the way to take it for connections that
+    /// then stay quiet for long.
+    pub fn take_output(&mut self) -> Bytes {
+        self.connection.outbox.take()
+    }
+
+    pub fn has_output(&self) -> bool {
+        !self.connection.outbox.bytes.is_empty()
+    }
+
+    /// When `timeout` is to be called, if nothing else happens. While a stream publishes, plays or waits for the host's
+    /// decision there is no deadline here; progress and idleness of media are the host's to watch.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.connection.deadline(self.handshake.is_some()).map(|(at, _)| at)
+    }
+
+    /// Err if a deadline has passed.
+    pub fn timeout(&self, now: Duration) -> Result<(), SessionError> {
+        match self.connection.deadline(self.handshake.is_some()) {
+            Some((at, error)) if now >= at => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// onFCPublish (hardware appliances hang without it) and NetStream.Publish.Start: media is taken from here on.
+    pub fn accept_publish(&mut self, stream: u32) {
+        let Use::PublishAsked(key) = self.connection.streams.get(stream) else { return };
+        let publishing = Use::Publishing(key.clone());
+        self.connection.streams.set(stream, publishing);
+        self.connection.fc_status(stream, "onFCPublish", "NetStream.Publish.Start");
+        self.connection.outbox.status(stream, "status", "NetStream.Publish.Start", "Publishing.");
+    }
+
+    /// The stream is idle again; the client may try another name on it.
+    pub fn refuse_publish(&mut self, stream: u32, why: PublishRefusal, description: &str) {
+        let code = match why {
+            PublishRefusal::NameTaken => "NetStream.Publish.BadName",
+            PublishRefusal::Denied => "NetStream.Publish.Denied",
+        };
+        self.refuse(stream, code, description);
+    }
+
+    /// StreamBegin, Play.Reset, Play.Start, |RtmpSampleAccess, Data.Start: from here the host sends media. May be called
+    /// again after [`end_play`](Self::end_play).
+    pub fn start_play(&mut self, stream: u32) {
+        if !matches!(self.connection.streams.get(stream), Use::PlayAsked | Use::Playing) {
+            return;
+        }
+        self.connection.streams.set(stream, Use::Playing);
+        let outbox = &mut self.connection.outbox;
+        outbox.user_control(event::STREAM_BEGIN, &[stream]);
+        outbox.status(stream, "status", "NetStream.Play.Reset", "Playing and resetting.");
+        outbox.status(stream, "status", "NetStream.Play.Start", "Playing.");
+        outbox.data(stream, |out| {
+            out.string("|RtmpSampleAccess").boolean(true).boolean(true);
+        });
+        outbox.data(stream, |out| {
+            out.string("onStatus").object().key("code").string("NetStream.Data.Start").end();
+        });
+    }
+
+    /// The stream is idle again; the client may ask for another name on it.
+    pub fn refuse_play(&mut self, stream: u32, why: PlayRefusal, description: &str) {
+        let code = match why {
+            PlayRefusal::NotFound => "NetStream.Play.StreamNotFound",
+            PlayRefusal::Failed => "NetStream.Play.Failed",
+        };
+        self.refuse(stream, code, description);
+    }
+
+    /// The stream a player watches ended: UnpublishNotify, StreamEOF and Play.Stop, on any of which players close. For
+    /// one that stays, the stream may start again ([`start_play`](Self::start_play)).
+    pub fn end_play(&mut self, stream: u32) {
+        if !matches!(self.connection.streams.get(stream), Use::Playing) {
+            return;
+        }
+        let outbox = &mut self.connection.outbox;
+        outbox.status(stream, "status", "NetStream.Play.UnpublishNotify", "The publisher ended the stream.");
+        outbox.user_control(event::STREAM_EOF, &[stream]);
+        outbox.status(stream, "status", "NetStream.Play.Stop", "Stopped playing.");
+    }
+
+    /// The server goes away or gives the publisher up: NetStream.Unpublish.Success, and the stream is idle again.
+    pub fn end_publish(&mut self, stream: u32, description: &str) {
+        if self.connection.is_publishing(stream) {
+            self.connection.streams.set(stream, Use::Idle);
+            self.connection.note_use();
+            self.connection.unpublished(stream, description);
+        }
+    }
+
+    /// The app of the accepted connect, its query included; empty before.
+    pub fn app(&self) -> &str {
+        self.connection.connect.as_deref().map_or("", |connect| &connect.app)
+    }
+
+    /// The tcUrl of the accepted connect, its query included; empty before.
+    pub fn tc_url(&self) -> &str {
+        self.connection.connect.as_deref().map_or("", |connect| &connect.tc_url)
+    }
+
+    /// What the client calls itself, cut to 64 characters; may hold any character.
+    pub fn flash_ver(&self) -> &str {
+        self.connection.connect.as_deref().map_or("", |connect| &connect.flash_ver)
+    }
+
+    /// The client's `capsEx` (Enhanced RTMP v2): 1 reconnect, 2 multitrack, 4 ModEx, 8 nanosecond offsets.
+    pub fn caps_ex(&self) -> u8 {
+        self.connection.connect.as_deref().map_or(0, |connect| connect.caps_ex)
+    }
+
+    fn refuse(&mut self, stream: u32, code: &str, description: &str) {
+        if matches!(self.connection.streams.get(stream), Use::PublishAsked(_) | Use::PlayAsked) {
+            self.connection.streams.set(stream, Use::Idle);
+            self.connection.note_use();
+            self.connection.outbox.status(stream, "error", code, description);
+        }
+    }
+}
+
+/// Media to deliver, and where its payload is.
+enum Found<'i> {
+    /// The last part of the aggregate.
+    Part(u32, Part),
+    Message(u32, Kind, Delivered<'i>),
+}

@@ -1,0 +1,322 @@
+//! A shard without its sockets: connections, streams and mesh as one deterministic state machine.
+//!
+//! The driver (a monoio runtime, or a simulation) says what happened: a connection came, sent bytes, closed, took a
+//! piece; mail may have come; time passed. After each call it drains [`Core::take_wakes`] and [`Core::take_aborts`], and
+//! before it waits it calls [`Core::before_sleep`]. For each connection it keeps asking [`Core::transmit`] for the next
+//! piece until told to park. Sends are one at a time per connection and always reported by [`Core::sent`].
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use slab::Slab;
+
+use super::{
+    close::{CloseReason, RefuseReason},
+    close_log::CloseLog,
+    config::Config,
+    conn::{Closing, Conn, ConnId, Use},
+    mesh::Port,
+    metrics::ShardMetrics,
+    streams::Streams,
+    time::ShardTime,
+};
+use crate::{
+    egress::{Next, Piece, Policy},
+    limits,
+    rtmp::server::{ServerConfig, ServerEvent, ServerSession},
+    stream::{directory::Directory, segment::LogGauge},
+};
+
+/// What a connection does next.
+#[derive(Debug)]
+pub enum Transmit {
+    Send(Piece),
+    /// Nothing until the connection is woken.
+    Park,
+    /// Its last byte was sent: end the sending side and wait for the peer to close.
+    Close,
+}
+
+/// What all shards of a process share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    pub config: Arc<Config>,
+    pub directory: Arc<Directory>,
+    pub gauge: LogGauge,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) conns: Slab<Conn>,
+    pub(super) streams: Streams,
+    pub(super) port: Port,
+    pub(super) directory: Arc<Directory>,
+    pub(super) config: Arc<Config>,
+    pub(super) policy: Policy,
+    pub(super) metrics: Arc<ShardMetrics>,
+    pub(super) time: ShardTime,
+    pub(super) close_log: CloseLog,
+    pub(super) wakes: Vec<ConnId>,
+    pub(super) aborts: Vec<ConnId>,
+    /// Seeds the next connection's handshake.
+    nonce: u64,
+    ending: bool,
+}
+
+impl Core {
+    pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
+        let config = shared.config.clone();
+        Self {
+            conns: Slab::new(),
+            streams: Streams::new(&config, shared.gauge.clone()),
+            port,
+            directory: shared.directory.clone(),
+            policy: Policy { gop_cache: config.gop_cache, lag_max: config.lag_max, join_wait: config.join_wait },
+            config,
+            metrics,
+            time: ShardTime::default(),
+            close_log: CloseLog::default(),
+            wakes: Vec::new(),
+            aborts: Vec::new(),
+            nonce,
+            ending: false,
+        }
+    }
+
+    /// Says what the process's clock shows.
+    pub fn advance(&mut self, process: Duration) {
+        self.time.advance(process);
+    }
+
+    /// A connection was accepted.
+    pub fn connect(&mut self, peer: SocketAddr) -> ConnId {
+        self.nonce = self.nonce.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let config = ServerConfig { chunk_bytes: self.config.chunk_bytes };
+        let session = ServerSession::new(config, self.nonce, self.time.now());
+        self.metrics.connections_accepted.add(1);
+        self.metrics.connections.add(1);
+        self.conns.insert(Conn::new(session, peer))
+    }
+
+    /// The driver has let go of the connection's socket.
+    pub fn remove(&mut self, id: ConnId) {
+        self.close(id, CloseReason::PeerClosed, true);
+        if self.conns.try_remove(id).is_some() {
+            self.metrics.connections.add(-1);
+        }
+    }
+
+    /// Bytes came in.
+    pub fn receive(&mut self, id: ConnId, bytes: &[u8]) {
+        self.metrics.bytes_received.add(bytes.len() as u64);
+        let mut consumed = 0;
+        loop {
+            let Some(conn) = self.conns.get_mut(id) else { break };
+            if conn.closing.is_some() {
+                break;
+            }
+            let mut input = &bytes[consumed..];
+            let event = conn.session.receive(&mut input, self.time.now());
+            consumed = bytes.len() - input.len();
+            match event {
+                Ok(Some(ServerEvent::Media { stream, kind, timestamp, payload })) => {
+                    self.metrics.messages_received.add(1);
+                    let publishing = conn.uses.iter_mut().find_map(|used| match used {
+                        Use::Publishing { stream: of, local, epoch, last_media } if *of == stream => {
+                            Some((*local, *epoch, last_media))
+                        }
+                        _ => None,
+                    });
+                    let Some((local, epoch, last_media)) = publishing else { continue };
+                    *last_media = self.time.now();
+                    if self.streams.publish(local, epoch, kind, timestamp, payload, &self.time).is_err() {
+                        self.metrics.tags_malformed.add(1);
+                    }
+                }
+                Ok(Some(ServerEvent::Publish { stream, key, .. })) => self.start_publish(id, stream, key),
+                Ok(Some(ServerEvent::Play { stream, key, .. })) => self.start_play(id, stream, key),
+                Ok(Some(ServerEvent::Ended { stream })) => self.end_use(id, stream),
+                Ok(Some(ServerEvent::Receive { stream, kind, on })) => self.choose_kinds(id, stream, kind, on),
+                Ok(Some(ServerEvent::Pause { stream, on })) => self.pause(id, stream, on),
+                Ok(Some(ServerEvent::Refused { reason, .. })) => {
+                    self.metrics.refused(RefuseReason::from(reason)).add(1);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let reason = CloseReason::from(&error);
+                    self.log_close(id, reason, &error.to_string());
+                    self.close(id, reason, false);
+                    break;
+                }
+            }
+        }
+        self.flush_touched();
+        self.wake_if_output(id);
+    }
+
+    /// The peer closed its side, or the socket failed.
+    pub fn peer_closed(&mut self, id: ConnId, reason: CloseReason) {
+        self.close(id, reason, true);
+    }
+
+    /// What to send on a connection that has no send in flight.
+    pub fn transmit(&mut self, id: ConnId) -> Transmit {
+        loop {
+            let Some(conn) = self.conns.get_mut(id) else { return Transmit::Close };
+            if conn.closing.is_some_and(|closing| closing.aborted) {
+                return Transmit::Close;
+            }
+            if let Some(rest) = conn.rest.take() {
+                return self.send(id, rest);
+            }
+            if conn.session.has_output() {
+                let output = conn.session.take_output();
+                return self.send(id, Piece::Own(output));
+            }
+            if conn.closing.is_some() {
+                return Transmit::Close;
+            }
+            match self.next_piece(id) {
+                Next::Send(piece) => return self.send(id, piece),
+                // An answer may have been written, or the connection closed, while looking.
+                _ if self.has_news(id) => {}
+                _ => {
+                    if let Some(conn) = self.conns.get_mut(id) {
+                        conn.parked = true;
+                    }
+                    return Transmit::Park;
+                }
+            }
+        }
+    }
+
+    fn has_news(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_none_or(|conn| conn.closing.is_some() || conn.session.has_output())
+    }
+
+    fn send(&mut self, id: ConnId, piece: Piece) -> Transmit {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.sending_since = Some(self.time.now());
+        }
+        self.metrics.sends.add(1);
+        Transmit::Send(piece)
+    }
+
+    /// A send has completed: `count` bytes of `piece` went out.
+    pub fn sent(&mut self, id: ConnId, mut piece: Piece, count: usize) {
+        self.metrics.bytes_sent.add(count as u64);
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.sending_since = None;
+        if count < piece.len() {
+            piece.advance(count);
+            conn.rest = Some(piece);
+        }
+    }
+
+    /// The next piece of the connection's players, who take turns.
+    fn next_piece(&mut self, id: ConnId) -> Next {
+        let Some(conn) = self.conns.get_mut(id) else { return Next::Idle };
+        for _ in 0..conn.uses.len() {
+            let conn = &mut self.conns[id];
+            conn.turn = (conn.turn + 1) % conn.uses.len().max(1);
+            let Some(Use::Playing { local, watcher, .. }) = conn.uses.get(conn.turn).copied() else { continue };
+            match self.streams.next_piece(local, watcher, &self.policy, &self.time, &self.metrics) {
+                Next::Send(piece) => return Next::Send(piece),
+                Next::TooSlow(why) => {
+                    let reason = CloseReason::from(why);
+                    self.log_close(id, reason, "the player does not take what it is sent");
+                    self.close(id, reason, true);
+                    return Next::Idle;
+                }
+                Next::End if self.tell_end(local, watcher) => return Next::End,
+                Next::Idle | Next::End => {}
+            }
+        }
+        Next::Idle
+    }
+
+    /// Ends a connection. `abort`: at once; else it gets its last bytes first.
+    pub(super) fn close(&mut self, id: ConnId, reason: CloseReason, abort: bool) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let first = conn.reason.is_none();
+        if first {
+            conn.reason = Some(reason);
+            conn.closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
+            self.metrics.closed(reason).add(1);
+            while let Some(used) = self.conns.get_mut(id).and_then(|conn| conn.uses.pop()) {
+                self.detach(id, used);
+            }
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if abort && (first || conn.closing.is_some_and(|closing| !closing.aborted)) {
+            if let Some(closing) = &mut conn.closing {
+                closing.aborted = true;
+            }
+            self.aborts.push(id);
+        }
+        self.wake(id);
+    }
+
+    pub(super) fn log_close(&mut self, id: ConnId, reason: CloseReason, what: &str) {
+        if let Some(conn) = self.conns.get(id).filter(|conn| conn.reason.is_none()) {
+            self.close_log.line(self.port.shard(), conn.peer, reason, what, self.time.now());
+        }
+    }
+
+    pub(super) fn wake(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.parked) {
+            conn.parked = false;
+            self.wakes.push(id);
+        }
+    }
+
+    pub(super) fn wake_if_output(&mut self, id: ConnId) {
+        if self.conns.get(id).is_some_and(|conn| conn.session.has_output()) {
+            self.wake(id);
+        }
+    }
+
+    /// Connections to ask for their next piece again. The caller empties the list.
+    pub fn take_wakes(&mut self) -> &mut Vec<ConnId> {
+        &mut self.wakes
+    }
+
+    /// Connections whose sockets are to be shut down both ways. The caller empties the list.
+    pub fn take_aborts(&mut self) -> &mut Vec<ConnId> {
+        &mut self.aborts
+    }
+
+    /// Takes in what other shards said, tells them what is new, and rings the sleepers among them.
+    pub fn turn(&mut self) {
+        self.receive_mail();
+        self.tell_others();
+        let rung = self.port.ring();
+        self.metrics.doorbells.add(rung);
+    }
+
+    /// The last turn before the driver waits for its bell. False: take another turn instead.
+    pub fn before_sleep(&mut self) -> bool {
+        self.turn();
+        self.port.sleep()
+    }
+
+    /// Process time at which [`Core::timers`] must be called; for ever if only ticks are due.
+    pub fn due_at(&self) -> Duration {
+        self.streams.next_timer().unwrap_or(Duration::MAX)
+    }
+
+    /// Begins the orderly end: publishers are let go, players get what is left and their end of stream.
+    pub fn shutdown(&mut self) {
+        self.ending = true;
+        self.end_everything();
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// Whether an ending shard has nothing left to do.
+    pub fn has_ended(&self) -> bool {
+        self.ending && self.conns.is_empty() && self.streams.dirty.is_empty() && self.streams.replies.is_empty()
+    }
+}

@@ -1,0 +1,323 @@
+//! A core on a runtime: the tasks that accept, read, write, wait for mail and keep time.
+//!
+//! Each connection has a task that waits for readiness and reads, and one that asks the core for the next piece, sends it
+//! and reports. No future that is sending or accepting is ever dropped; deadlines end them by shutting the socket down.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    net::{Shutdown, SocketAddr, TcpListener},
+    rc::Rc,
+    task::{Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use super::{
+    bell::BellWaiter,
+    close::CloseReason,
+    conn::ConnId,
+    core::{Core, Transmit},
+    fleet::{Command, Mailbox},
+    metrics::ShardMetrics,
+    socket::Socket,
+};
+use crate::limits;
+
+/// What the driver keeps of a connection.
+struct Slot {
+    socket: Socket,
+    /// The writing task, once it has waited.
+    writer: Option<Waker>,
+    /// It is to ask for its next piece.
+    woken: bool,
+    /// Tasks that still run.
+    tasks: u8,
+}
+
+/// See the file's head.
+pub(super) struct Driver {
+    core: RefCell<Core>,
+    slots: RefCell<Vec<Option<Slot>>>,
+    /// The process's start.
+    start: Instant,
+    metrics: std::sync::Arc<ShardMetrics>,
+    nonblocking: bool,
+    scratch: RefCell<Vec<u8>>,
+    /// The task that keeps time, and the process time it sleeps until.
+    timer: RefCell<Option<Waker>>,
+    sleeps_until: Cell<Duration>,
+    listeners: RefCell<Vec<TcpListener>>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        core: Core,
+        start: Instant,
+        metrics: std::sync::Arc<ShardMetrics>,
+        nonblocking: bool,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            core: RefCell::new(core),
+            slots: RefCell::new(Vec::new()),
+            start,
+            metrics,
+            nonblocking,
+            scratch: RefCell::new(vec![0; limits::READ_BYTES]),
+            timer: RefCell::new(None),
+            sleeps_until: Cell::new(Duration::MAX),
+            listeners: RefCell::new(Vec::new()),
+        })
+    }
+
+    /// Runs the shard until it has ended in order.
+    pub(super) async fn run(
+        self: Rc<Self>,
+        listeners: Vec<TcpListener>,
+        bell: BellWaiter,
+        mailbox: &Mailbox,
+    ) -> io::Result<()> {
+        for listener in listeners {
+            self.listeners.borrow_mut().push(listener.try_clone()?);
+            let ready = monoio::net::TcpListener::from_std(listener.try_clone()?)?;
+            monoio::spawn(self.clone().accept(listener, ready));
+        }
+        monoio::spawn(self.clone().keep_time());
+        let mut ends_by = None;
+        loop {
+            let awake = self.with_core(|core| !core.before_sleep());
+            for command in mailbox.take() {
+                self.obey(command);
+            }
+            if self.has_ended(&mut ends_by) {
+                return Ok(());
+            }
+            if !awake {
+                bell.wait().await;
+            }
+        }
+    }
+
+    /// Whether the shard is ending and has nothing left to do, or no time left to do it in.
+    fn has_ended(&self, ends_by: &mut Option<Instant>) -> bool {
+        let core = self.core.borrow();
+        if !core.is_ending() {
+            return false;
+        }
+        let by = *ends_by.get_or_insert_with(|| Instant::now() + limits::SHUTDOWN_GRACE);
+        core.has_ended() || Instant::now() >= by
+    }
+
+    fn obey(&self, command: Command) {
+        match command {
+            Command::Shutdown => {
+                for listener in self.listeners.borrow_mut().drain(..) {
+                    // Ends the accepting task's wait, too.
+                    let _ = socket2::SockRef::from(&listener).shutdown(Shutdown::Both);
+                }
+                self.with_core(Core::shutdown);
+            }
+            Command::Report(answer) => {
+                // Whoever asked may have lost patience.
+                let _ = answer.send(self.core.borrow().report());
+            }
+            #[cfg(test)]
+            Command::Panic => panic!("asked to panic"),
+        }
+    }
+
+    /// Lets the core do something at the present time, then passes on what follows from it.
+    fn with_core<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
+        let mut core = self.core.borrow_mut();
+        core.advance(self.start.elapsed());
+        let result = act(&mut core);
+        self.pass_on(&mut core);
+        result
+    }
+
+    /// Wakes writers, shuts down what is to be aborted, and has the clock task look again if something is due sooner.
+    fn pass_on(&self, core: &mut Core) {
+        if !core.take_wakes().is_empty() || !core.take_aborts().is_empty() {
+            let mut slots = self.slots.borrow_mut();
+            for id in core.take_wakes().drain(..) {
+                let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { continue };
+                slot.woken = true;
+                if let Some(writer) = &slot.writer {
+                    writer.wake_by_ref();
+                }
+            }
+            for id in core.take_aborts().drain(..) {
+                if let Some(slot) = slots.get(id).and_then(Option::as_ref) {
+                    slot.socket.shutdown(Shutdown::Both);
+                }
+            }
+        }
+        if core.due_at() < self.sleeps_until.get() {
+            self.sleeps_until.set(Duration::ZERO);
+            if let Some(timer) = self.timer.borrow().as_ref() {
+                timer.wake_by_ref();
+            }
+        }
+    }
+
+    /// Takes connections as they come, a budget at a time.
+    async fn accept(self: Rc<Self>, listener: TcpListener, ready: monoio::net::TcpListener) {
+        while ready.readable(false).await.is_ok() && !self.core.borrow().is_ending() {
+            for _ in 0..limits::ACCEPT_BUDGET {
+                match listener.accept() {
+                    Ok((stream, peer)) => self.clone().adopt(stream, peer),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) if self.core.borrow().is_ending() => {
+                        tracing::debug!("stopped accepting: {error}");
+                        return;
+                    }
+                    Err(error) => {
+                        self.metrics.accept_failures.add(1);
+                        tracing::warn!("cannot accept: {error}; raise the limit of open files or end connections");
+                        monoio::time::sleep(limits::ACCEPT_PAUSE).await;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn adopt(self: Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+        let socket = stream.set_nonblocking(self.nonblocking).and_then(|()| Socket::new(stream));
+        let Ok(socket) = socket else {
+            self.metrics.accept_failures.add(1);
+            return;
+        };
+        let id = self.with_core(|core| core.connect(peer));
+        let mut slots = self.slots.borrow_mut();
+        if slots.len() <= id {
+            slots.resize_with(id + 1, || None);
+        }
+        slots[id] = Some(Slot { socket: socket.clone(), writer: None, woken: false, tasks: 2 });
+        drop(slots);
+        monoio::spawn(self.clone().read(socket.clone(), id));
+        monoio::spawn(self.clone().write(socket, id));
+    }
+
+    async fn read(self: Rc<Self>, socket: Socket, id: ConnId) {
+        while socket.readable().await.is_ok() {
+            if let Some(reason) = self.read_some(&socket, id) {
+                self.with_core(|core| core.peer_closed(id, reason));
+                break;
+            }
+        }
+        self.task_ended(id);
+    }
+
+    /// Reads up to a budget. `Some` once the peer has closed.
+    fn read_some(&self, socket: &Socket, id: ConnId) -> Option<CloseReason> {
+        let mut scratch = self.scratch.borrow_mut();
+        let mut budget = limits::READ_BUDGET_BYTES;
+        while budget > 0 {
+            match socket.receive(&mut scratch) {
+                Ok([]) => return Some(CloseReason::PeerClosed),
+                Ok(bytes) => {
+                    self.with_core(|core| core.receive(id, bytes));
+                    budget = budget.saturating_sub(bytes.len());
+                    if bytes.len() < limits::READ_BYTES {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Some(CloseReason::PeerReset),
+            }
+        }
+        None
+    }
+
+    async fn write(self: Rc<Self>, socket: Socket, id: ConnId) {
+        loop {
+            let next = {
+                let mut core = self.core.borrow_mut();
+                let next = core.transmit(id);
+                self.pass_on(&mut core);
+                next
+            };
+            match next {
+                Transmit::Send(piece) => {
+                    let (result, piece) = socket.send(piece).await;
+                    let mut core = self.core.borrow_mut();
+                    match result {
+                        Ok(count) => core.sent(id, piece, count),
+                        Err(_) => core.peer_closed(id, CloseReason::PeerReset),
+                    }
+                    self.pass_on(&mut core);
+                }
+                Transmit::Park => self.parked(id).await,
+                Transmit::Close => break,
+            }
+        }
+        socket.shutdown(Shutdown::Write);
+        self.task_ended(id);
+    }
+
+    /// Waits until the core has the connection woken.
+    async fn parked(&self, id: ConnId) {
+        poll_fn(|context| {
+            let mut slots = self.slots.borrow_mut();
+            let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return Poll::Ready(()) };
+            if std::mem::take(&mut slot.woken) {
+                return Poll::Ready(());
+            }
+            if slot.writer.as_ref().is_none_or(|writer| !writer.will_wake(context.waker())) {
+                slot.writer = Some(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The last of a connection's tasks lets go of it.
+    fn task_ended(&self, id: ConnId) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(entry) = slots.get_mut(id) else { return };
+        let Some(slot) = entry else { return };
+        slot.tasks -= 1;
+        if slot.tasks > 0 {
+            return;
+        }
+        *entry = None;
+        drop(slots);
+        self.with_core(|core| core.remove(id));
+    }
+
+    /// Calls the core when something is due: merges to the millisecond, all else at ticks.
+    async fn keep_time(self: Rc<Self>) {
+        let mut next_tick = self.start.elapsed() + limits::TICK;
+        loop {
+            let due = self.core.borrow().due_at().min(next_tick);
+            self.sleeps_until.set(due);
+            let patience = due.saturating_sub(self.start.elapsed());
+            if !patience.is_zero() {
+                let mut sleep = std::pin::pin!(monoio::time::sleep(patience));
+                poll_fn(|context| {
+                    if self.sleeps_until.get() < due {
+                        return Poll::Ready(());
+                    }
+                    let mut timer = self.timer.borrow_mut();
+                    if timer.as_ref().is_none_or(|timer| !timer.will_wake(context.waker())) {
+                        *timer = Some(context.waker().clone());
+                    }
+                    sleep.as_mut().poll(context)
+                })
+                .await;
+            }
+            let now = self.start.elapsed();
+            self.with_core(Core::timers);
+            if now >= next_tick {
+                if now.saturating_sub(next_tick) > limits::SLOW_TURN {
+                    self.metrics.slow_turns.add(1);
+                }
+                next_tick = now + limits::TICK;
+                self.with_core(Core::tick);
+            }
+        }
+    }
+}

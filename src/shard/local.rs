@@ -1,0 +1,233 @@
+//! A stream as one shard sees it: its logs, owned or followed, and the players watching here.
+//!
+//! A stream has one log per publisher that came; usually one, for a moment two when a publisher was replaced and players
+//! still drain the older log. Bounds: [`LOGS_MAX`](crate::limits::LOGS_MAX) logs; an older one is dropped unread.
+
+use std::{collections::VecDeque, time::Duration};
+
+use slab::Slab;
+
+use super::conn::ConnId;
+use crate::{
+    egress::Player,
+    ingress::{Broadcast, ViewKey},
+    rtmp::key::StreamKey,
+    stream::{directory::ShardSet, feed::FeedPosition, window::Window},
+};
+
+/// A player of this shard, waiting for the stream or watching it.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    pub(super) conn: ConnId,
+    pub(super) stream: u32,
+    pub(super) view: ViewKey,
+    /// The log it watches, or watched last; 0 before the first.
+    pub(super) epoch: u64,
+    /// The newest log when it asked to play: without GOP cache it waits there for the next keyframe.
+    pub(super) asked_in: u64,
+    /// It has seen this log already (in another view, or before a pause) and goes on at the next join point.
+    pub(super) joins_live: bool,
+    pub(super) paused: bool,
+    pub(super) player: Option<Player>,
+    /// Shard time since which there is nothing for it to watch.
+    pub(super) waiting_since: Option<Duration>,
+    /// It was told that the stream ended.
+    pub(super) told_end: bool,
+}
+
+impl Watcher {
+    /// Goes on in the log of another publisher.
+    pub(super) fn enter(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.player = None;
+        self.joins_live = false;
+    }
+
+    /// Leaves its place, to begin again at the next join point of `view`.
+    pub(super) fn rejoin(&mut self, view: ViewKey) {
+        self.view = view;
+        self.joins_live |= self.player.as_ref().is_some_and(|player| !player.is_seeking());
+        self.player = None;
+    }
+}
+
+/// A shard that is fed one view of an owned log.
+#[derive(Debug)]
+pub(super) struct FeedTo {
+    pub(super) shard: usize,
+    pub(super) view: ViewKey,
+    pub(super) position: FeedPosition,
+}
+
+/// A log this shard writes.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) broadcast: Broadcast,
+    pub(super) publisher: ConnId,
+    pub(super) feeds: Vec<FeedTo>,
+    /// Shards still to be told that it exists.
+    pub(super) unannounced: ShardSet,
+    /// A release of merged messages is scheduled.
+    pub(super) merging: bool,
+    /// Process time.
+    pub(super) started: Duration,
+}
+
+/// A view of a log that another shard writes.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) view: ViewKey,
+    /// From the first feed on.
+    pub(super) window: Option<Window>,
+    /// The owner was asked for it.
+    pub(super) asked: bool,
+    /// Shard time since which nobody watches it.
+    pub(super) idle_since: Option<Duration>,
+    /// The owner is to be told that it is not needed.
+    pub(super) dropped: bool,
+}
+
+impl Replica {
+    pub(super) fn new(view: ViewKey) -> Self {
+        Self { view, window: None, asked: false, idle_since: None, dropped: false }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Source {
+    Owned(Box<Owned>),
+    Followed { owner: usize, replicas: Vec<Replica>, gone: bool },
+}
+
+#[derive(Debug)]
+pub(super) struct LocalLog {
+    pub(super) epoch: u64,
+    pub(super) source: Source,
+}
+
+impl LocalLog {
+    pub(super) fn window_mut(&mut self, view: ViewKey) -> Option<&mut Window> {
+        match &mut self.source {
+            Source::Owned(owned) => owned.broadcast.view_mut(view).map(|view| view.log_mut().window_mut()),
+            Source::Followed { replicas, .. } => {
+                replicas.iter_mut().find(|replica| replica.view == view).and_then(|replica| replica.window.as_mut())
+            }
+        }
+    }
+
+    pub(super) fn window(&self, view: ViewKey) -> Option<&Window> {
+        match &self.source {
+            Source::Owned(owned) => {
+                owned.broadcast.views().iter().find(|known| known.key() == view).map(|view| view.log().window())
+            }
+            Source::Followed { replicas, .. } => {
+                replicas.iter().find(|replica| replica.view == view).and_then(|replica| replica.window.as_ref())
+            }
+        }
+    }
+
+    /// No more messages will come to it.
+    pub(super) fn ended(&self) -> bool {
+        match &self.source {
+            Source::Owned(owned) => owned.broadcast.views()[0].log().window().ended(),
+            Source::Followed { replicas, gone, .. } => {
+                *gone || replicas.iter().any(|replica| replica.window.as_ref().is_some_and(Window::ended))
+            }
+        }
+    }
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(super) struct LocalStream {
+    pub(super) key: StreamKey,
+    /// Oldest first.
+    pub(super) logs: VecDeque<LocalLog>,
+    pub(super) watchers: Slab<Watcher>,
+    /// The directory knows that this shard has players of the stream.
+    pub(super) following: bool,
+    /// Process time at which the newest log ended, while players wait for the publisher to come back.
+    pub(super) ended_at: Option<Duration>,
+    /// Shard time at which they are told.
+    pub(super) grace_until: Option<Duration>,
+    /// The grace is over: players at the end of the log are told that the stream ended.
+    pub(super) grace_over: bool,
+    /// Shard time since which nobody watches.
+    pub(super) idle_since: Option<Duration>,
+    /// Messages for other shards wait.
+    pub(super) dirty: bool,
+    /// Media came since the last flush.
+    pub(super) touched: bool,
+}
+
+impl LocalStream {
+    pub(super) fn new(key: StreamKey) -> Self {
+        Self {
+            key,
+            logs: VecDeque::new(),
+            watchers: Slab::new(),
+            following: false,
+            ended_at: None,
+            grace_until: None,
+            grace_over: false,
+            idle_since: None,
+            dirty: false,
+            touched: false,
+        }
+    }
+
+    pub(super) fn log_mut(&mut self, epoch: u64) -> Option<&mut LocalLog> {
+        self.logs.iter_mut().find(|log| log.epoch == epoch)
+    }
+
+    pub(super) fn owned_mut(&mut self, epoch: u64) -> Option<&mut Owned> {
+        match &mut self.log_mut(epoch)?.source {
+            Source::Owned(owned) => Some(owned),
+            Source::Followed { .. } => None,
+        }
+    }
+
+    pub(super) fn newest_epoch(&self) -> u64 {
+        self.logs.back().map_or(0, |log| log.epoch)
+    }
+
+    /// Whether a publisher's messages come in, here or from another shard.
+    pub(super) fn is_live(&self) -> bool {
+        self.logs.back().is_some_and(|log| !log.ended())
+    }
+
+    /// The oldest offset of `view` in log `epoch` that a player here still needs.
+    pub(super) fn needs_from(&self, epoch: u64, view: ViewKey) -> Option<u64> {
+        let here = |watcher: &&Watcher| watcher.epoch == epoch && watcher.view == view;
+        let watchers = self.watchers.iter().map(|(_, watcher)| watcher).filter(here);
+        watchers.filter_map(|watcher| watcher.player.as_ref().and_then(Player::needs_from)).min()
+    }
+
+    /// Lets go of what nobody needs: of every log the bytes before its players, feeds and join point.
+    pub(super) fn prune(&mut self) {
+        for index in 0..self.logs.len() {
+            let epoch = self.logs[index].epoch;
+            let views: Vec<ViewKey> = match &self.logs[index].source {
+                Source::Owned(owned) => owned.broadcast.views().iter().map(|view| view.key()).collect(),
+                Source::Followed { replicas, .. } => replicas.iter().map(|replica| replica.view).collect(),
+            };
+            for view in views {
+                let fed = match &self.logs[index].source {
+                    Source::Owned(owned) => owned
+                        .feeds
+                        .iter()
+                        .filter(|feed| feed.view == view)
+                        .filter_map(|feed| feed.position.holds_from())
+                        .min(),
+                    Source::Followed { .. } => None,
+                };
+                let needed = self.needs_from(epoch, view);
+                if let Some(window) = self.logs[index].window_mut(view) {
+                    let oldest_kept = window.head().saturating_sub(crate::limits::LAG_BYTES_MAX);
+                    let needed = [needed, fed].into_iter().flatten().min().unwrap_or(window.released());
+                    window.prune(needed.max(oldest_kept));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Playing on a shard: players attached to streams and views, woken, told of the end, detached.
+
+use std::time::Duration;
+
+use super::{
+    close::{CloseReason, RefuseReason},
+    conn::{ConnId, Use},
+    core::Core,
+    local::{LocalLog, Replica, Source, Watcher},
+};
+use crate::{
+    ingress::ViewKey,
+    rtmp::{key::StreamKey, message::Kind, server::PlayRefusal},
+};
+
+impl Core {
+    /// A connection asks to play `key` on its message stream `stream`. It may wait for the stream to be published.
+    pub(super) fn start_play(&mut self, id: ConnId, stream: u32, key: StreamKey) {
+        let local = self.streams.enter(&key);
+        if !self.follow(local) {
+            self.metrics.refused(RefuseReason::WaitedNames).add(1);
+            let description = "too many streams are waited for; try again later";
+            self.refuse_play(id, stream, PlayRefusal::Failed, description, CloseReason::PlayRefused);
+            return;
+        }
+        let now = self.time.now();
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(known) = self.streams.slab.get_mut(local) else { return };
+        conn.session.start_play(stream);
+        tracing::debug!(peer = %conn.peer, stream = %key, "play");
+        let watcher = known.watchers.insert(Watcher {
+            conn: id,
+            stream,
+            view: ViewKey::everything(stream),
+            // A log that ended before it asked is not for it: it waits for the next.
+            epoch: known.newest_epoch(),
+            asked_in: known.newest_epoch(),
+            joins_live: false,
+            paused: false,
+            player: None,
+            waiting_since: (!known.is_live()).then_some(now),
+            told_end: false,
+        });
+        known.idle_since = None;
+        conn.uses.push(Use::Playing { stream, local, watcher });
+        self.metrics.players.add(1);
+        if !self.provide_view(local, watcher) {
+            self.refuse_view(local, watcher);
+        }
+        self.wake(id);
+    }
+
+    /// Tells the directory, once, that this shard has players of the stream, and learns who owns it.
+    fn follow(&mut self, local: usize) -> bool {
+        let Some(stream) = self.streams.slab.get_mut(local) else { return false };
+        if stream.following {
+            return true;
+        }
+        let Ok(owner) = self.directory.follow(&stream.key, self.port.shard()) else { return false };
+        stream.following = true;
+        if let Some(owner) = owner
+            && owner.shard != self.port.shard()
+            && owner.epoch > stream.newest_epoch()
+        {
+            let source = Source::Followed { owner: owner.shard, replicas: Vec::new(), gone: false };
+            self.add_log(local, LocalLog { epoch: owner.epoch, source });
+        }
+        true
+    }
+
+    /// Makes sure that the newest log comes in the form the player receives. False if it cannot.
+    pub(super) fn provide_view(&mut self, local: usize, watcher: usize) -> bool {
+        let Some(stream) = self.streams.slab.get_mut(local) else { return true };
+        let Some(view) = stream.watchers.get(watcher).map(|watcher| watcher.view) else { return true };
+        let Some(log) = stream.logs.back_mut() else { return true };
+        match &mut log.source {
+            Source::Owned(owned) => owned.broadcast.add_view(view),
+            Source::Followed { replicas, .. } => {
+                match replicas.iter_mut().find(|replica| replica.view == view) {
+                    // Not needed a moment ago, but its owner has not been told yet.
+                    Some(replica) => {
+                        replica.idle_since = None;
+                        replica.dropped = false;
+                    }
+                    None => replicas.push(Replica::new(view)),
+                }
+                self.streams.mark_dirty(local);
+                self.tell_others();
+                self.ring();
+                true
+            }
+        }
+    }
+
+    /// Wakes the stream's players that have something to be sent.
+    pub(super) fn wake_watchers(&mut self, local: usize) {
+        let Some(stream) = self.streams.slab.get(local) else { return };
+        for (_, watcher) in &stream.watchers {
+            let Some(conn) = self.conns.get_mut(watcher.conn).filter(|conn| conn.parked) else { continue };
+            let seeks_in_vain = watcher.player.as_ref().is_some_and(|player| {
+                let log = stream.logs.iter().find(|log| log.epoch == watcher.epoch);
+                let window = log.and_then(|log| log.window(watcher.view));
+                player.is_seeking() && window.is_some_and(|window| !player.has_next(window))
+            });
+            if !seeks_in_vain {
+                conn.parked = false;
+                self.wakes.push(watcher.conn);
+            }
+        }
+    }
+
+    /// The player has had everything of a stream that has ended. True if it was told so.
+    pub(super) fn tell_end(&mut self, local: usize, watcher: usize) -> bool {
+        let now = self.time.now();
+        let Some(stream) = self.streams.slab.get_mut(local) else { return false };
+        if !stream.grace_over {
+            return false;
+        }
+        let Some(watcher) = stream.watchers.get_mut(watcher).filter(|watcher| !watcher.told_end) else { return false };
+        watcher.told_end = true;
+        watcher.waiting_since = Some(now);
+        let id = watcher.conn;
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.session.end_play(watcher.stream);
+        }
+        if self.is_ending() {
+            self.close(id, CloseReason::Shutdown, false);
+        }
+        true
+    }
+
+    /// Refuses a play; a connection that does nothing else ends.
+    pub(super) fn refuse_play(
+        &mut self,
+        id: ConnId,
+        stream: u32,
+        why: PlayRefusal,
+        description: &str,
+        reason: CloseReason,
+    ) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.session.refuse_play(stream, why, description);
+        self.end_use(id, stream);
+        if self.conns.get(id).is_some_and(|conn| conn.uses.is_empty()) {
+            self.close(id, reason, false);
+        }
+        self.wake(id);
+    }
+
+    /// A message stream of the connection goes back to doing nothing.
+    pub(super) fn end_use(&mut self, id: ConnId, stream: u32) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(index) = conn.uses.iter().position(|used| used.stream() == stream) else { return };
+        let used = conn.uses.remove(index);
+        self.detach(id, used);
+    }
+
+    /// Undoes a use that was taken from its connection.
+    pub(super) fn detach(&mut self, id: ConnId, used: Use) {
+        match used {
+            Use::Publishing { local, epoch, .. } => self.end_publish(local, epoch),
+            Use::Playing { local, watcher, .. } => {
+                let Some(stream) = self.streams.slab.get_mut(local) else { return };
+                let removed = stream.watchers.try_remove(watcher);
+                debug_assert!(removed.is_some_and(|watcher| watcher.conn == id));
+                self.metrics.players.add(-1);
+                if stream.watchers.is_empty() {
+                    stream.idle_since = Some(self.time.now());
+                }
+            }
+        }
+    }
+
+    /// receiveAudio, receiveVideo: the player gets the view it asked for from the next join point on.
+    pub(super) fn choose_kinds(&mut self, id: ConnId, stream: u32, kind: Kind, on: bool) {
+        let Some((local, index)) = self.playing(id, stream) else { return };
+        let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(index)) else {
+            return;
+        };
+        let mut view = watcher.view;
+        match kind {
+            Kind::Audio => view.audio = on,
+            Kind::Video => view.video = on,
+            Kind::Data => {}
+        }
+        if view == watcher.view {
+            return;
+        }
+        watcher.rejoin(view);
+        if !self.provide_view(local, index) {
+            self.refuse_view(local, index);
+        }
+        self.wake(id);
+    }
+
+    /// pause, pauseRaw: a paused player is sent nothing and goes on at the next join point.
+    pub(super) fn pause(&mut self, id: ConnId, stream: u32, on: bool) {
+        let Some((local, index)) = self.playing(id, stream) else { return };
+        let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(index)) else {
+            return;
+        };
+        watcher.paused = on;
+        if on {
+            watcher.rejoin(watcher.view);
+        }
+        self.wake(id);
+    }
+
+    fn playing(&self, id: ConnId, stream: u32) -> Option<(usize, usize)> {
+        self.conns.get(id)?.uses.iter().find_map(|used| match used {
+            Use::Playing { stream: of, local, watcher } if *of == stream => Some((*local, *watcher)),
+            _ => None,
+        })
+    }
+
+    /// Ends what this shard publishes and plays. Players are told once they have had the last messages.
+    pub(super) fn end_everything(&mut self) {
+        for id in self.conns.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            let publishes = conn.uses.iter().filter(|used| matches!(used, Use::Publishing { .. }));
+            let publishes: Vec<u32> = publishes.map(Use::stream).collect();
+            for stream in &publishes {
+                conn.session.end_publish(*stream, "the server is going away");
+            }
+            let plays = conn.uses.len() > publishes.len();
+            if !plays {
+                self.close(id, CloseReason::Shutdown, false);
+            } else {
+                publishes.iter().for_each(|stream| self.end_use(id, *stream));
+            }
+        }
+        for local in self.streams.slab.iter().map(|(local, _)| local).collect::<Vec<_>>() {
+            let Some(stream) = self.streams.slab.get_mut(local) else { continue };
+            if !stream.is_live() {
+                stream.grace_until = Some(Duration::ZERO);
+                stream.grace_over = true;
+            }
+            self.wake_watchers(local);
+        }
+        self.tell_others();
+        self.ring();
+    }
+}

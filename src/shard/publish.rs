@@ -1,0 +1,150 @@
+//! Publishing on a shard: names claimed and given back, messages flushed to players and other shards.
+
+use std::time::Duration;
+
+use super::{
+    close::{CloseReason, RefuseReason},
+    conn::{ConnId, Use},
+    core::Core,
+    local::{LocalLog, LocalStream, Owned, Source},
+};
+use crate::{
+    ingress::Broadcast,
+    limits::LOGS_MAX,
+    rtmp::{
+        key::StreamKey,
+        server::{PlayRefusal, PublishRefusal},
+    },
+};
+
+impl Core {
+    /// A connection asks to publish `key` on its message stream `stream`.
+    pub(super) fn start_publish(&mut self, id: ConnId, stream: u32, key: StreamKey) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let claim = match self.directory.claim(&key, self.port.shard()) {
+            Ok(claim) => claim,
+            Err(error) => {
+                self.metrics.refused(RefuseReason::NameTaken).add(1);
+                tracing::info!(peer = %conn.peer, stream = %key, "publish refused: {error}");
+                let description = format!("'{key}' is being published already");
+                conn.session.refuse_publish(stream, PublishRefusal::NameTaken, &description);
+                return;
+            }
+        };
+        conn.session.accept_publish(stream);
+        tracing::info!(peer = %conn.peer, stream = %key, "publish");
+        let local = self.streams.enter(&key);
+        conn.uses.push(Use::Publishing { stream, local, epoch: claim.epoch, last_media: self.time.now() });
+        self.metrics.publishers.add(1);
+        let owned = Owned {
+            broadcast: Broadcast::new(self.streams.broadcast.clone(), claim.resume),
+            publisher: id,
+            feeds: Vec::new(),
+            unannounced: claim.followers & !(1 << self.port.shard()),
+            merging: false,
+            started: self.time.process(),
+        };
+        self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });
+    }
+
+    /// A log of a publisher that came, here or on another shard: players go there once theirs has ended.
+    pub(super) fn add_log(&mut self, local: usize, log: LocalLog) {
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        stream.logs.push_back(log);
+        if stream.logs.len() > LOGS_MAX {
+            stream.logs.pop_front();
+        }
+        stream.ended_at = None;
+        stream.grace_until = None;
+        stream.grace_over = false;
+        for (_, watcher) in &mut stream.watchers {
+            watcher.waiting_since = None;
+            if std::mem::take(&mut watcher.told_end)
+                && let Some(conn) = self.conns.get_mut(watcher.conn)
+            {
+                conn.session.start_play(watcher.stream);
+            }
+        }
+        let watchers: Vec<usize> = stream.watchers.iter().map(|(index, _)| index).collect();
+        for watcher in watchers {
+            if !self.provide_view(local, watcher) {
+                self.refuse_view(local, watcher);
+            }
+        }
+        self.streams.mark_dirty(local);
+        self.wake_watchers(local);
+    }
+
+    /// Sends what came in since the last flush on its way, as merging allows.
+    pub(super) fn flush_touched(&mut self) {
+        if self.streams.touched.is_empty() {
+            return;
+        }
+        while let Some(local) = self.streams.touched.pop() {
+            if let Some(stream) = self.streams.slab.get_mut(local) {
+                stream.touched = false;
+            }
+            self.flush(local, false);
+        }
+        self.tell_others();
+        self.ring();
+    }
+
+    /// `due`: messages have been merged for long enough.
+    pub(super) fn flush(&mut self, local: usize, due: bool) {
+        if !self.streams.release(local, due) {
+            return;
+        }
+        if self.streams.slab.get(local).is_some_and(LocalStream::feeds_others) {
+            self.streams.mark_dirty(local);
+        }
+        self.wake_watchers(local);
+    }
+
+    /// The publisher of log `epoch` has ended, for whatever reason. The name is free at once.
+    pub(super) fn end_publish(&mut self, local: usize, epoch: u64) {
+        self.metrics.publishers.add(-1);
+        let process = self.time.process();
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        let key = stream.key.clone();
+        let Some(owned) = stream.owned_mut(epoch) else { return };
+        owned.broadcast.end();
+        let resume = owned.broadcast.resume(process);
+        self.directory.release(&key, epoch, resume);
+        tracing::info!(stream = %key, "unpublished");
+        self.streams.mark_dirty(local);
+        self.log_ended(local, epoch);
+    }
+
+    /// Log `epoch` has ended: its players wait for the publisher to come back.
+    pub(super) fn log_ended(&mut self, local: usize, epoch: u64) {
+        let now = self.time.now();
+        let grace = if self.is_ending() { Duration::ZERO } else { self.config.unpublish_grace };
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        if stream.newest_epoch() == epoch && stream.ended_at.is_none() {
+            stream.ended_at = Some(self.time.process());
+            stream.grace_until = Some(now + grace);
+            stream.grace_over = grace.is_zero();
+        }
+        self.wake_watchers(local);
+    }
+
+    pub(super) fn refuse_view(&mut self, local: usize, watcher: usize) {
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        let Some((id, message_stream)) = stream.watchers.get(watcher).map(|watcher| (watcher.conn, watcher.stream))
+        else {
+            return;
+        };
+        self.metrics.refused(RefuseReason::Views).add(1);
+        let description = "the stream is being sent in as many forms as it may; play it on message stream 1";
+        self.refuse_play(id, message_stream, PlayRefusal::Failed, description, CloseReason::PlayRefused);
+    }
+}
+
+impl LocalStream {
+    /// Whether any shard is fed from a log here.
+    fn feeds_others(&self) -> bool {
+        let fed = |log: &LocalLog| matches!(&log.source, Source::Owned(owned) if !owned.feeds.is_empty());
+        self.logs.iter().any(fed)
+    }
+}

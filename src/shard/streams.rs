@@ -1,0 +1,199 @@
+//! The streams one shard knows, and the two hot paths through them: a publisher's message in, a player's piece out.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use slab::Slab;
+
+use super::{
+    config::Config,
+    local::{LocalStream, Source},
+    mesh::message::MeshMessage,
+    metrics::ShardMetrics,
+    time::ShardTime,
+};
+use crate::{
+    egress::{Next, Player, Policy},
+    ingress::{Taken, broadcast::BroadcastConfig},
+    limits,
+    media::TagError,
+    rtmp::{key::StreamKey, message::Kind},
+    stream::segment::LogGauge,
+};
+
+/// A release that is due: the messages of one log have been merged for long enough.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Merge {
+    /// Process time.
+    pub(super) due: Duration,
+    pub(super) local: usize,
+    pub(super) epoch: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) slab: Slab<LocalStream>,
+    pub(super) by_key: HashMap<StreamKey, usize, foldhash::fast::RandomState>,
+    pub(super) broadcast: BroadcastConfig,
+    pub(super) merge: Duration,
+    /// Streams with messages since the last flush.
+    pub(super) touched: Vec<usize>,
+    /// In the order they are due: the delay is the same for all.
+    pub(super) merges: VecDeque<Merge>,
+    /// Streams with messages for other shards.
+    pub(super) dirty: Vec<usize>,
+    /// Answers to other shards, at most one for each request of theirs.
+    pub(super) replies: VecDeque<(usize, MeshMessage)>,
+    now: Duration,
+}
+
+impl Streams {
+    pub(super) fn new(config: &Arc<Config>, gauge: LogGauge) -> Self {
+        Self {
+            slab: Slab::new(),
+            by_key: HashMap::default(),
+            broadcast: BroadcastConfig::new(config.chunk_bytes, config.gop_bytes_max, gauge),
+            merge: config.merge,
+            touched: Vec::new(),
+            merges: VecDeque::new(),
+            dirty: Vec::new(),
+            replies: VecDeque::new(),
+            now: Duration::ZERO,
+        }
+    }
+
+    /// The stream of that name, known to the shard from now on.
+    pub(super) fn enter(&mut self, key: &StreamKey) -> usize {
+        if let Some(local) = self.by_key.get(key) {
+            return *local;
+        }
+        let local = self.slab.insert(LocalStream::new(key.clone()));
+        self.by_key.insert(key.clone(), local);
+        local
+    }
+
+    pub(super) fn mark_dirty(&mut self, local: usize) {
+        if let Some(stream) = self.slab.get_mut(local).filter(|stream| !stream.dirty) {
+            stream.dirty = true;
+            self.dirty.push(local);
+        }
+    }
+
+    /// Takes a publisher's message into its log; players see it at the next flush.
+    pub(super) fn publish(
+        &mut self,
+        local: usize,
+        epoch: u64,
+        kind: Kind,
+        timestamp: u32,
+        payload: &[u8],
+        time: &ShardTime,
+    ) -> Result<(), TagError> {
+        self.now = time.process();
+        let Some(stream) = self.slab.get_mut(local) else { return Ok(()) };
+        let Some(owned) = stream.owned_mut(epoch) else { return Ok(()) };
+        let taken = owned.broadcast.publish(kind, timestamp, payload, time.process(), time.now_ms())?;
+        if taken == (Taken::Appended { rolled: true }) {
+            stream.prune();
+        }
+        if !stream.touched {
+            stream.touched = true;
+            self.touched.push(local);
+        }
+        Ok(())
+    }
+
+    /// Releases what a stream's logs have gathered, as merging allows. True if players have something new.
+    pub(super) fn release(&mut self, local: usize, due: bool) -> bool {
+        let merge = self.merge;
+        let now = self.now;
+        let Some(stream) = self.slab.get_mut(local) else { return false };
+        let mut released = false;
+        for log in &mut stream.logs {
+            let Source::Owned(owned) = &mut log.source else { continue };
+            let mut left = false;
+            for view in owned.broadcast.views_mut() {
+                let window = view.log_mut().window_mut();
+                if merge.is_zero() || due {
+                    released |= window.released() < window.head();
+                    window.release();
+                } else {
+                    released |= window.release_whole_flushes();
+                    left |= window.released() < window.head();
+                }
+            }
+            if left && !owned.merging {
+                owned.merging = true;
+                self.merges.push_back(Merge { due: now + merge, local, epoch: log.epoch });
+            }
+        }
+        released
+    }
+
+    /// Process time at which [`super::core::Core::timers`] has something to do.
+    pub(super) fn next_timer(&self) -> Option<Duration> {
+        let merge = self.merges.front().map(|merge| merge.due);
+        let retry = (!self.dirty.is_empty() || !self.replies.is_empty()).then(|| self.now + limits::MESH_RETRY);
+        merge.into_iter().chain(retry).min()
+    }
+
+    pub(super) fn note_time(&mut self, process: Duration) {
+        self.now = process;
+    }
+
+    /// What a player is to be sent next. A player at the end of an ended log goes on to the next one.
+    pub(super) fn next_piece(
+        &mut self,
+        local: usize,
+        watcher: usize,
+        policy: &Policy,
+        time: &ShardTime,
+        metrics: &ShardMetrics,
+    ) -> Next {
+        let Some(stream) = self.slab.get_mut(local) else { return Next::Idle };
+        loop {
+            let Some(watcher) = stream.watchers.get_mut(watcher).filter(|watcher| !watcher.paused) else {
+                return Next::Idle;
+            };
+            let next_epoch = stream.logs.iter().map(|log| log.epoch).find(|newer| *newer > watcher.epoch);
+            let Some(log) = stream.logs.iter_mut().find(|log| log.epoch == watcher.epoch) else {
+                match next_epoch {
+                    Some(epoch) => {
+                        watcher.enter(epoch);
+                        continue;
+                    }
+                    None => return Next::End,
+                }
+            };
+            let log_ended = log.ended();
+            let Some(window) = log.window_mut(watcher.view) else {
+                match next_epoch {
+                    Some(epoch) if log_ended => {
+                        watcher.enter(epoch);
+                        continue;
+                    }
+                    _ => return if log_ended { Next::End } else { Next::Idle },
+                }
+            };
+            let view = watcher.view;
+            let player = watcher.player.get_or_insert_with(|| {
+                metrics.joins.add(1);
+                Player::new(
+                    window,
+                    watcher.joins_live || (!policy.gop_cache && watcher.asked_in == watcher.epoch),
+                    time.now(),
+                )
+            });
+            let skips = player.skips();
+            let next = player.next(window, policy, time.now(), |kind| view.wants(kind));
+            metrics.skips.add(player.skips() - skips);
+            match (next, next_epoch) {
+                (Next::End, Some(epoch)) => watcher.enter(epoch),
+                (next, _) => return next,
+            }
+        }
+    }
+}

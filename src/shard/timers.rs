@@ -1,0 +1,264 @@
+//! What passes with time: merges that are due, and the coarse timers of connections and streams.
+
+use super::{
+    close::{CloseReason, RefuseReason},
+    conn::{Conn, ConnId, Use},
+    core::Core,
+    local::{LocalLog, LocalStream, Source},
+};
+use crate::{ingress::ViewKey, limits, rtmp::server::PlayRefusal};
+
+/// What a connection's coarse timer found.
+enum Overdue {
+    Session(String, CloseReason),
+    Silent { stream: u32 },
+    Stuck,
+    Lingers,
+}
+
+impl Core {
+    /// Called when [`Core::due_at`] says so: releases merged messages that are due.
+    pub fn timers(&mut self) {
+        let process = self.time.process();
+        self.streams.note_time(process);
+        while let Some(merge) = self.streams.merges.front().copied().filter(|merge| merge.due <= process) {
+            self.streams.merges.pop_front();
+            let owned = self.streams.slab.get_mut(merge.local).and_then(|stream| stream.owned_mut(merge.epoch));
+            if let Some(owned) = owned {
+                owned.merging = false;
+                self.flush(merge.local, true);
+            }
+        }
+        self.turn();
+    }
+
+    /// The coarse timers, every [`limits::TICK`].
+    pub fn tick(&mut self) {
+        self.streams.note_time(self.time.process());
+        self.tick_connections();
+        self.tick_streams();
+        self.turn();
+    }
+
+    fn tick_connections(&mut self) {
+        let overdue: Vec<_> =
+            self.conns.iter().filter_map(|(id, conn)| self.overdue(conn).map(|overdue| (id, overdue))).collect();
+        for (id, overdue) in overdue {
+            match overdue {
+                Overdue::Session(what, reason) => {
+                    self.log_close(id, reason, &what);
+                    self.close(id, reason, false);
+                }
+                Overdue::Silent { stream } => self.close_silent_publisher(id, stream),
+                Overdue::Stuck => {
+                    self.log_close(id, CloseReason::NoProgress, "nothing of what it is sent was taken");
+                    self.close(id, CloseReason::NoProgress, true);
+                }
+                Overdue::Lingers => self.close(id, CloseReason::PeerClosed, true),
+            }
+        }
+    }
+
+    fn overdue(&self, conn: &Conn) -> Option<Overdue> {
+        let now = self.time.now();
+        if let Some(closing) = conn.closing {
+            return (now >= closing.deadline && !closing.aborted).then_some(Overdue::Lingers);
+        }
+        if conn.sending_since.is_some_and(|since| now.saturating_sub(since) >= limits::PROGRESS_DEADLINE) {
+            return Some(Overdue::Stuck);
+        }
+        if conn.session.deadline().is_some_and(|deadline| now >= deadline)
+            && let Err(error) = conn.session.timeout(now)
+        {
+            return Some(Overdue::Session(error.to_string(), CloseReason::from(&error)));
+        }
+        let idle = self.config.publisher_idle;
+        conn.uses.iter().find_map(|used| match used {
+            Use::Publishing { stream, last_media, .. }
+                if !idle.is_zero() && now.saturating_sub(*last_media) >= idle =>
+            {
+                Some(Overdue::Silent { stream: *stream })
+            }
+            _ => None,
+        })
+    }
+
+    fn close_silent_publisher(&mut self, id: ConnId, stream: u32) {
+        let idle = self.config.publisher_idle;
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.session.end_publish(stream, "no media came for too long");
+        }
+        self.log_close(id, CloseReason::PublisherIdle, &format!("no media came for {idle:?} (--idle-timeout-s)"));
+        self.close(id, CloseReason::PublisherIdle, false);
+    }
+
+    fn tick_streams(&mut self) {
+        for local in self.streams.slab.iter().map(|(local, _)| local).collect::<Vec<_>>() {
+            self.end_grace(local);
+            self.tick_watchers(local);
+            self.drop_idle_views(local);
+            self.forget_if_idle(local);
+        }
+    }
+
+    /// The publisher did not come back in time: players that have had everything are told.
+    fn end_grace(&mut self, local: usize) {
+        let now = self.time.now();
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        if stream.grace_until.is_some_and(|until| now >= until) {
+            stream.grace_until = None;
+            stream.grace_over = true;
+            if let Some(ended_at) = stream.ended_at {
+                self.directory.forget(&stream.key, ended_at);
+            }
+            self.wake_watchers(local);
+        }
+    }
+
+    fn tick_watchers(&mut self, local: usize) {
+        let now = self.time.now();
+        let Some(stream) = self.streams.slab.get(local) else { return };
+        let mut late = Vec::new();
+        let mut waited = Vec::new();
+        let mut wake = Vec::new();
+        for (_, watcher) in &stream.watchers {
+            let log = stream.logs.iter().find(|log| log.epoch == watcher.epoch);
+            let window = log.and_then(|log| log.window(watcher.view));
+            if let Some((player, window)) = watcher.player.as_ref().zip(window) {
+                late.extend(player.is_stuck(window, &self.policy).map(|why| (watcher.conn, why)));
+                if player.join_wait_is_over(&self.policy, now) {
+                    wake.push(watcher.conn);
+                }
+            }
+            let play_wait = self.config.play_wait;
+            if !play_wait.is_zero() && watcher.waiting_since.is_some_and(|since| now.saturating_sub(since) >= play_wait)
+            {
+                waited.push((watcher.conn, watcher.stream));
+            }
+        }
+        for (id, why) in late {
+            self.log_close(id, CloseReason::from(why), "the player does not take what it is sent");
+            self.close(id, CloseReason::from(why), true);
+        }
+        for (id, message_stream) in waited {
+            self.metrics.refused(RefuseReason::NotFound).add(1);
+            let description = "nobody published the stream in time";
+            let reason = CloseReason::StreamNotFound;
+            self.log_close(id, reason, description);
+            self.refuse_play(id, message_stream, PlayRefusal::NotFound, description, reason);
+        }
+        wake.into_iter().for_each(|id| self.wake(id));
+    }
+
+    /// Forms of a stream nobody here watches are given up after a linger.
+    fn drop_idle_views(&mut self, local: usize) {
+        let now = self.time.now();
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        let mut dirty = false;
+        let mut prune = false;
+        for index in 0..stream.logs.len() {
+            let watched: Vec<ViewKey> = stream.watchers.iter().map(|(_, watcher)| watcher.view).collect();
+            match &mut stream.logs[index].source {
+                Source::Owned(owned) => {
+                    let fed = |view: ViewKey| owned.feeds.iter().any(|feed| feed.view == view);
+                    let needed = |view: ViewKey| watched.contains(&view) || fed(view);
+                    let views: Vec<ViewKey> = owned.broadcast.views().iter().map(|view| view.key()).collect();
+                    let idle: Vec<ViewKey> = views.into_iter().filter(|view| !needed(*view)).collect();
+                    for view in owned.broadcast.note_idle(&idle, now) {
+                        owned.broadcast.drop_view(view);
+                    }
+                    prune = true;
+                }
+                Source::Followed { replicas, .. } => {
+                    for replica in replicas.iter_mut().filter(|replica| !replica.dropped) {
+                        if watched.contains(&replica.view) {
+                            replica.idle_since = None;
+                            continue;
+                        }
+                        let since = *replica.idle_since.get_or_insert(now);
+                        if now.saturating_sub(since) >= limits::VIEW_LINGER {
+                            replica.dropped = true;
+                            replica.window = None;
+                            dirty = true;
+                        }
+                    }
+                    prune = true;
+                }
+            }
+        }
+        if prune {
+            stream.prune();
+        }
+        if dirty {
+            self.streams.mark_dirty(local);
+        }
+    }
+
+    /// Drops logs that have ended and were read, and the stream once nothing is left of it.
+    fn forget_if_idle(&mut self, local: usize) {
+        let now = self.time.now();
+        let keep_since = self.time.process().saturating_sub(self.config.unpublish_grace);
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        stream.drop_read_logs();
+        if !stream.watchers.is_empty() {
+            return;
+        }
+        let idle = stream.idle_since.is_some_and(|since| now.saturating_sub(since) >= limits::VIEW_LINGER);
+        let lives = stream.is_live();
+        if stream.following && (idle || stream.idle_since.is_none()) {
+            stream.following = false;
+            self.directory.unfollow(&stream.key, self.port.shard(), keep_since);
+            stream.give_up_replicas();
+            self.streams.mark_dirty(local);
+            return;
+        }
+        let owns = stream.logs.iter().any(|log| matches!(log.source, Source::Owned(_)));
+        if !stream.following
+            && !stream.dirty
+            && stream.grace_until.is_none()
+            && !(owns && lives)
+            && stream.logs.is_empty()
+        {
+            let key = self.streams.slab.remove(local).key;
+            self.streams.by_key.remove(&key);
+        }
+    }
+}
+
+impl LocalStream {
+    /// Keeps the newest log while its publisher may come back or players drain it; older ones while they are drained.
+    fn drop_read_logs(&mut self) {
+        let newest = self.newest_epoch();
+        let waits_for_publisher = self.grace_until.is_some();
+        let watchers = &self.watchers;
+        self.logs.retain(|log| {
+            let drained_by_all = !watchers.iter().any(|(_, watcher)| watcher.epoch == log.epoch && !watcher.told_end);
+            let told = match &log.source {
+                Source::Owned(owned) => owned.feeds.iter().all(|feed| {
+                    let view = owned.broadcast.views().iter().find(|view| view.key() == feed.view);
+                    view.is_none_or(|view| !feed.position.is_behind(view.log().window()))
+                }),
+                Source::Followed { replicas, .. } => replicas.iter().all(|replica| !replica.asked) || log.ended(),
+            };
+            let needed = !log.ended() || !drained_by_all || !told || (log.epoch == newest && waits_for_publisher);
+            needed && !is_spent(log)
+        });
+    }
+
+    fn give_up_replicas(&mut self) {
+        for log in &mut self.logs {
+            if let Source::Followed { replicas, gone, .. } = &mut log.source {
+                *gone = true;
+                for replica in replicas {
+                    replica.dropped = true;
+                    replica.window = None;
+                }
+            }
+        }
+    }
+}
+
+/// A followed log that nobody follows any more.
+fn is_spent(log: &LocalLog) -> bool {
+    matches!(&log.source, Source::Followed { replicas, gone: true, .. } if replicas.is_empty())
+}
