@@ -79,13 +79,13 @@ impl Server {
                 panic!("the server did not say it is ready ({error}); exit: {:?}", self.child.try_wait())
             });
             let words = line.trim_start();
-            if words.starts_with("listens") {
+            if words.starts_with("rtmp:") || words.starts_with("listens") {
                 rtmp = rtmp.or_else(|| first_address(words));
             } else if words.starts_with("admin") {
                 admin = admin.or_else(|| first_address(words));
             } else if line.starts_with("ready") {
-                self.rtmp = rtmp.expect("a line 'listens rtmp://ADDR:PORT' before 'ready'");
-                self.admin = admin.expect("a line 'admin http://ADDR:PORT' before 'ready'");
+                self.rtmp = rtmp.expect("a line 'rtmp: ADDR:PORT' before 'ready'");
+                self.admin = admin.expect("a line 'admin: http://ADDR:PORT' before 'ready'");
                 return;
             }
         }
@@ -162,10 +162,11 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().expect("VmRSS is a number of kB")
     }
 
-    pub fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.pid()).expect("a pid");
-        // SAFETY: kill(2) takes no pointers; the child is not reaped while `self.child` lives, so the pid is its own.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "cannot signal the server");
+    /// Sends a signal by name (TERM, INT).
+    pub fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill is on PATH");
+        assert!(status.success(), "cannot signal the server");
     }
 
     #[track_caller]

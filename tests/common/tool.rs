@@ -105,12 +105,6 @@ impl Client {
         self.child.wait().expect("the child can be waited for");
     }
 
-    pub fn interrupt(&self) {
-        let pid = i32::try_from(self.child.id()).expect("a pid");
-        // SAFETY: kill(2) takes no pointers; the child is not reaped while `self.child` lives, so the pid is its own.
-        unsafe { libc::kill(pid, libc::SIGINT) };
-    }
-
     /// Waits for the client to end by itself.
     #[track_caller]
     pub fn wait(mut self, patience: Duration) -> Ended {

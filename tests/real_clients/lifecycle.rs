@@ -111,7 +111,7 @@ fn players_get_the_last_messages_when_the_server_ends(driver: Driver) {
     }
     // Everything is with the server once it has answered what came after.
     assert!(publisher.is_served());
-    server.signal(libc::SIGTERM);
+    server.signal("TERM");
     for (index, player) in players.iter_mut().enumerate() {
         let mut got = Vec::new();
         while let Some(message) = player.next_media() {
@@ -126,7 +126,7 @@ fn players_get_the_last_messages_when_the_server_ends(driver: Driver) {
 }
 
 /// The server ends while FFmpeg publishes, with an FFmpeg and an ffprobe player on it.
-fn end_under_clients(driver: Driver, signal: i32) {
+fn end_under_clients(driver: Driver, signal: &str) {
     let mut server = Server::start(driver, 2, &[]);
     let (url, source, ffmpeg) = (server.url("ending"), media::av(), require("ffmpeg"));
     let file = scratch("ending.flv");
@@ -151,9 +151,9 @@ fn end_under_clients(driver: Driver, signal: i32) {
 }
 
 fn ffmpeg_players_end_by_themselves_when_the_server_ends(driver: Driver) {
-    end_under_clients(driver, libc::SIGTERM);
+    end_under_clients(driver, "TERM");
 }
 
 fn sigint_ends_the_server_in_order_too(driver: Driver) {
-    end_under_clients(driver, libc::SIGINT);
+    end_under_clients(driver, "INT");
 }
