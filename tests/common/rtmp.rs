@@ -374,6 +374,13 @@ impl Peer {
         (peer, stream)
     }
 
+    /// Metadata that speaks of sound only, so that players need not wait whether a picture comes.
+    pub fn announce_audio(&mut self, stream: u32) {
+        let metadata = amf::object(&[("audiocodecid", amf::number(10.0))]);
+        let payload = [amf::string("@setDataFrame"), amf::string("onMetaData"), metadata].concat();
+        self.send(&message(4, DATA, stream, 0, payload));
+    }
+
     /// A player that asked for `live/name`.
     #[track_caller]
     pub fn player(addr: SocketAddr, name: &str) -> Self {

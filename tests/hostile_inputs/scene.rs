@@ -23,10 +23,11 @@ impl Pair {
     /// The player is on before anything is sent, so that it gets everything.
     #[track_caller]
     pub fn new(server: &Server, name: &str) -> Self {
-        let waiting = server.metrics().sum("shardcast_players_waiting", &[]);
+        let waiting = server.metrics().sum("shardcast_players", &[]);
         let player = Peer::player(server.rtmp, name);
-        server.wait_metric("shardcast_players_waiting", &[], |now| now > waiting);
-        let (publisher, stream) = Peer::publisher(server.rtmp, name);
+        server.wait_metric("shardcast_players", &[], |now| now > waiting);
+        let (mut publisher, stream) = Peer::publisher(server.rtmp, name);
+        publisher.announce_audio(stream);
         Self { publisher, stream, player, sent: 0 }
     }
 

@@ -10,6 +10,9 @@ use crate::common::{
     wait_for,
 };
 
+/// Players, those that wait for their stream included.
+const PLAYERS: &str = "shardcast_players";
+
 /// With fair hashing each further player misses the empty one of two shards half of the time.
 const PLAYERS_MAX: usize = 40;
 
@@ -22,23 +25,23 @@ pub struct Audience {
 impl Audience {
     /// At least `count` players of a stream that is not published yet, waiting on every shard.
     pub fn before(server: &Server, url: &str, count: usize) -> Self {
-        Self::gather(server, url, count, Joined::Early, "shardcast_players_waiting")
+        Self::gather(server, url, count, Joined::Early)
     }
 
     /// At least `count` further players of a stream that is being published, on every shard.
     pub fn meanwhile(server: &Server, url: &str, count: usize) -> Self {
-        Self::gather(server, url, count, Joined::Late, "shardcast_players")
+        Self::gather(server, url, count, Joined::Late)
     }
 
-    fn gather(server: &Server, url: &str, count: usize, joined: Joined, gauge: &str) -> Self {
-        let levels = || server.metrics().by_label(gauge, "shard");
+    fn gather(server: &Server, url: &str, count: usize, joined: Joined) -> Self {
+        let levels = || server.metrics().by_label(PLAYERS, "shard");
         let total = |levels: &BTreeMap<String, f64>| levels.values().sum::<f64>();
         let before = levels();
         let mut players: Vec<Client> = Vec::new();
         loop {
             let missing = count.saturating_sub(players.len()).max(1);
             players.extend((0..missing).map(|_| ffprobe(url)));
-            let now = wait_for(&format!("{gauge} to rise by {}", players.len()), seconds(10), || {
+            let now = wait_for(&format!("{} more players", players.len()), seconds(10), || {
                 Some(levels()).filter(|now| total(now) - total(&before) >= players.len() as f64)
             });
             if now.iter().all(|(shard, level)| *level > before.get(shard).copied().unwrap_or(0.0)) {

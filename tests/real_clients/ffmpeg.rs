@@ -34,7 +34,7 @@ fn relay(driver: Driver, source: &Source) {
     let early = Audience::before(&server, &url, 4);
     let file = scratch("early.flv");
     let recorder = media::play(ffmpeg, &url, &file);
-    server.wait_metric("shardcast_players_waiting", &[], |waiting| waiting >= 5.0);
+    server.wait_metric("shardcast_players", &[], |waiting| waiting >= 5.0);
 
     let publisher = media::publish(ffmpeg, source, &url);
     // Past the second keyframe, so that a late player cannot begin with the first packet.

@@ -41,7 +41,7 @@ fn publishes(driver: Driver, element: &str) {
     let (sent, early_file, late_file) = (scratch("sent.flv"), scratch("early.flv"), scratch("late.flv"));
     let early = ffprobe(&url);
     let early_gst = play("rtmp2src", &url, &early_file);
-    server.wait_metric("shardcast_players_waiting", &[], |waiting| waiting >= 2.0);
+    server.wait_metric("shardcast_players", &[], |waiting| waiting >= 2.0);
     let location = if element == "rtmpsink" { format!("\"{url} live=1\"") } else { url.clone() };
     let publisher = publish(media::av(), &format!("{element} location={location}"), &sent);
     server.wait_running_for("gst", 2_500);
@@ -83,7 +83,7 @@ fn rtmp2src_and_rtmpsrc_play_what_ffmpeg_publishes(driver: Driver) {
         })
     };
     let early = join(Joined::Early);
-    server.wait_metric("shardcast_players_waiting", &[], |waiting| waiting >= 2.0);
+    server.wait_metric("shardcast_players", &[], |waiting| waiting >= 2.0);
     let publisher = media::publish(require("ffmpeg"), media::av(), &url);
     server.wait_running_for("watched", 2_500);
     let late = join(Joined::Late);

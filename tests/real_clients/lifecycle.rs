@@ -47,7 +47,7 @@ fn a_publisher_that_comes_back_resumes_for_its_players(driver: Driver) {
     let server = Server::start(driver, 2, &["--unpublish-grace-s", "4"]);
     let (url, source, ffmpeg) = (server.url("again"), media::av(), require("ffmpeg"));
     let players: Vec<Client> = (0..4).map(|_| ffprobe(&url)).collect();
-    server.wait_metric("shardcast_players_waiting", &[], |waiting| waiting >= 4.0);
+    server.wait_metric("shardcast_players", &[], |waiting| waiting >= 4.0);
 
     media::publish(ffmpeg, source, &url).finish(seconds(media::SOURCE_SECONDS + 10));
     media::publish(ffmpeg, source, &url).finish(seconds(media::SOURCE_SECONDS + 10));
@@ -68,7 +68,7 @@ fn query_strings_are_not_identity(driver: Driver) {
     let (source, ffmpeg) = (media::audio_only(), require("ffmpeg"));
     let plain = ffprobe(server.url("asked"));
     let with_query = ffprobe(server.url("asked?user=7&expires=never"));
-    server.wait_metric("shardcast_players_waiting", &[], |waiting| waiting >= 2.0);
+    server.wait_metric("shardcast_players", &[], |waiting| waiting >= 2.0);
     let publisher = media::publish(ffmpeg, source, &server.url("asked?token=secret"));
     server.wait_live("asked");
     // Adobe's encoder puts the query into the application.
@@ -103,8 +103,9 @@ fn numbered(n: u32) -> Message {
 fn players_get_the_last_messages_when_the_server_ends(driver: Driver) {
     let mut server = Server::start(driver, 2, &[]);
     let mut players: Vec<Peer> = (0..8).map(|_| Peer::player(server.rtmp, "last")).collect();
-    server.wait_metric("shardcast_players_waiting", &[], |waiting| waiting >= 8.0);
+    server.wait_metric("shardcast_players", &[], |waiting| waiting >= 8.0);
     let (mut publisher, stream) = Peer::publisher(server.rtmp, "last");
+    publisher.announce_audio(stream);
     let sent: Vec<Message> = (0..2_000).map(|n| Message { stream, ..numbered(n) }).collect();
     for message in &sent {
         publisher.send(message);
@@ -132,7 +133,7 @@ fn end_under_clients(driver: Driver, signal: &str) {
     let file = scratch("ending.flv");
     let recorder = media::play(ffmpeg, &url, &file);
     let prober = ffprobe(&url);
-    server.wait_metric("shardcast_players_waiting", &[], |waiting| waiting >= 2.0);
+    server.wait_metric("shardcast_players", &[], |waiting| waiting >= 2.0);
     let publisher = media::publish(ffmpeg, source, &url);
     server.wait_running_for("ending", 3_000);
 

@@ -16,7 +16,7 @@ fn relay(driver: Driver, publisher: &str) {
     let (early_file, late_file) = (scratch("early.flv"), scratch("late.flv"));
     let early = media::play(new_ffmpeg(), &url, &early_file);
     let early_probe = ffprobe(&url);
-    server.wait_metric("shardcast_players_waiting", &[], |waiting| waiting >= 2.0);
+    server.wait_metric("shardcast_players", &[], |waiting| waiting >= 2.0);
     let publisher = media::publish(publisher, media::av(), &url);
     server.wait_running_for("new", 2_500);
     let late = media::play(new_ffmpeg(), &url, &late_file);

@@ -21,7 +21,7 @@ fn rtmpdump_records_all_it_was_there_for(driver: Driver) {
     let url = server.url("dumped");
     let (early_file, late_file) = (scratch("early.flv"), scratch("late.flv"));
     let early = record(&url, &early_file);
-    server.wait_metric("shardcast_players_waiting", &[], |waiting| waiting >= 1.0);
+    server.wait_metric("shardcast_players", &[], |waiting| waiting >= 1.0);
     let publisher = media::publish(require("ffmpeg"), media::av(), &url);
     server.wait_running_for("dumped", 2_500);
     let late = record(&url, &late_file);
