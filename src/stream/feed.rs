@@ -69,7 +69,7 @@ impl FeedPosition {
 impl Window {
     /// What `position` lacks, up to the released head, and the position after it.
     pub fn feed(&self, position: FeedPosition) -> (Feed, FeedPosition) {
-        let cut_off = position.started && position.sequence < self.first_sequence();
+        let cut_off = position.sequence < self.first_sequence() || position.head < self.start();
         let fresh = !position.started || cut_off;
         let head = self.released();
         let join = self.join().filter(|join| join.offset < head);

@@ -153,6 +153,9 @@ impl Window {
             self.dropped += 1;
             self.start = self.entries.front().map_or(self.head, |entry| entry.offset);
         }
+        if self.join.as_ref().is_some_and(|join| join.offset < self.start) {
+            self.join = None;
+        }
     }
 
     pub(super) fn set_join(&mut self, join: Option<JoinPoint>) {
@@ -347,6 +350,7 @@ impl Window {
         self.segments.clear();
         self.entries.clear();
         self.dropped = 0;
+        self.join = None;
         self.start = start;
         self.head = start;
         self.cut = None;
