@@ -8,16 +8,16 @@ use crate::rng::Rng;
 
 /// How a pipe treats what is written to it.
 #[derive(Clone, Copy)]
-pub struct Wire {
+pub(crate) struct Wire {
     /// Bytes that fit before the writer has to wait.
-    pub capacity: usize,
+    pub(crate) capacity: usize,
     /// Largest piece that arrives at once.
-    pub segment: usize,
-    pub delay_ms: u64,
+    pub(crate) segment: usize,
+    pub(crate) delay_ms: u64,
 }
 
 /// One direction. What is written arrives in order, each piece at its own time.
-pub struct Pipe {
+pub(crate) struct Pipe {
     wire: Wire,
     flying: VecDeque<(u64, Bytes)>,
     held: usize,
@@ -27,15 +27,15 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    pub fn new(wire: Wire) -> Self {
+    pub(crate) fn new(wire: Wire) -> Self {
         Self { wire, flying: VecDeque::new(), held: 0, last_arrival: 0, end_at: None }
     }
 
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.wire.capacity.saturating_sub(self.held)
     }
 
-    pub fn write(&mut self, now: u64, mut bytes: Bytes, rng: &mut Rng) {
+    pub(crate) fn write(&mut self, now: u64, mut bytes: Bytes, rng: &mut Rng) {
         self.held += bytes.len();
         while !bytes.is_empty() {
             let most = if rng.chance(3) { 3 } else { self.wire.segment };
@@ -51,21 +51,21 @@ impl Pipe {
     }
 
     /// Ends the direction behind what was written.
-    pub fn end(&mut self, now: u64, rng: &mut Rng) {
+    pub(crate) fn end(&mut self, now: u64, rng: &mut Rng) {
         let arrival = self.arrival(now, rng);
         self.end_at.get_or_insert(arrival);
     }
 
-    pub fn readable(&self, now: u64) -> bool {
+    pub(crate) fn readable(&self, now: u64) -> bool {
         self.flying.front().is_some_and(|(at, _)| *at <= now)
     }
 
-    pub fn ended(&self, now: u64) -> bool {
+    pub(crate) fn ended(&self, now: u64) -> bool {
         self.flying.is_empty() && self.end_at.is_some_and(|at| at <= now)
     }
 
     /// The next bytes that have arrived, at most `most`.
-    pub fn read(&mut self, now: u64, most: usize) -> Option<Bytes> {
+    pub(crate) fn read(&mut self, now: u64, most: usize) -> Option<Bytes> {
         let (_, bytes) = self.flying.front_mut().filter(|(at, _)| *at <= now && most > 0)?;
         let taken = bytes.split_to(bytes.len().min(most));
         if bytes.is_empty() {
@@ -75,28 +75,28 @@ impl Pipe {
         Some(taken)
     }
 
-    pub fn discard(&mut self) {
+    pub(crate) fn discard(&mut self) {
         self.flying.clear();
         self.held = 0;
     }
 }
 
 /// Both directions of a connection, and what its ends have done to it.
-pub struct Link {
-    pub to_server: Pipe,
-    pub to_client: Pipe,
+pub(crate) struct Link {
+    pub(crate) to_server: Pipe,
+    pub(crate) to_client: Pipe,
     /// The client sent RST.
-    pub reset: bool,
+    pub(crate) reset: bool,
     /// The client has closed and takes nothing any more.
-    pub client_gone: bool,
+    pub(crate) client_gone: bool,
     /// Bytes the server has read.
-    pub delivered: u64,
+    pub(crate) delivered: u64,
     /// The server has let go of it.
-    pub removed: bool,
+    pub(crate) removed: bool,
 }
 
 impl Link {
-    pub fn new(up: Wire, down: Wire) -> Self {
+    pub(crate) fn new(up: Wire, down: Wire) -> Self {
         Self {
             to_server: Pipe::new(up),
             to_client: Pipe::new(down),
@@ -108,14 +108,14 @@ impl Link {
     }
 
     /// The client's orderly close.
-    pub fn close(&mut self, now: u64, rng: &mut Rng) {
+    pub(crate) fn close(&mut self, now: u64, rng: &mut Rng) {
         self.to_server.end(now, rng);
         self.to_client.discard();
         self.client_gone = true;
     }
 
     /// The client's RST: what was on its way is lost.
-    pub fn abort(&mut self) {
+    pub(crate) fn abort(&mut self) {
         self.to_server.discard();
         self.to_client.discard();
         self.reset = true;

@@ -11,7 +11,7 @@ use shardcast::rtmp::{
 
 /// What a message is to a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     Metadata,
     SequenceHeader,
     Keyframe,
@@ -21,15 +21,15 @@ pub enum Role {
 }
 
 impl Role {
-    pub fn is_coded(self) -> bool {
+    pub(crate) fn is_coded(self) -> bool {
         matches!(self, Role::Keyframe | Role::Coded)
     }
 }
 
 /// Metadata, audio and video headers in force: the places in their session of the messages that set them.
-pub type Headers = [Option<u32>; 3];
+pub(crate) type Headers = [Option<u32>; 3];
 
-pub fn slot(kind: Kind) -> usize {
+pub(crate) fn slot(kind: Kind) -> usize {
     match kind {
         Kind::Data => 0,
         Kind::Audio => 1,
@@ -39,46 +39,44 @@ pub fn slot(kind: Kind) -> usize {
 
 /// One published message.
 #[derive(Clone, Debug)]
-pub struct Message {
-    pub kind: Kind,
-    pub role: Role,
-    pub raw: u32,
+pub(crate) struct Message {
+    pub(crate) kind: Kind,
+    pub(crate) role: Role,
+    pub(crate) raw: u32,
     /// Rises when the encoder starts its clock anew.
-    pub clock: u32,
-    pub size: usize,
+    pub(crate) clock: u32,
+    pub(crate) size: usize,
     /// The headers in force at a coded message.
-    pub headers: Headers,
+    pub(crate) headers: Headers,
     /// A header sent again unchanged: the first message with these bytes.
-    pub repeats: Option<u32>,
+    pub(crate) repeats: Option<u32>,
     /// When the server had all of it.
-    pub taken_at: Option<u64>,
+    pub(crate) taken_at: Option<u64>,
     /// Its timestamp as the first player to receive it saw it.
-    pub sent: Option<u32>,
+    pub(crate) sent: Option<u32>,
 }
 
 /// One publisher's stay.
 #[derive(Debug)]
-pub struct Session {
-    pub stream: usize,
-    pub messages: Vec<Message>,
-    pub began_at: u64,
+pub(crate) struct Session {
+    pub(crate) stream: usize,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) began_at: u64,
     /// When the publisher left.
-    pub left_at: Option<u64>,
+    pub(crate) left_at: Option<u64>,
     /// Its metadata speaks of video.
-    pub announces_video: bool,
+    pub(crate) announces_video: bool,
     /// Messages the server had before the publisher left or its link broke.
-    pub taken: usize,
-    /// No more of them can be taken.
-    pub closed: bool,
+    pub(crate) taken: usize,
 }
 
 #[derive(Default)]
-pub struct Model {
-    pub sessions: Vec<Session>,
+pub(crate) struct Model {
+    pub(crate) sessions: Vec<Session>,
     /// Sessions of each stream, in order.
-    pub streams: Vec<Vec<usize>>,
+    pub(crate) streams: Vec<Vec<usize>>,
     /// What happened, in one number.
-    pub trace: u64,
+    pub(crate) trace: u64,
 }
 
 const MAGIC: u32 = 0x51AD_CA57;
@@ -97,14 +95,14 @@ fn fill(session: u32, index: u32, size: usize, out: &mut Vec<u8>) {
 }
 
 impl Model {
-    pub fn trace(&mut self, what: &[u64]) {
+    pub(crate) fn trace(&mut self, what: &[u64]) {
         for word in what {
             self.trace = (self.trace ^ word).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(23);
         }
     }
 
     /// The payload of a message; players get metadata without `@setDataFrame`.
-    pub fn payload(&self, session: usize, index: u32) -> Vec<u8> {
+    pub(crate) fn payload(&self, session: usize, index: u32) -> Vec<u8> {
         let published = &self.sessions[session];
         let message = &published.messages[index as usize];
         let index = message.repeats.unwrap_or(index);
@@ -147,7 +145,7 @@ impl Model {
     }
 
     /// Whether anybody publishes the stream, as far as its publishers know.
-    pub fn live(&self, stream: usize) -> Option<usize> {
+    pub(crate) fn live(&self, stream: usize) -> Option<usize> {
         self.streams[stream].last().copied().filter(|session| self.sessions[*session].left_at.is_none())
     }
 
@@ -160,7 +158,7 @@ impl Model {
 
     /// Within a clock, timestamps are shifted by one offset for both tracks, but for a beginning held at what was sent
     /// before.
-    pub fn check_offsets(&self) {
+    pub(crate) fn check_offsets(&self) {
         for (id, session) in self.sessions.iter().enumerate() {
             let seen: Vec<&Message> =
                 session.messages.iter().filter(|message| message.role.is_coded() && message.sent.is_some()).collect();
@@ -187,30 +185,30 @@ impl Model {
 
 /// What a play is measured by.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// Its link is never the bottleneck and it asks for everything: it must miss nothing.
-    pub fast: bool,
+    pub(crate) fast: bool,
     /// It switches kinds off and on, or pauses.
-    pub fickle: bool,
+    pub(crate) fickle: bool,
     /// Bound from the server having a message to the player having it.
-    pub latency_ms: Option<u64>,
-    pub join_wait_ms: u64,
-    pub grace_ms: u64,
+    pub(crate) latency_ms: Option<u64>,
+    pub(crate) join_wait_ms: u64,
+    pub(crate) grace_ms: u64,
     /// How long a healthy shard may leave things undone.
-    pub slack_ms: u64,
+    pub(crate) slack_ms: u64,
     /// Join points are not given up.
-    pub joins_last: bool,
+    pub(crate) joins_last: bool,
 }
 
 /// One play: what a player has received on one message stream.
 #[derive(Debug)]
-pub struct Play {
-    pub name: String,
-    pub stream: usize,
-    pub terms: Terms,
-    pub started_at: Option<u64>,
-    pub told_end: Option<u64>,
-    pub refused: bool,
+pub(crate) struct Play {
+    pub(crate) name: String,
+    pub(crate) stream: usize,
+    pub(crate) terms: Terms,
+    pub(crate) started_at: Option<u64>,
+    pub(crate) told_end: Option<u64>,
+    pub(crate) refused: bool,
     session: Option<usize>,
     /// The last coded message of the session, and per kind.
     last: Option<u32>,
@@ -219,13 +217,13 @@ pub struct Play {
     timestamps: Headers,
     /// The next video message must be a keyframe.
     awaits_keyframe: bool,
-    pub received: u64,
-    pub gaps: u64,
-    pub sessions_seen: u64,
+    pub(crate) received: u64,
+    pub(crate) gaps: u64,
+    pub(crate) sessions_seen: u64,
 }
 
 impl Play {
-    pub fn new(name: String, stream: usize, terms: Terms) -> Self {
+    pub(crate) fn new(name: String, stream: usize, terms: Terms) -> Self {
         Self {
             name,
             stream,
@@ -245,7 +243,7 @@ impl Play {
         }
     }
 
-    pub fn media(&mut self, kind: Kind, timestamp: u32, payload: &[u8], now: u64, model: &mut Model) {
+    pub(crate) fn media(&mut self, kind: Kind, timestamp: u32, payload: &[u8], now: u64, model: &mut Model) {
         let who = format!("{} at {now} ms", self.name);
         assert!(self.started_at.is_some(), "{who}: media before Play.Start");
         assert!(self.told_end.is_none(), "{who}: media after the end of the stream");
@@ -375,13 +373,13 @@ impl Play {
         self.awaits_keyframe = true;
     }
 
-    pub fn begin(&mut self, now: u64) {
+    pub(crate) fn begin(&mut self, now: u64) {
         self.started_at.get_or_insert(now);
         self.told_end = None;
     }
 
     /// The server said that the stream ended.
-    pub fn end(&mut self, now: u64, model: &mut Model) {
+    pub(crate) fn end(&mut self, now: u64, model: &mut Model) {
         let who = format!("{} at {now} ms", self.name);
         model.trace(&[now, 0xE0F]);
         if self.told_end.replace(now).is_some() {
@@ -400,7 +398,7 @@ impl Play {
     }
 
     /// What must have come by now, if the play's link is not to blame.
-    pub fn must_be_current(&self, now: u64, model: &Model) {
+    pub(crate) fn must_be_current(&self, now: u64, model: &Model) {
         let Some(started) = self.started_at.filter(|_| self.terms.fast && !self.terms.fickle && !self.refused) else {
             return;
         };

@@ -26,7 +26,7 @@ use shardcast::{
 use crate::{link::Link, rng::Rng};
 
 /// A doorbell that leaves a note.
-pub struct NoteBell(pub Arc<AtomicBool>);
+pub(crate) struct NoteBell(pub Arc<AtomicBool>);
 
 impl Bell for NoteBell {
     fn ring(&self) {
@@ -57,14 +57,14 @@ enum Task {
 
 /// How sends complete.
 #[derive(Clone, Copy)]
-pub struct Sends {
+pub(crate) struct Sends {
     /// Percent of sends that take less than there is room for.
-    pub short: u64,
+    pub(crate) short: u64,
 }
 
-pub struct Node {
-    pub core: Core,
-    pub metrics: Arc<ShardMetrics>,
+pub(crate) struct Node {
+    pub(crate) core: Core,
+    pub(crate) metrics: Arc<ShardMetrics>,
     bell: Arc<AtomicBool>,
     /// It waits for its bell.
     waits: bool,
@@ -72,7 +72,7 @@ pub struct Node {
     sleeps_until: u64,
     next_tick: u64,
     /// Not run before.
-    pub starved_until: u64,
+    pub(crate) starved_until: u64,
     sends: Sends,
 }
 
@@ -83,7 +83,7 @@ fn ms(at: Duration) -> u64 {
 const TICK_MS: u64 = limits::TICK.as_millis() as u64;
 
 impl Node {
-    pub fn new(core: Core, metrics: Arc<ShardMetrics>, bell: Arc<AtomicBool>, sends: Sends) -> Self {
+    pub(crate) fn new(core: Core, metrics: Arc<ShardMetrics>, bell: Arc<AtomicBool>, sends: Sends) -> Self {
         Self {
             core,
             metrics,
@@ -97,11 +97,11 @@ impl Node {
         }
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.slots.len()
     }
 
-    pub fn accept(&mut self, link: usize, now: u64) {
+    pub(crate) fn accept(&mut self, link: usize, now: u64) {
         self.core.advance(Duration::from_millis(now));
         let id = self.core.connect(std::net::SocketAddr::from(([127, 0, 0, 1], 1_000 + link as u16)));
         let slot =
@@ -111,7 +111,7 @@ impl Node {
     }
 
     /// Runs some of what is ready. True if anything was.
-    pub fn step(&mut self, now: u64, links: &mut [Link], rng: &mut Rng, all: bool) -> bool {
+    pub(crate) fn step(&mut self, now: u64, links: &mut [Link], rng: &mut Rng, all: bool) -> bool {
         let mut tasks: Vec<Task> = Vec::new();
         for (id, slot) in &self.slots {
             let link = &links[slot.link];
@@ -259,7 +259,7 @@ impl Node {
     }
 
     /// The longest a send has been waiting for room.
-    pub fn longest_send(&self, now: u64) -> u64 {
+    pub(crate) fn longest_send(&self, now: u64) -> u64 {
         self.slots.values().filter_map(|slot| slot.sending.as_ref()).map(|(_, since)| now - since).max().unwrap_or(0)
     }
 }

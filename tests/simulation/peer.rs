@@ -23,7 +23,7 @@ const HANDSHAKE_BYTES: usize = 3_073;
 const EXTRA_CSID: u32 = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
+pub(crate) enum Leave {
     Fin,
     Reset,
     /// FCUnpublish and deleteStream, then FIN.
@@ -32,7 +32,7 @@ pub enum Leave {
 
 /// How a client takes what it is sent.
 #[derive(Clone, Copy, Debug)]
-pub enum Pace {
+pub(crate) enum Pace {
     Fast,
     BytesPerMs(u64),
     /// Reads until then, and never again.
@@ -41,17 +41,17 @@ pub enum Pace {
 
 /// What a client asks for beyond its session's own stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extra {
+pub(crate) enum Extra {
     Nothing,
     /// Another play, of this stream, on message stream 2.
     Play(usize),
 }
 
-pub struct Publishing {
-    pub stream: usize,
+pub(crate) struct Publishing {
+    pub(crate) stream: usize,
     recipe: Recipe,
     source: Option<Source>,
-    pub session: Option<usize>,
+    pub(crate) session: Option<usize>,
     sent: usize,
     /// Ends of messages in the bytes to the server.
     marks: VecDeque<(u64, usize)>,
@@ -62,31 +62,31 @@ pub struct Publishing {
     next_burst: u64,
 }
 
-pub struct Script {
-    pub role: ClientRole,
-    pub stream: usize,
-    pub extra: Extra,
-    pub leave_at: u64,
-    pub leave: Leave,
-    pub pace: Pace,
+pub(crate) struct Script {
+    pub(crate) role: ClientRole,
+    pub(crate) stream: usize,
+    pub(crate) extra: Extra,
+    pub(crate) leave_at: u64,
+    pub(crate) leave: Leave,
+    pub(crate) pace: Pace,
     /// Times at which it switches audio off or on, or pauses.
-    pub whims: Vec<u64>,
-    pub chunk_bytes: usize,
-    pub recipe: Recipe,
-    pub silent: Option<(u64, u64)>,
-    pub burst_ms: u64,
+    pub(crate) whims: Vec<u64>,
+    pub(crate) chunk_bytes: usize,
+    pub(crate) recipe: Recipe,
+    pub(crate) silent: Option<(u64, u64)>,
+    pub(crate) burst_ms: u64,
 }
 
-pub struct Peer {
-    pub name: String,
-    pub script: Script,
-    pub link: usize,
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) script: Script,
+    pub(crate) link: usize,
     session: ClientSession,
     handshake_left: usize,
     tap: ChunkReader,
     extra: ChunkWriter,
-    pub plays: Vec<Play>,
-    pub publishing: Option<Publishing>,
+    pub(crate) plays: Vec<Play>,
+    pub(crate) publishing: Option<Publishing>,
     written: u64,
     asked_extra: bool,
     whim: usize,
@@ -95,16 +95,16 @@ pub struct Peer {
     told: u64,
     /// It has said goodbye and closes at this time.
     closes_at: Option<u64>,
-    pub gone: bool,
-    pub refused: Option<String>,
+    pub(crate) gone: bool,
+    pub(crate) refused: Option<String>,
 }
 
-pub fn stream_name(stream: usize) -> String {
+pub(crate) fn stream_name(stream: usize) -> String {
     format!("stream{stream}")
 }
 
 impl Peer {
-    pub fn new(
+    pub(crate) fn new(
         name: String,
         script: Script,
         link: usize,
@@ -170,7 +170,7 @@ impl Peer {
     }
 
     /// Reads, acts and writes as the script has it.
-    pub fn step(&mut self, now: u64, link: &mut Link, model: &mut Model, rng: &mut Rng) {
+    pub(crate) fn step(&mut self, now: u64, link: &mut Link, model: &mut Model, rng: &mut Rng) {
         if self.gone {
             return;
         }
@@ -196,7 +196,7 @@ impl Peer {
     }
 
     /// Notes what of its session the server has read by now.
-    pub fn note_taken(&mut self, now: u64, link: &Link, model: &mut Model) {
+    pub(crate) fn note_taken(&mut self, now: u64, link: &Link, model: &mut Model) {
         let Some(publishing) = &mut self.publishing else { return };
         let Some(session) = publishing.session else { return };
         let session = &mut model.sessions[session];
@@ -450,7 +450,6 @@ impl Publishing {
             left_at: None,
             announces_video,
             taken: 0,
-            closed: false,
         });
         model.streams[self.stream].push(id);
         self.session = Some(id);

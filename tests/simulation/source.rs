@@ -9,25 +9,25 @@ use crate::{
 
 /// What a publisher's stream is like.
 #[derive(Clone, Copy)]
-pub struct Recipe {
-    pub video: bool,
-    pub audio: bool,
-    pub metadata: bool,
-    pub video_interval: u64,
-    pub audio_interval: u64,
+pub(crate) struct Recipe {
+    pub(crate) video: bool,
+    pub(crate) audio: bool,
+    pub(crate) metadata: bool,
+    pub(crate) video_interval: u64,
+    pub(crate) audio_interval: u64,
     /// Frames from one keyframe to the next.
-    pub gop: u64,
-    pub key_bytes: usize,
-    pub inter_bytes: usize,
+    pub(crate) gop: u64,
+    pub(crate) key_bytes: usize,
+    pub(crate) inter_bytes: usize,
     /// Begins in the middle of a GOP.
-    pub headless: bool,
-    pub base: u32,
+    pub(crate) headless: bool,
+    pub(crate) base: u32,
     /// Audio's clock against video's.
-    pub skew: u32,
+    pub(crate) skew: u32,
 }
 
 impl Recipe {
-    pub fn draw(rng: &mut Rng, fat: bool, calm: bool) -> Self {
+    pub(crate) fn draw(rng: &mut Rng, fat: bool, calm: bool) -> Self {
         let video = rng.chance(85);
         Self {
             video,
@@ -45,7 +45,7 @@ impl Recipe {
     }
 }
 
-pub struct Source {
+pub(crate) struct Source {
     recipe: Recipe,
     next_video: u64,
     next_audio: u64,
@@ -59,7 +59,7 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(recipe: Recipe, now: u64) -> Self {
+    pub(crate) fn new(recipe: Recipe, now: u64) -> Self {
         let frame = if recipe.headless && recipe.metadata && recipe.video { 1 } else { 0 };
         Self {
             recipe,
@@ -75,7 +75,7 @@ impl Source {
         }
     }
 
-    pub fn announces_video(&self) -> bool {
+    pub(crate) fn announces_video(&self) -> bool {
         self.recipe.video
     }
 
@@ -85,7 +85,7 @@ impl Source {
     }
 
     /// Adds what is due by `now` to `out`, the session's messages.
-    pub fn produce(&mut self, now: u64, rng: &mut Rng, out: &mut Vec<Message>) {
+    pub(crate) fn produce(&mut self, now: u64, rng: &mut Rng, out: &mut Vec<Message>) {
         self.open(rng, now, out);
         while self.next_video <= now || self.next_audio <= now {
             if rng.below(2_000) == 0 {

@@ -39,19 +39,19 @@ enum Mood {
 
 /// What a run has met, to be summed over the seeds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    pub trace: u64,
-    pub mesh_full: u64,
-    pub mesh_messages: u64,
-    pub skips: u64,
-    pub evicted: u64,
-    pub name_taken: u64,
-    pub not_found: u64,
-    pub received: u64,
-    pub gaps: u64,
+pub(crate) struct Outcome {
+    pub(crate) trace: u64,
+    pub(crate) mesh_full: u64,
+    pub(crate) mesh_messages: u64,
+    pub(crate) skips: u64,
+    pub(crate) evicted: u64,
+    pub(crate) name_taken: u64,
+    pub(crate) not_found: u64,
+    pub(crate) received: u64,
+    pub(crate) gaps: u64,
     /// Plays that went on from one publisher to the next.
-    pub resumed: u64,
-    pub ends_told: u64,
+    pub(crate) resumed: u64,
+    pub(crate) ends_told: u64,
 }
 
 struct World {
@@ -72,7 +72,7 @@ struct World {
 }
 
 /// Lives through the node of `seed`; panics if anything is not as it must be.
-pub fn run(seed: u64) -> Outcome {
+pub(crate) fn run(seed: u64) -> Outcome {
     let mut world = World::new(seed);
     world.live();
     world.end()
