@@ -210,6 +210,8 @@ pub(crate) struct Play {
     pub(crate) told_end: Option<u64>,
     pub(crate) refused: bool,
     session: Option<usize>,
+    /// When the first coded message of the session came.
+    joined_at: Option<u64>,
     /// The last coded message of the session, and per kind.
     last: Option<u32>,
     last_data: Option<u32>,
@@ -232,6 +234,7 @@ impl Play {
             told_end: None,
             refused: false,
             session: None,
+            joined_at: None,
             last: None,
             last_data: None,
             headers: [None; 3],
@@ -284,6 +287,7 @@ impl Play {
         let _ = now;
         self.session = Some(session);
         self.sessions_seen += 1;
+        self.joined_at = None;
         self.last = None;
         self.last_data = None;
         self.headers = [None; 3];
@@ -346,7 +350,9 @@ impl Play {
         *before = Some(timestamp);
         let sent = *model.sessions[session].messages[index as usize].sent.get_or_insert(timestamp);
         assert_eq!(sent, timestamp, "{at}: players see different timestamps");
-        if let (Some(latency), Some(_), Some(taken)) = (self.terms.latency_ms, self.last, message.taken_at)
+        let joined_at = *self.joined_at.get_or_insert(now);
+        if let (Some(latency), Some(taken)) = (self.terms.latency_ms, message.taken_at)
+            && joined_at < taken
             && self.terms.fast
             && !self.terms.fickle
         {

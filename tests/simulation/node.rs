@@ -35,6 +35,7 @@ impl Bell for NoteBell {
 }
 
 /// What the driver keeps of a connection.
+#[derive(Debug)]
 struct Slot {
     link: usize,
     reading: bool,
@@ -97,8 +98,9 @@ impl Node {
         }
     }
 
-    pub(crate) fn connections(&self) -> usize {
-        self.slots.len()
+    /// The connections there are.
+    pub(crate) fn connections(&self) -> Vec<String> {
+        self.slots.values().map(|slot| format!("{slot:?}")).collect()
     }
 
     pub(crate) fn accept(&mut self, link: usize, now: u64) {
@@ -180,7 +182,7 @@ impl Node {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let link = &mut links[slot.link];
         self.core.advance(Duration::from_millis(now));
-        let mut budget = 1 + rng.below(40);
+        let mut budget = 1 + rng.below(200);
         let mut ended = None;
         while budget > 0 && ended.is_none() {
             budget -= 1;
