@@ -77,6 +77,7 @@ pub(crate) struct Model {
     pub(crate) streams: Vec<Vec<usize>>,
     /// What happened, in one number.
     pub(crate) trace: u64,
+    pub(crate) loud: bool,
 }
 
 const MAGIC: u32 = 0x51AD_CA57;
@@ -98,6 +99,13 @@ impl Model {
     pub(crate) fn trace(&mut self, what: &[u64]) {
         for word in what {
             self.trace = (self.trace ^ word).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(23);
+        }
+    }
+
+    /// A line for whoever replays the seed.
+    pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
+        if self.loud {
+            println!("{}", line());
         }
     }
 
@@ -284,7 +292,7 @@ impl Play {
             assert!(before < session, "{who}: back from session {before} to {session}");
             self.must_be_complete(before, who, model);
         }
-        let _ = now;
+        model.tell(|| format!("{now} ms: {}: session {session}, after {:?}", self.name, self.last));
         self.session = Some(session);
         self.sessions_seen += 1;
         self.joined_at = None;
@@ -329,6 +337,7 @@ impl Play {
         };
         if gap {
             self.gaps += 1;
+            model.tell(|| format!("{at}: after {:?}", self.last));
             assert!(!self.terms.fast || self.terms.fickle, "{at}: a gap after {:?}", self.last);
             let has_video = messages[..=index as usize].iter().any(|m| m.kind == Kind::Video && m.role.is_coded());
             if self.terms.fickle {
@@ -379,15 +388,17 @@ impl Play {
         self.awaits_keyframe = true;
     }
 
-    pub(crate) fn begin(&mut self, now: u64) {
+    pub(crate) fn begin(&mut self, now: u64, model: &Model) {
         self.started_at.get_or_insert(now);
         self.told_end = None;
+        model.tell(|| format!("{now} ms: {}: begins", self.name));
     }
 
     /// The server said that the stream ended.
     pub(crate) fn end(&mut self, now: u64, model: &mut Model) {
         let who = format!("{} at {now} ms", self.name);
         model.trace(&[now, 0xE0F]);
+        model.tell(|| format!("{now} ms: {}: the end, after {:?} of {:?}", self.name, self.last, self.session));
         if self.told_end.replace(now).is_some() {
             return;
         }

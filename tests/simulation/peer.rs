@@ -282,7 +282,7 @@ impl Peer {
         let who = self.name.clone();
         let Some(play) = self.play_on(stream) else { return };
         match code {
-            "NetStream.Play.Start" => play.begin(now),
+            "NetStream.Play.Start" => play.begin(now, model),
             "NetStream.Play.UnpublishNotify" => play.end(now, model),
             "NetStream.Play.StreamNotFound" | "NetStream.Play.Failed" => play.refused = true,
             "NetStream.Play.Stop" | "NetStream.Play.Reset" | "NetStream.Pause.Notify" | "NetStream.Unpause.Notify" => {}
@@ -404,6 +404,7 @@ impl Peer {
     }
 
     fn left(&mut self, now: u64, model: &mut Model) {
+        model.tell(|| format!("{now} ms: {}: leaves", self.name));
         if let Some(session) = self.publishing.as_ref().and_then(|publishing| publishing.session) {
             model.sessions[session].left_at.get_or_insert(now);
         }
@@ -452,6 +453,7 @@ impl Publishing {
             taken: 0,
         });
         model.streams[self.stream].push(id);
+        model.tell(|| format!("{now} ms: {who}: session {id}"));
         self.session = Some(id);
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What a publisher's stream is like.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Recipe {
     pub(crate) video: bool,
     pub(crate) audio: bool,

@@ -71,9 +71,11 @@ struct World {
     streams: usize,
 }
 
-/// Lives through the node of `seed`; panics if anything is not as it must be.
-pub(crate) fn run(seed: u64) -> Outcome {
+/// Lives through the node of `seed`; panics if anything is not as it must be. `loud`: says what happens.
+pub(crate) fn run(seed: u64, loud: bool) -> Outcome {
     let mut world = World::new(seed);
+    world.model.loud = loud;
+    world.model.tell(|| format!("{:?} fat {} {:?}", world.mood, world.fat, world.config));
     world.live();
     world.end()
 }
@@ -232,9 +234,12 @@ impl World {
             Mood::Starved => 20,
         };
         self.now += if self.peers.iter().all(|peer| peer.gone) && self.plan.is_empty() { 25 } else { self.rng.between(1, most) };
-        if self.mood == Mood::Starved && self.rng.chance(2) {
+        if self.mood == Mood::Starved && self.rng.chance(5) {
             let node = self.rng.below(self.nodes.len() as u64) as usize;
-            self.nodes[node].starved_until = self.now + self.rng.between(50, 900);
+            let node = &mut self.nodes[node];
+            if node.starved_until + 1_500 < self.now {
+                node.starved_until = self.now + self.rng.between(50, 1_200);
+            }
         }
     }
 
@@ -270,6 +275,10 @@ impl World {
         };
         let role = if script.role == ClientRole::Play { "player" } else { "publisher" };
         let name = format!("{role} {link} on shard {node}");
+        self.model.tell(|| {
+            let Script { stream, extra, leave_at, leave, pace, whims, recipe, .. } = &script;
+            format!("{} ms: {name}: stream {stream}, {extra:?}, {leave:?} at {leave_at}, {pace:?}, {whims:?}, {recipe:?}", self.now)
+        });
         let peer = Peer::new(name, script, link, |name, stream| Play::new(name, stream, terms), self.now, rng);
         self.peers.push(peer);
     }
