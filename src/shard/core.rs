@@ -110,11 +110,7 @@ impl Core {
     pub fn receive(&mut self, id: ConnId, bytes: &[u8]) {
         self.metrics.bytes_received.add(bytes.len() as u64);
         let mut consumed = 0;
-        loop {
-            let Some(conn) = self.conns.get_mut(id) else { break };
-            if conn.closing.is_some() {
-                break;
-            }
+        while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) {
             let mut input = &bytes[consumed..];
             let event = conn.session.receive(&mut input, self.time.now());
             consumed = bytes.len() - input.len();
@@ -200,6 +196,15 @@ impl Core {
         }
         self.metrics.sends.add(1);
         Transmit::Send(piece)
+    }
+
+    /// Whether the connection's player has joined and is in step, so that the kernel may join what little is sent.
+    pub fn may_join_small_sends(&self, id: ConnId) -> bool {
+        let in_step = |used: &Use| match used {
+            Use::Playing { local, watcher, .. } => self.streams.is_in_step(*local, *watcher),
+            Use::Publishing { .. } => false,
+        };
+        !self.config.tcp_nodelay && self.conns.get(id).is_some_and(|conn| conn.uses.iter().any(in_step))
     }
 
     /// A send has completed: `count` bytes of `piece` went out.

@@ -77,11 +77,7 @@ impl Core {
             Source::Owned(owned) => owned.broadcast.add_view(view),
             Source::Followed { replicas, .. } => {
                 match replicas.iter_mut().find(|replica| replica.view == view) {
-                    // Not needed a moment ago, but its owner has not been told yet.
-                    Some(replica) => {
-                        replica.idle_since = None;
-                        replica.dropped = false;
-                    }
+                    Some(replica) => replica.take_up(),
                     None => replicas.push(Replica::new(view)),
                 }
                 self.streams.mark_dirty(local);

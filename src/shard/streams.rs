@@ -144,6 +144,12 @@ impl Streams {
         self.now = process;
     }
 
+    /// Whether a player has joined and has had everything released.
+    pub(super) fn is_in_step(&self, local: usize, watcher: usize) -> bool {
+        let watcher = self.slab.get(local).and_then(|stream| stream.watchers.get(watcher));
+        watcher.and_then(|watcher| watcher.player.as_ref()).is_some_and(Player::is_in_step)
+    }
+
     /// What a player is to be sent next. A player at the end of an ended log goes on to the next one.
     pub(super) fn next_piece(
         &mut self,
