@@ -307,7 +307,7 @@ impl Core {
 
     /// Process time at which [`Core::timers`] must be called; for ever if only ticks are due.
     pub fn due_at(&self) -> Duration {
-        self.streams.next_timer().unwrap_or(Duration::MAX)
+        self.streams.next_timer(&self.time).unwrap_or(Duration::MAX)
     }
 
     /// Begins the orderly end: publishers are let go, players get what is left and their end of stream.

@@ -186,6 +186,8 @@ impl Driver {
     }
 
     fn adopt(self: Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+        // An IPv4 peer of a dual-stack listener is shown as what it is.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let socket = stream.set_nonblocking(self.nonblocking).and_then(|()| Socket::new(stream));
         let Ok(socket) = socket else {
             self.metrics.accept_failures.add(1);

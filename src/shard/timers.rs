@@ -20,7 +20,6 @@ impl Core {
     /// Called when [`Core::due_at`] says so: releases merged messages that are due.
     pub fn timers(&mut self) {
         let process = self.time.process();
-        self.streams.note_time(process);
         while let Some(merge) = self.streams.merges.front().copied().filter(|merge| merge.due <= process) {
             self.streams.merges.pop_front();
             let owned = self.streams.slab.get_mut(merge.local).and_then(|stream| stream.owned_mut(merge.epoch));
@@ -34,7 +33,6 @@ impl Core {
 
     /// The coarse timers, every [`limits::TICK`].
     pub fn tick(&mut self) {
-        self.streams.note_time(self.time.process());
         self.tick_connections();
         self.tick_streams();
         self.turn();
