@@ -229,7 +229,11 @@ impl Core {
                 Next::Send(piece) => return Next::Send(piece),
                 Next::TooSlow(why) => {
                     let reason = CloseReason::from(why);
-                    self.log_close(id, reason, "the player does not take what it is sent");
+                    self.log_close(
+                        id,
+                        reason,
+                        "it does not take what it is sent fast enough: its network is slower than the stream",
+                    );
                     self.close(id, reason, true);
                     return Next::Idle;
                 }

@@ -49,7 +49,8 @@ impl Core {
                 }
                 Overdue::Silent { stream } => self.close_silent_publisher(id, stream),
                 Overdue::Stuck => {
-                    self.log_close(id, CloseReason::NoProgress, "nothing of what it is sent was taken");
+                    let what = format!("it took nothing of what it was sent for {:?}", limits::PROGRESS_DEADLINE);
+                    self.log_close(id, CloseReason::NoProgress, &what);
                     self.close(id, CloseReason::NoProgress, true);
                 }
                 Overdue::Lingers => self.close(id, CloseReason::PeerClosed, true),
@@ -135,7 +136,11 @@ impl Core {
             }
         }
         for (id, why) in late {
-            self.log_close(id, CloseReason::from(why), "the player does not take what it is sent");
+            self.log_close(
+                id,
+                CloseReason::from(why),
+                "it does not take what it is sent fast enough: its network is slower than the stream",
+            );
             self.close(id, CloseReason::from(why), true);
         }
         for (id, message_stream) in waited {
