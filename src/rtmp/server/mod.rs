@@ -252,7 +252,8 @@ impl ServerSession {
         });
     }
 
-    /// The stream is idle again; the client may ask for another name on it.
+    /// The stream is idle again; the client may ask for another name on it. A play that was started to wait for its stream
+    /// may still be refused.
     pub fn refuse_play(&mut self, stream: u32, why: PlayRefusal, description: &str) {
         let code = match why {
             PlayRefusal::NotFound => "NetStream.Play.StreamNotFound",
@@ -302,8 +303,9 @@ impl ServerSession {
         self.connection.connect.as_deref().map_or(0, |connect| connect.caps_ex)
     }
 
+    /// What was asked for on `stream`, or is being played there without having come.
     fn refuse(&mut self, stream: u32, code: &str, description: &str) {
-        if matches!(self.connection.streams.get(stream), Use::PublishAsked(_) | Use::PlayAsked) {
+        if matches!(self.connection.streams.get(stream), Use::PublishAsked(_) | Use::PlayAsked | Use::Playing) {
             self.connection.streams.set(stream, Use::Idle);
             self.connection.note_use();
             self.connection.outbox.status(stream, "error", code, description);
