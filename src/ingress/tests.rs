@@ -395,5 +395,5 @@ fn a_view_of_a_stream_that_has_ended_has_ended_too() {
     let key = ViewKey::everything(2);
     assert!(studio.broadcast.add_view(key));
     assert!(studio.window(key).ended());
-    assert_eq!(studio.joined(key), [video(KEY)]);
+    assert_eq!(studio.joined(key), [(media_csid(Kind::Video, 2), KEY.to_vec())]);
 }

@@ -215,6 +215,8 @@ pub(crate) struct Play {
     pub(crate) stream: usize,
     pub(crate) terms: Terms,
     pub(crate) started_at: Option<u64>,
+    /// The last Play.Start.
+    begun_at: u64,
     pub(crate) told_end: Option<u64>,
     pub(crate) refused: bool,
     session: Option<usize>,
@@ -239,6 +241,7 @@ impl Play {
             stream,
             terms,
             started_at: None,
+            begun_at: 0,
             told_end: None,
             refused: false,
             session: None,
@@ -390,6 +393,7 @@ impl Play {
 
     pub(crate) fn begin(&mut self, now: u64, model: &Model) {
         self.started_at.get_or_insert(now);
+        self.begun_at = now;
         self.told_end = None;
         model.tell(|| format!("{now} ms: {}: begins", self.name));
     }
@@ -426,7 +430,7 @@ impl Play {
         let Some(newest) = model.streams[self.stream].last().copied() else { return };
         let session = &model.sessions[newest];
         if let Some(left) = session.left_at
-            && left.max(started) + self.terms.grace_ms < due
+            && left.max(self.begun_at) + self.terms.grace_ms < due
             && self.session == Some(newest)
         {
             assert!(self.told_end.is_some(), "{who}: not told that the stream ended at {left} ms");

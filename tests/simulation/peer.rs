@@ -163,6 +163,10 @@ impl Peer {
         }
     }
 
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.gone || self.closes_at.is_some()
+    }
+
     /// The play on message stream `id`: a player's first is on 1, the extra one on 2.
     fn play_on(&mut self, id: u32) -> Option<&mut Play> {
         let first = if self.script.role == ClientRole::Play { 1 } else { 2 };

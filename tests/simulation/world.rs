@@ -322,7 +322,7 @@ impl World {
             let longest = node.longest_send(self.now);
             assert!(longest < 10_000 + 2_000 + self.slack_ms(), "a send has been stuck for {longest} ms");
         }
-        for peer in self.peers.iter().filter(|peer| !peer.gone) {
+        for peer in self.peers.iter().filter(|peer| !peer.is_leaving()) {
             for play in &peer.plays {
                 play.must_be_current(self.now, &self.model);
             }
