@@ -32,9 +32,9 @@ impl Core {
             conn: id,
             stream,
             view: ViewKey::everything(stream),
-            // A log that ended before it asked is not for it: it waits for the next.
             epoch: known.newest_epoch(),
             asked_in: known.newest_epoch(),
+            came_late: !known.is_live(),
             joins_live: false,
             paused: false,
             player: None,
@@ -107,18 +107,21 @@ impl Core {
     /// The player has had everything of a stream that has ended. True if it was told so.
     pub(super) fn tell_end(&mut self, local: usize, watcher: usize) -> bool {
         let now = self.time.now();
+        let ending = self.is_ending();
         let Some(stream) = self.streams.slab.get_mut(local) else { return false };
         if !stream.grace_over {
             return false;
         }
-        let Some(watcher) = stream.watchers.get_mut(watcher).filter(|watcher| !watcher.told_end) else { return false };
+        // A player that has seen nothing of the stream waits on.
+        let is_told = |watcher: &&mut Watcher| !watcher.told_end && (!watcher.came_late || ending);
+        let Some(watcher) = stream.watchers.get_mut(watcher).filter(is_told) else { return false };
         watcher.told_end = true;
         watcher.waiting_since = Some(now);
         let id = watcher.conn;
         if let Some(conn) = self.conns.get_mut(id) {
             conn.session.end_play(watcher.stream);
         }
-        if self.is_ending() {
+        if ending {
             self.close(id, CloseReason::Shutdown, false);
         }
         true

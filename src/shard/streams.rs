@@ -160,7 +160,7 @@ impl Streams {
                 return Next::Idle;
             };
             let next_epoch = stream.logs.iter().map(|log| log.epoch).find(|newer| *newer > watcher.epoch);
-            let Some(log) = stream.logs.iter_mut().find(|log| log.epoch == watcher.epoch) else {
+            let Some(log) = stream.logs.iter_mut().find(|log| log.epoch == watcher.epoch && !watcher.came_late) else {
                 match next_epoch {
                     Some(epoch) => {
                         watcher.enter(epoch);
