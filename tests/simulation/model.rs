@@ -215,6 +215,9 @@ pub(crate) struct Play {
     pub(crate) stream: usize,
     pub(crate) terms: Terms,
     pub(crate) started_at: Option<u64>,
+    /// When it connected.
+    came_at: u64,
+    last_at: u64,
     /// The last Play.Start.
     begun_at: u64,
     pub(crate) told_end: Option<u64>,
@@ -235,12 +238,14 @@ pub(crate) struct Play {
 }
 
 impl Play {
-    pub(crate) fn new(name: String, stream: usize, terms: Terms) -> Self {
+    pub(crate) fn new(name: String, stream: usize, terms: Terms, came_at: u64) -> Self {
         Self {
             name,
             stream,
             terms,
             started_at: None,
+            came_at,
+            last_at: 0,
             begun_at: 0,
             told_end: None,
             refused: false,
@@ -344,7 +349,8 @@ impl Play {
             assert!(!self.terms.fast || self.terms.fickle, "{at}: a gap after {:?}", self.last);
             let has_video = messages[..=index as usize].iter().any(|m| m.kind == Kind::Video && m.role.is_coded());
             if self.terms.fickle {
-                self.awaits_keyframe = true;
+                // After a join wait in vain it goes on anywhere.
+                self.awaits_keyframe = now - self.last_at < self.terms.join_wait_ms;
             } else {
                 assert!(!has_video || message.role == Role::Keyframe, "{at}: skipped to, after {:?}", self.last);
             }
@@ -371,13 +377,16 @@ impl Play {
             assert!(now - taken <= latency, "{at}: it came {} ms late", now - taken);
         }
         self.last = Some(index);
+        self.last_at = now;
     }
 
     /// The first coded message of a session.
     fn check_start(&mut self, session: usize, index: u32, now: u64, at: &str, model: &Model) {
         let published = &model.sessions[session];
         let messages = &published.messages;
-        let waited_since = self.started_at.unwrap_or(0).max(published.began_at);
+        // A slow player hears late of what began early.
+        let asked_at = if self.terms.fast { self.started_at.unwrap_or(0) } else { self.came_at };
+        let waited_since = asked_at.max(published.began_at);
         if now - waited_since >= self.terms.join_wait_ms {
             return;
         }

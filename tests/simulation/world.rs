@@ -92,7 +92,7 @@ impl World {
             gop_cache: rng.chance(75),
             gop_bytes_max: rng.pick(&[64 << 10, 256 << 10, 4 << 20, 32 << 20]),
             segment_bytes: rng.pick(&[1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10]),
-            lag_max: ms(rng.between(1_500, 4_000)),
+            lag_max: ms(rng.between(1_500, 4_000) + if mood == Mood::Starved { 2_000 } else { 0 }),
             join_wait: ms(rng.between(2_000, 8_000)),
             play_wait: ms(rng.pick(&[0, 0, 8_000, 30_000])),
             publisher_idle: ms(rng.pick(&[0, 3_000, 10_000])),
@@ -253,6 +253,7 @@ impl World {
 
     fn arrive(&mut self, script: Script) {
         let slack_ms = self.slack_ms();
+        let now = self.now;
         let rng = &mut self.rng;
         let delay_ms = if self.mood == Mood::Prompt { 0 } else { rng.pick(&[0, 5, 40]) };
         let slow = !matches!(script.pace, Pace::Fast);
@@ -279,7 +280,7 @@ impl World {
             let Script { stream, extra, leave_at, leave, pace, whims, recipe, .. } = &script;
             format!("{} ms: {name}: stream {stream}, {extra:?}, {leave:?} at {leave_at}, {pace:?}, {whims:?}, {recipe:?}", self.now)
         });
-        let peer = Peer::new(name, script, link, |name, stream| Play::new(name, stream, terms), self.now, rng);
+        let peer = Peer::new(name, script, link, |name, stream| Play::new(name, stream, terms, now), self.now, rng);
         self.peers.push(peer);
     }
 
