@@ -309,6 +309,9 @@ impl Peer {
                 Err(SessionError::Refused { code, .. }) => {
                     model.trace(&[now, code.len() as u64]);
                     self.refused = Some(code);
+                    if let Some(session) = self.publishing.as_ref().and_then(|publishing| publishing.session) {
+                        model.sessions[session].left_at.get_or_insert(now);
+                    }
                     self.closes_at = Some(now);
                     break;
                 }
