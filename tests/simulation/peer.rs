@@ -108,7 +108,7 @@ impl Peer {
         name: String,
         script: Script,
         link: usize,
-        play: impl Fn(String, usize) -> Play,
+        play: impl Fn(&str, usize, u32) -> Play,
         now: u64,
         rng: &mut Rng,
     ) -> Self {
@@ -123,7 +123,7 @@ impl Peer {
         let mut plays = Vec::new();
         let mut publishing = None;
         match script.role {
-            ClientRole::Play => plays.push(play(format!("{name}/1"), script.stream)),
+            ClientRole::Play => plays.push(play(&name, script.stream, 1)),
             ClientRole::Publish => {
                 publishing = Some(Publishing {
                     stream: script.stream,
@@ -139,7 +139,7 @@ impl Peer {
             }
         }
         if let Extra::Play(stream) = script.extra {
-            plays.push(play(format!("{name}/2"), stream));
+            plays.push(play(&name, stream, 2));
         }
         Self {
             name,

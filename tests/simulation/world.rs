@@ -160,7 +160,7 @@ impl World {
     fn publisher(&mut self, stream: usize, leave_at: u64) -> Script {
         let rng = &mut self.rng;
         let extra = if rng.chance(15) { Extra::Play(rng.below(self.streams as u64) as usize) } else { Extra::Nothing };
-        let silent_from = leave_at - rng.below(1_500);
+        let silent_from = leave_at.saturating_sub(rng.below(1_500));
         Script {
             role: ClientRole::Publish,
             stream,
@@ -280,7 +280,7 @@ impl World {
             let Script { stream, extra, leave_at, leave, pace, whims, recipe, .. } = &script;
             format!("{} ms: {name}: stream {stream}, {extra:?}, {leave:?} at {leave_at}, {pace:?}, {whims:?}, {recipe:?}", self.now)
         });
-        let peer = Peer::new(name, script, link, |name, stream| Play::new(name, stream, terms, now), self.now, rng);
+        let peer = Peer::new(name, script, link, |name, stream, id| Play::new(name, stream, id, terms, now), self.now, rng);
         self.peers.push(peer);
     }
 
