@@ -170,13 +170,14 @@ impl Streams {
                 }
             };
             let log_ended = log.ended();
+            let awaited = log.awaits(watcher.view);
             let Some(window) = log.window_mut(watcher.view) else {
                 match next_epoch {
                     Some(epoch) if log_ended => {
                         watcher.enter(epoch);
                         continue;
                     }
-                    _ => return if log_ended { Next::End } else { Next::Idle },
+                    _ => return if log_ended && !awaited { Next::End } else { Next::Idle },
                 }
             };
             let view = watcher.view;
