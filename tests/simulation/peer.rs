@@ -302,7 +302,10 @@ impl Peer {
                 Ok(Some(ClientEvent::Media { .. })) => self.told += 1,
                 Ok(Some(ClientEvent::Publishing)) => {
                     if let Some(publishing) = self.publishing.as_mut() {
-                        publishing.begin(now, model, &self.name);
+                        let session = publishing.begin(now, model, &self.name);
+                        if self.closes_at.is_some() {
+                            model.sessions[session].left_at = Some(now);
+                        }
                     }
                 }
                 Ok(Some(ClientEvent::Playing | ClientEvent::Status { .. } | ClientEvent::Ended)) => {}
@@ -443,7 +446,7 @@ impl Peer {
 }
 
 impl Publishing {
-    fn begin(&mut self, now: u64, model: &mut Model, who: &str) {
+    fn begin(&mut self, now: u64, model: &mut Model, who: &str) -> usize {
         if let Some(other) = model.live(self.stream) {
             panic!("{who} at {now} ms: may publish what session {other} publishes");
         }
@@ -462,5 +465,6 @@ impl Publishing {
         model.streams[self.stream].push(id);
         model.tell(|| format!("{now} ms: {who}: session {id}"));
         self.session = Some(id);
+        id
     }
 }
