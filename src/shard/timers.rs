@@ -221,9 +221,9 @@ impl LocalStream {
         let following = self.following;
         let watchers = &self.watchers;
         self.logs.retain(|log| {
-            let drained = !watchers.iter().any(|(_, watcher)| {
-                watcher.epoch == log.epoch && !watcher.told_end && !watcher.came_late
-            });
+            let drained = !watchers
+                .iter()
+                .any(|(_, watcher)| watcher.epoch == log.epoch && !watcher.told_end && !watcher.came_late);
             match &log.source {
                 Source::Followed { replicas, .. } if !following && replicas.is_empty() => return false,
                 Source::Owned(owned) if !owned.has_told_all() => return true,
