@@ -106,8 +106,7 @@ impl Node {
     pub(crate) fn accept(&mut self, link: usize, now: u64) {
         self.core.advance(Duration::from_millis(now));
         let id = self.core.connect(std::net::SocketAddr::from(([127, 0, 0, 1], 1_000 + link as u16)));
-        let slot =
-            Slot { link, reading: true, sending: None, parked: false, woken: false, writing: true, shut: false };
+        let slot = Slot { link, reading: true, sending: None, parked: false, woken: false, writing: true, shut: false };
         assert!(self.slots.insert(id, slot).is_none(), "the core reuses an id before the connection is removed");
         self.pass_on();
     }

@@ -215,7 +215,13 @@ impl Peer {
     fn read(&mut self, now: u64, link: &mut Link, model: &mut Model) {
         let mut allowed = match self.script.pace {
             Pace::Fast => usize::MAX,
-            Pace::Until(at) => if now < at { usize::MAX } else { 0 },
+            Pace::Until(at) => {
+                if now < at {
+                    usize::MAX
+                } else {
+                    0
+                }
+            }
             Pace::BytesPerMs(rate) => {
                 self.credit = (self.credit + rate).min(rate * 200);
                 self.credit as usize

@@ -233,7 +233,11 @@ impl World {
             Mood::Loose => 12,
             Mood::Starved => 20,
         };
-        self.now += if self.peers.iter().all(|peer| peer.gone) && self.plan.is_empty() { 25 } else { self.rng.between(1, most) };
+        self.now += if self.peers.iter().all(|peer| peer.gone) && self.plan.is_empty() {
+            25
+        } else {
+            self.rng.between(1, most)
+        };
         if self.mood == Mood::Starved && self.rng.chance(5) {
             let node = self.rng.below(self.nodes.len() as u64) as usize;
             let node = &mut self.nodes[node];
@@ -257,7 +261,8 @@ impl World {
         let rng = &mut self.rng;
         let delay_ms = if self.mood == Mood::Prompt { 0 } else { rng.pick(&[0, 5, 40]) };
         let slow = !matches!(script.pace, Pace::Fast);
-        let up = Wire { capacity: usize::MAX, segment: if self.fat { 20_000 } else { rng.pick(&[50, 1_400]) }, delay_ms };
+        let up =
+            Wire { capacity: usize::MAX, segment: if self.fat { 20_000 } else { rng.pick(&[50, 1_400]) }, delay_ms };
         let capacity = if slow { rng.between(500, 60_000) as usize } else { 8 << 20 };
         let down = Wire { capacity, segment: if self.fat { 65_000 } else { rng.pick(&[50, 1_400, 65_000]) }, delay_ms };
         let link = self.links.len();
@@ -278,9 +283,13 @@ impl World {
         let name = format!("{role} {link} on shard {node}");
         self.model.tell(|| {
             let Script { stream, extra, leave_at, leave, pace, whims, recipe, .. } = &script;
-            format!("{} ms: {name}: stream {stream}, {extra:?}, {leave:?} at {leave_at}, {pace:?}, {whims:?}, {recipe:?}", self.now)
+            format!(
+                "{} ms: {name}: stream {stream}, {extra:?}, {leave:?} at {leave_at}, {pace:?}, {whims:?}, {recipe:?}",
+                self.now
+            )
         });
-        let peer = Peer::new(name, script, link, |name, stream, id| Play::new(name, stream, id, terms, now), self.now, rng);
+        let peer =
+            Peer::new(name, script, link, |name, stream, id| Play::new(name, stream, id, terms, now), self.now, rng);
         self.peers.push(peer);
     }
 
