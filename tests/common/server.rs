@@ -79,7 +79,7 @@ impl Server {
                 panic!("the server did not say it is ready ({error}); exit: {:?}", self.child.try_wait())
             });
             let words = line.trim_start();
-            if words.starts_with("rtmp:") || words.starts_with("listens") {
+            if words.starts_with("rtmp:") {
                 rtmp = rtmp.or_else(|| first_address(words));
             } else if words.starts_with("admin") {
                 admin = admin.or_else(|| first_address(words));
