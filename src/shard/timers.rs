@@ -4,9 +4,9 @@ use super::{
     close::{CloseReason, RefuseReason},
     conn::{Conn, ConnId, Use},
     core::Core,
-    local::{LocalStream, Replica, Source},
+    local::{LocalStream, Replica, Source, Watcher},
 };
-use crate::{ingress::ViewKey, limits, rtmp::server::PlayRefusal};
+use crate::{egress::Player, ingress::ViewKey, limits, rtmp::server::PlayRefusal};
 
 /// What a connection's coarse timer found.
 enum Overdue {
@@ -98,6 +98,8 @@ impl Core {
             self.drop_idle_views(local);
             self.forget_if_idle(local);
         }
+        let waiting = self.streams.slab.iter().map(|(_, stream)| stream.waiting()).sum::<usize>();
+        self.metrics.players_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     /// The publisher did not come back in time: players that have had everything are told.
@@ -214,6 +216,12 @@ impl Core {
 }
 
 impl LocalStream {
+    /// Players that are being sent nothing because there is nothing they could begin with.
+    fn waiting(&self) -> usize {
+        let waits = |watcher: &Watcher| watcher.player.as_ref().is_none_or(Player::is_seeking) || watcher.told_end;
+        self.watchers.iter().filter(|(_, watcher)| waits(watcher)).count()
+    }
+
     /// Keeps the newest log while its publisher may come back or players drain it; older ones while they are drained.
     fn drop_read_logs(&mut self) {
         let newest = self.newest_epoch();
