@@ -1,0 +1,363 @@
+//! Where the corpora begin: conversations of the project's own sessions, commands of other clients, odd chunks and tags.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use shardcast::rtmp::{
+    amf0::{Encoder, Value},
+    chunk::ChunkWriter,
+    client::{ClientConfig, ClientEvent, ClientRole, ClientSession},
+    handshake::{ClientHandshake, ServerHandshake},
+    message::{Header, Kind, type_id},
+    server::{ServerConfig, ServerEvent, ServerSession},
+};
+
+use super::HANDSHAKE;
+
+pub type Seed = (&'static str, String, Vec<u8>);
+
+/// Target, name and bytes of each.
+pub fn all() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    conversations(&mut seeds);
+    commands(&mut seeds);
+    chunks(&mut seeds);
+    values(&mut seeds);
+    handshakes(&mut seeds);
+    tags(&mut seeds);
+    seeds
+}
+
+fn add(seeds: &mut Vec<Seed>, targets: &[&'static str], name: &str, bytes: &[u8]) {
+    seeds.extend(targets.iter().map(|target| (*target, name.to_owned(), bytes.to_vec())));
+}
+
+const ON_METADATA: &[u8] =
+    b"\x02\0\x0AonMetaData\x08\0\0\0\x02\0\x05width\0\x40\x94\0\0\0\0\0\0\0\x0CvideocodecidB\0\0\0\0\0\0\0\0\0\x09";
+
+/// Short media as an encoder sends it: headers, a keyframe, audio, an inter frame, the end.
+const MEDIA: [(Kind, u32, &[u8]); 7] = [
+    (Kind::Video, 0, b"\x17\0\0\0\0\x01\x64\0\x1F\xFF\xE1\0\x04\x67\x64\0\x1F\x01\0\x02\x68\xEE"),
+    (Kind::Audio, 0, b"\xAF\0\x12\x10"),
+    (Kind::Video, 0, b"\x17\x01\0\0\0\0\0\0\x08\x65\x88\x84\0\x33\xFF\xFE\xF6"),
+    (Kind::Audio, 0, b"\xAF\x01\x21\x10\x04\x60\x8C\x1C"),
+    (Kind::Audio, 23, b"\xAF\x01\x21\x10\x04\x60\x8C\x1C"),
+    (Kind::Video, 40, b"\x27\x01\0\0\x28\0\0\0\x04\x41\x9A\x24\x6C"),
+    (Kind::Video, 80, b"\x17\x02\0\0\0"),
+];
+
+fn conversations(seeds: &mut Vec<Seed>) {
+    for (role, name) in [(ClientRole::Publish, "publish"), (ClientRole::Play, "play")] {
+        for stream in ["show", "other"] {
+            let (to_server, to_client) = converse(role, stream);
+            let name = format!("{name}-{stream}");
+            add(seeds, &["chunk_reader", "server_session", "core_session"], &name, &to_server);
+            add(seeds, &["chunk_reader", "client_session"], &format!("{name}-reply"), &to_client);
+        }
+    }
+}
+
+/// What a client and an obliging server say to each other after the handshake.
+fn converse(role: ClientRole, name: &str) -> (Vec<u8>, Vec<u8>) {
+    let now = Duration::ZERO;
+    let config = ClientConfig {
+        tc_url: "rtmp://host/live".to_owned(),
+        app: "live".to_owned(),
+        name: name.to_owned(),
+        role,
+        chunk_bytes: 4_096,
+        digest: false,
+    };
+    let mut client = ClientSession::new(config, 1, now);
+    let mut server = ServerSession::new(ServerConfig { chunk_bytes: 4_096 }, 1, now);
+    let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+    loop {
+        let output = client.take_output();
+        to_server.extend_from_slice(&output);
+        serve(&mut server, &output);
+        let reply = server.take_output();
+        to_client.extend_from_slice(&reply);
+        let mut input = &reply[..];
+        while let Some(event) = client.receive(&mut input, now).expect("own server") {
+            match event {
+                ClientEvent::Publishing => {
+                    client.send_metadata(ON_METADATA);
+                    MEDIA.iter().for_each(|(kind, at, payload)| client.send_media(*kind, *at, payload));
+                    client.close();
+                }
+                ClientEvent::Playing => {
+                    let mut media = BytesMut::new();
+                    let mut writer = ChunkWriter::new();
+                    for (kind, timestamp, payload) in MEDIA {
+                        write(&mut writer, kind.type_id(), 6, 1, timestamp, payload, &mut media);
+                    }
+                    to_client.extend_from_slice(&media);
+                    server.end_play(1);
+                    client.close();
+                }
+                _ => {}
+            }
+        }
+        if output.is_empty() && reply.is_empty() {
+            return (to_server.split_off(HANDSHAKE.len()), to_client.split_off(HANDSHAKE.len()));
+        }
+    }
+}
+
+fn serve(server: &mut ServerSession, mut input: &[u8]) {
+    loop {
+        let (publish, play) = match server.receive(&mut input, Duration::ZERO).expect("own client") {
+            Some(ServerEvent::Publish { stream, .. }) => (Some(stream), None),
+            Some(ServerEvent::Play { stream, .. }) => (None, Some(stream)),
+            Some(_) => (None, None),
+            None => return,
+        };
+        publish.into_iter().for_each(|stream| server.accept_publish(stream));
+        play.into_iter().for_each(|stream| server.start_play(stream));
+    }
+}
+
+fn write(
+    writer: &mut ChunkWriter,
+    type_id: u8,
+    csid: u32,
+    stream_id: u32,
+    timestamp: u32,
+    payload: &[u8],
+    out: &mut BytesMut,
+) {
+    writer.write(Header { csid, timestamp, length: 0, type_id, stream_id }, payload, out);
+}
+
+/// A client's messages, one after the other.
+#[derive(Default)]
+struct Script {
+    writer: ChunkWriter,
+    out: BytesMut,
+}
+
+impl Script {
+    fn connected() -> Self {
+        let script = Self::default();
+        let mut body = BytesMut::new();
+        let mut out = Encoder::new(&mut body);
+        out.string("connect").number(1.0).object().key("app").string("live").key("tcUrl").string("rtmp://h/live");
+        out.key("flashVer").string("LNX 9,0,124,2").key("capsEx").number(15.0).key("fourCcList").strict_array(1);
+        out.string("*").end();
+        script.message(type_id::COMMAND_AMF0, 0, &body).command(0, "createStream", 2.0, &[])
+    }
+
+    fn message(mut self, type_id: u8, stream: u32, payload: &[u8]) -> Self {
+        write(&mut self.writer, type_id, 3, stream, 0, payload, &mut self.out);
+        self
+    }
+
+    fn command(self, stream: u32, name: &str, transaction: f64, arguments: &[Value]) -> Self {
+        let mut body = BytesMut::new();
+        let mut out = Encoder::new(&mut body);
+        out.string(name).number(transaction).null();
+        for value in arguments {
+            out.value(value);
+        }
+        self.message(type_id::COMMAND_AMF0, stream, &body)
+    }
+}
+
+fn commands(seeds: &mut Vec<Seed>) {
+    let text = |text: &str| [Value::String(text.to_owned())];
+    let flag = |flag: bool| [Value::Boolean(flag)];
+    let number = |number: f64| [Value::Number(number)];
+    let aggregate = [
+        b"\x09\0\0\x09\0\0\0\0\0\0\0",
+        &MEDIA[2].2[..9],
+        b"\0\0\0\x14\x08\0\0\x04\0\0\x17\0\0\0\0",
+        MEDIA[1].2,
+        b"\0\0\0\x0F",
+    ]
+    .concat();
+    let scripts = [
+        (
+            "two-plays",
+            Script::connected()
+                .command(0, "createStream", 3.0, &[])
+                .command(1, "play", 0.0, &text("show"))
+                .command(2, "play", 0.0, &text("show"))
+                .message(type_id::USER_CONTROL, 0, b"\0\x03\0\0\0\x01\0\0\x0B\xB8")
+                .command(1, "receiveVideo", 0.0, &flag(false))
+                .command(2, "receiveAudio", 0.0, &flag(false))
+                .command(1, "pause", 0.0, &[Value::Boolean(true), Value::Number(0.0)])
+                .command(1, "pause", 0.0, &flag(false))
+                .command(1, "seek", 0.0, &number(0.0))
+                .command(0, "deleteStream", 0.0, &number(1.0))
+                .command(2, "closeStream", 0.0, &[]),
+        ),
+        (
+            "eight-views",
+            (2..9)
+                .fold(Script::connected(), |script, id| script.command(0, "createStream", id.into(), &[]))
+                .command(1, "play", 0.0, &text("show"))
+                .command(2, "play", 0.0, &text("show"))
+                .command(3, "play", 0.0, &text("nobody?token=1"))
+                .command(8, "play2", 0.0, &[Value::Object(vec![("streamName".to_owned(), text("show")[0].clone())])]),
+        ),
+        (
+            "publish-and-play-itself",
+            Script::connected()
+                .command(0, "FCPublish", 3.0, &text("own"))
+                .command(0, "createStream", 3.0, &[])
+                .command(1, "publish", 0.0, &text("own"))
+                .command(2, "play", 0.0, &text("own"))
+                .message(type_id::DATA_AMF0, 1, &[&b"\x02\0\x0D@setDataFrame"[..], ON_METADATA].concat())
+                .message(type_id::VIDEO, 1, MEDIA[0].2)
+                .message(type_id::VIDEO, 1, MEDIA[2].2)
+                .message(type_id::AGGREGATE, 1, &aggregate)
+                .message(type_id::DATA_AMF3, 1, b"\0\x02\0\x06onText\x05")
+                .message(type_id::VIDEO, 1, b"end")
+                .command(0, "FCUnpublish", 0.0, &text("own"))
+                .command(1, "publish", 0.0, &text("own")),
+        ),
+        (
+            "taken-and-bad-names",
+            Script::connected()
+                .command(1, "publish", 0.0, &text("show"))
+                .command(1, "publish", 0.0, &text("../x"))
+                .command(1, "play", 0.0, &text(""))
+                .command(9, "play", 0.0, &text("show"))
+                .command(1, "publish", 0.0, &[])
+                .command(0, "FCUnpublish", 0.0, &text("show"))
+                .command(0, "unheardOf", 7.0, &[])
+                .message(type_id::VIDEO, 1, MEDIA[2].2)
+                .message(type_id::AUDIO, 0, MEDIA[1].2),
+        ),
+        (
+            "control",
+            Script::connected()
+                .message(type_id::WINDOW_ACK_SIZE, 0, &[0; 4])
+                .message(type_id::SET_PEER_BANDWIDTH, 0, b"\0\0\0\x01\x02")
+                .message(type_id::USER_CONTROL, 0, b"\0\x06\0\0\0\x07")
+                .message(type_id::ACKNOWLEDGEMENT, 0, &[0xFF; 4])
+                .message(type_id::SHARED_OBJECT_AMF0, 0, b"so")
+                .message(7, 0, b"?")
+                .message(type_id::SET_CHUNK_SIZE, 0, &[0; 4]),
+        ),
+    ];
+    for (name, script) in scripts {
+        add(seeds, &["chunk_reader", "server_session", "core_session"], name, &script.out);
+    }
+}
+
+fn chunks(seeds: &mut Vec<Seed>) {
+    let cases: [(&str, &[&[u8]]); 9] = [
+        ("interleaved", &[b"\x04\0\0\x01\0\x01\0\x09\x01\0\0\0", &[7; 128], b"\x05\0\0\x01\0\0\x02\x08\x01\0\0\0ab\xC4", &[8; 128]]),
+        ("extended", &[b"\x04\xFF\xFF\xFF\0\0\x81\x09\x01\0\0\0\x01\0\0\0", &[1; 128], b"\xC4\x01\0\0\0\x02\xC4\x01\0\0\0", &[3; 128]]),
+        ("extended-omitted", &[b"\x04\xFF\xFF\xFF\0\0\x81\x09\x01\0\0\0\x01\0\0\0", &[1; 128], b"\xC4\x02\x84\0\0\x01\x04"]),
+        ("short-headers", &[b"\x06\0\0\x0A\0\0\x01\x08\x01\0\0\0a\x46\0\0\x0A\0\0\x02\x08bc\x86\0\0\x05de\xC6fg\xC6hi"]),
+        ("wide-csids", &[b"\0\0\0\0\0\0\0\x01\x08\0\0\0\0a\x01\0\x01\0\0\0\0\0\x01\x08\0\0\0\0b\x01\0\0\0\0\0\0\0\x01\x08\0\0\0\0c"]),
+        ("size-in-a-message", &[b"\x04\0\0\0\0\0\x85\x09\x01\0\0\0", &[1; 128], b"\x02\0\0\0\0\0\x04\x01\0\0\0\0\0\0\0\x02\xC4ab\xC4cd\xC4e"]),
+        ("aborted", &[b"\x04\0\0\0\0\0\x81\x09\x01\0\0\0", &[1; 128], b"\x02\0\0\0\0\0\x04\x02\0\0\0\0\0\0\0\x04\xC4", &[2; 128], b"\xC4z"]),
+        ("restarted", &[b"\x04\0\0\0\0\0\x81\x09\x01\0\0\0", &[1; 128], b"\x44\0\0\x01\0\0\x01\x09x"]),
+        ("librtmp-ping", &[b"\x42\0\0\0\0\0\x06\x04\0\x03\0\0\0\x01"]),
+    ];
+    for (name, parts) in cases {
+        add(seeds, &["chunk_reader", "server_session"], name, &parts.concat());
+    }
+}
+
+fn values(seeds: &mut Vec<Seed>) {
+    let name = |name: &str| name.to_owned();
+    let list = [
+        ("number", Value::Number(f64::NAN)),
+        ("long-string", Value::LongString("x".repeat(300))),
+        ("xml", Value::XmlDocument(name("<a/>"))),
+        ("date", Value::Date { unix_ms: 1e12, zone: -60 }),
+        ("typed", Value::TypedObject { class: name("c"), properties: vec![(name(""), Value::Unsupported)] }),
+        (
+            "mixed",
+            Value::EcmaArray(vec![
+                (name("a"), Value::StrictArray(vec![Value::Null, Value::Undefined, Value::Boolean(true)])),
+                (name("b"), Value::Object(vec![(name("c"), Value::String(name("é")))])),
+            ]),
+        ),
+        ("deep", (0..31).fold(Value::Null, |inner, _| Value::StrictArray(vec![inner]))),
+    ];
+    for (name, value) in list {
+        let mut body = BytesMut::new();
+        Encoder::new(&mut body).value(&value).value(&Value::Boolean(false));
+        add(seeds, &["amf0"], name, &body);
+    }
+    add(seeds, &["amf0"], "metadata", ON_METADATA);
+    add(seeds, &["amf0"], "too-deep", &b"\x0A\0\0\0\x01".repeat(40));
+    add(seeds, &["amf0"], "huge-count", b"\x0A\xFF\xFF\xFF\xFF\x05\x05\x05");
+    add(seeds, &["amf0"], "reference", b"\x03\0\x01a\x07\0\0\0\0\x09");
+    add(seeds, &["amf0"], "not-utf8", b"\x02\0\x02\xC3\x28\x05");
+    let (to_server, _) = converse(ClientRole::Publish, "show");
+    // The body of connect, whole in its chunk, behind Set Chunk Size.
+    let length = usize::from(to_server[22]) | usize::from(to_server[21]) << 8;
+    add(seeds, &["amf0"], "connect", &to_server[28..28 + length]);
+}
+
+fn handshakes(seeds: &mut Vec<Seed>) {
+    for digest in [false, true] {
+        let (mut to_server, mut to_client) = (BytesMut::new(), BytesMut::new());
+        let mut client = ClientHandshake::new(3, digest);
+        let mut server = ServerHandshake::new(5);
+        client.start(1, &mut to_server);
+        let first = to_server.len();
+        server.receive(&mut &to_server[..], 2, &mut to_client).expect("own client");
+        client.receive(&mut &to_client[..], 3, &mut to_server).expect("own server");
+        assert_eq!(first, 1_537);
+        to_server.extend_from_slice(b"\x02rest");
+        add(seeds, &["handshake"], if digest { "digest" } else { "simple" }, &to_server);
+        add(seeds, &["handshake"], if digest { "digest-reply" } else { "simple-reply" }, &to_client);
+        add(seeds, &["handshake"], if digest { "digest-cut" } else { "simple-cut" }, &to_server[..2_000]);
+    }
+    for (name, bytes) in [
+        ("tls", &b"\x16\x03\x01\x02\0\x01"[..]),
+        ("http", b"GET / HTTP/1.1\r\n"),
+        ("http2", b"PRI * HTTP/2.0\r\n\r\n"),
+        ("rtmpe", b"\x06\0\0\0\0"),
+        ("almost-http", b"PO"),
+    ] {
+        add(seeds, &["handshake"], name, bytes);
+    }
+}
+
+fn tags(seeds: &mut Vec<Seed>) {
+    let tags: [(u8, &[u8]); 22] = [
+        (1, b"\x90hvc1conf"),
+        (1, b"\x91hvc1\0\0\0nalu"),
+        (1, b"\xA3hvc1nalu"),
+        (1, b"\x94av01\x02\0\x09colorInfo"),
+        (1, b"\x95av01desc"),
+        (1, b"\xD1\x00"),
+        (1, b"\x97\x02\0\0\x05\x07\x00x\x10hvc1conf"),
+        (1, b"\xA7\xFF\0\x01xy\x01hvc1nalu"),
+        (1, b"\x97\x00x\x06\x03hvc1\x00nalu"),
+        (1, b"\x96\x00hvc1\x07conf"),
+        (1, b"\x96\x13hvc1\x00\0\0\x02ab\xFF\0\0\x03cde"),
+        (1, b"\x96\x20hvc1\x00\0\0\x02abav01\x01\0\0\x01c"),
+        (1, b"\x1C\x01\0\0\0nalu"),
+        (1, b"\x12h263"),
+        (0, b"\x94Opus\x01\x02"),
+        (0, b"\x90OpusHead"),
+        (0, b"\x97\x00x\x05\x01Opus\x03data"),
+        (0, b"\x95\x11mp4a\x00\0\0\x01a\x01\0\0\x01b"),
+        (0, b"\x2Fmp3"),
+        (2, ON_METADATA),
+        (2, b"\x02\0\x0F@clearDataFrame\x02\0\x0AonMetaData"),
+        (2, b"\x02\0\x06onText\x05"),
+    ];
+    let message = |kind: u8, ms: u8, payload: &[u8]| [&[kind, ms, payload.len() as u8], payload].concat();
+    for (index, (kind, payload)) in tags.iter().enumerate() {
+        add(seeds, &["media_tags"], &format!("tag-{index}"), payload);
+        let twice = [message(*kind, 9, payload), message(*kind, 40, payload)].concat();
+        add(seeds, &["media_tags"], &format!("twice-{index}"), &twice);
+    }
+    let kinds = |kind: Kind| u8::from(kind == Kind::Video);
+    let live: Vec<u8> = MEDIA.iter().flat_map(|(kind, _, payload)| message(kinds(*kind), 20, payload)).collect();
+    let metadata = message(2, 0, ON_METADATA);
+    add(seeds, &["media_tags"], "stream", &[&metadata[..], &live, &live].concat());
+    let audio: Vec<u8> = (0..8).flat_map(|_| message(0, 250, MEDIA[3].2)).collect();
+    add(seeds, &["media_tags"], "audio-only", &audio);
+    add(seeds, &["media_tags"], "long", &message(1, 0, &[&b"\x17\x01\0\0\0"[..], &[5; 240]].concat()).repeat(6));
+}

@@ -1,0 +1,63 @@
+//! Every input the fuzzers keep, through the checks they make. `cargo test` needs no fuzzer for it.
+
+use std::{fs, path::PathBuf};
+
+#[path = "../fuzz/targets/mod.rs"]
+mod targets;
+
+fn corpus(target: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", target].iter().collect()
+}
+
+/// Names the file on failure: libFuzzer's targets take it as their argument.
+fn replay(target: &str, run: fn(&[u8])) {
+    let directory = corpus(target);
+    let files = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let mut replayed = 0;
+    for file in files {
+        let path = file.expect("a directory entry").path();
+        let data = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let result = std::panic::catch_unwind(|| run(&data));
+        assert!(result.is_ok(), "{target} fails with {}", path.display());
+        replayed += 1;
+    }
+    assert!(replayed > 0, "{} is empty: it guards nothing", directory.display());
+}
+
+macro_rules! corpora {
+    ($($target:ident),+ $(,)?) => {
+        $(
+            #[test]
+            fn $target() {
+                replay(stringify!($target), targets::$target::run);
+            }
+        )+
+
+        const TARGETS: &[&str] = &[$(stringify!($target)),+];
+    };
+}
+
+corpora!(amf0, chunk_reader, client_session, core_session, handshake, media_tags, server_session);
+
+#[test]
+fn every_target_of_the_fuzzer_is_replayed() {
+    let manifest =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/Cargo.toml")).expect("fuzz/Cargo.toml");
+    let mut fuzzed: Vec<_> = manifest
+        .lines()
+        .filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\""))
+        .collect();
+    fuzzed.sort_unstable();
+    assert_eq!(fuzzed, TARGETS);
+}
+
+/// `cargo test --test fuzz_corpora -- --ignored` writes the seeds anew, after the protocol changed.
+#[test]
+#[ignore = "writes into fuzz/corpus"]
+fn write_seeds() {
+    for (target, name, bytes) in targets::seeds::all() {
+        let directory = corpus(target);
+        fs::create_dir_all(&directory).expect("fuzz/corpus can be written");
+        fs::write(directory.join(format!("seed-{name}")), bytes).expect("fuzz/corpus can be written");
+    }
+}
