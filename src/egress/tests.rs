@@ -202,7 +202,7 @@ fn a_player_that_skips_again_and_again_is_given_up() {
     let mut seat = Seat::new(false);
     seat.key(0, b"key");
     seat.drain();
-    let mut skip = |seat: &mut Seat, round: u32| {
+    let skip = |seat: &mut Seat, round: u32| {
         seat.append(round * 10_000, b"late");
         seat.key(round * 10_000 + 9_000, b"key");
         seat.drain()
@@ -326,7 +326,11 @@ fn pieces_of_a_skipping_player_leave_whole_chunks_for_the_session_to_write_betwe
     seat.drain();
     let received = seat.received();
     assert!(seat.player.skips() > 0);
-    assert!(received.iter().all(|(_, body)| *body == payload(0, 100_000) || *body == payload(1, 150_000) || *body == payload(2, 100_000)));
+    assert!(
+        received.iter().all(|(_, body)| *body == payload(0, 100_000)
+            || *body == payload(1, 150_000)
+            || *body == payload(2, 100_000))
+    );
 }
 
 #[test]

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Broadcast, Taken, ViewKey,
-    broadcast::BroadcastConfig,
-};
+use super::{Broadcast, Taken, ViewKey, broadcast::BroadcastConfig};
 use crate::{
     limits::{GOP_AGE_MAX, VIEW_LINGER, VIEWS_MAX},
     rtmp::message::{Kind, media_csid},
@@ -39,7 +36,8 @@ impl Studio {
 
     fn with_gop(gop_bytes_max: usize) -> Self {
         let gauge = LogGauge::default();
-        let config = BroadcastConfig { segment_bytes: 4_096, ..BroadcastConfig::new(CHUNK, gop_bytes_max, gauge.clone()) };
+        let config =
+            BroadcastConfig { segment_bytes: 4_096, ..BroadcastConfig::new(CHUNK, gop_bytes_max, gauge.clone()) };
         Self { broadcast: Broadcast::new(config, None), gauge }
     }
 
@@ -291,8 +289,7 @@ fn a_view_begins_at_the_join_point_and_stays_in_step() {
     let common = studio.joined(ViewKey::COMMON);
     let moved: Vec<_> = common.iter().map(|(csid, payload)| (csid + 3, payload.clone())).collect();
     assert_eq!(studio.joined(second), moved, "the same on the csids of message stream 2");
-    let without_audio: Vec<_> =
-        common.into_iter().filter(|(csid, _)| *csid != media_csid(Kind::Audio, 1)).collect();
+    let without_audio: Vec<_> = common.into_iter().filter(|(csid, _)| *csid != media_csid(Kind::Audio, 1)).collect();
     assert_eq!(studio.joined(silent), without_audio);
     studio.say(Kind::Video, 2_120, KEY);
     for key in [ViewKey::COMMON, second, silent] {

@@ -74,7 +74,8 @@ fn what_is_appended_is_exactly_what_a_reader_parses_at_every_size_and_timestamp(
 fn the_prologue_is_exactly_what_a_reader_parses() {
     let chunk = 128;
     let kinds = [Kind::Data, Kind::Video, Kind::Audio];
-    let set = headers(&sizes(chunk, 700).into_iter().zip(kinds.into_iter().cycle()).map(|(a, b)| (b, a)).collect::<Vec<_>>());
+    let set =
+        headers(&sizes(chunk, 700).into_iter().zip(kinds.into_iter().cycle()).map(|(a, b)| (b, a)).collect::<Vec<_>>());
     for timestamp in TIMESTAMPS {
         let layout = Layout { stream_id: 8, chunk_bytes: chunk };
         let messages = parse(&layout.prologue(&set, timestamp, |_| true), chunk);
@@ -238,9 +239,10 @@ fn lag_and_age_are_told_by_arrival_across_the_wrap() {
     let head = window.head();
     assert_eq!(offsets.iter().map(|offset| window.lag_ms(*offset)).collect::<Vec<_>>(), [200, 101, 100, 0]);
     assert_eq!((window.lag_ms(offsets[1] - 1), window.lag_ms(offsets[1] + 1), window.lag_ms(head)), (200, 101, 0));
-    assert_eq!([0, 99, 100, 101, 199, 200].map(|age| window.arrived_within(age)), [
-        offsets[3], offsets[3], offsets[2], offsets[1], offsets[1], offsets[0]
-    ]);
+    assert_eq!(
+        [0, 99, 100, 101, 199, 200].map(|age| window.arrived_within(age)),
+        [offsets[3], offsets[3], offsets[2], offsets[1], offsets[1], offsets[0]]
+    );
     assert_eq!(window.message_end(0), offsets[1]);
     assert_eq!(window.message_end(offsets[1] - 1), offsets[1]);
     assert_eq!(window.message_end(offsets[1]), offsets[2]);
