@@ -34,6 +34,9 @@ pub const STRAY_MEDIA_MESSAGES_MAX: u32 = 512;
 /// A stream's identity (vhost, app and name together), in bytes of UTF-8.
 pub const STREAM_KEY_BYTES_MAX: usize = 256;
 
+/// Bytes of a client's `flashVer` kept for the log.
+pub const FLASH_VER_BYTES_MAX: usize = 64;
+
 // Chunk layer.
 
 /// Chunk streams (csids) one connection may use towards us.
@@ -50,6 +53,9 @@ pub const CHUNK_BYTES_OUT_MAX: usize = 61_000;
 pub const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Largest assembly buffer a sender of media keeps from one message to the next.
 pub const ASSEMBLY_SPARE_BYTES_MAX: usize = 64 * 1024;
+
+/// Smallest allocation for a message of several chunks.
+pub const ASSEMBLY_BYTES_MIN: usize = 256;
 
 // AMF.
 

@@ -102,6 +102,11 @@ impl Player {
         matches!(self.state, State::Seeking { .. })
     }
 
+    /// Whether it has caught up with the head since it joined.
+    pub fn is_in_step(&self) -> bool {
+        self.state == State::Live
+    }
+
     /// Skips so far.
     pub fn skips(&self) -> u64 {
         self.skips_total

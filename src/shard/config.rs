@@ -30,6 +30,9 @@ pub struct Config {
     pub merge: Duration,
     /// Whether joiners start at the newest keyframe already sent (true) or wait for the next (false).
     pub gop_cache: bool,
+    /// Whether players in step are sent small pieces at once (true), or the kernel may join them while earlier ones are
+    /// unacknowledged.
+    pub tcp_nodelay: bool,
     pub gop_bytes_max: usize,
     pub lag_max: Duration,
     pub join_wait: Duration,
@@ -49,6 +52,7 @@ impl Default for Config {
             chunk_bytes: limits::CHUNK_BYTES_OUT_DEFAULT,
             merge: Duration::ZERO,
             gop_cache: true,
+            tcp_nodelay: false,
             gop_bytes_max: limits::GOP_BYTES_MAX_DEFAULT,
             lag_max: limits::LAG_MAX_DEFAULT,
             join_wait: limits::JOIN_WAIT_DEFAULT,

@@ -110,11 +110,7 @@ impl Core {
     pub fn receive(&mut self, id: ConnId, bytes: &[u8]) {
         self.metrics.bytes_received.add(bytes.len() as u64);
         let mut consumed = 0;
-        loop {
-            let Some(conn) = self.conns.get_mut(id) else { break };
-            if conn.closing.is_some() {
-                break;
-            }
+        while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) {
             let mut input = &bytes[consumed..];
             let event = conn.session.receive(&mut input, self.time.now());
             consumed = bytes.len() - input.len();
@@ -202,6 +198,15 @@ impl Core {
         Transmit::Send(piece)
     }
 
+    /// Whether the connection's player has joined and is in step, so that the kernel may join what little is sent.
+    pub fn may_join_small_sends(&self, id: ConnId) -> bool {
+        let in_step = |used: &Use| match used {
+            Use::Playing { local, watcher, .. } => self.streams.is_in_step(*local, *watcher),
+            Use::Publishing { .. } => false,
+        };
+        !self.config.tcp_nodelay && self.conns.get(id).is_some_and(|conn| conn.uses.iter().any(in_step))
+    }
+
     /// A send has completed: `count` bytes of `piece` went out.
     pub fn sent(&mut self, id: ConnId, mut piece: Piece, count: usize) {
         self.metrics.bytes_sent.add(count as u64);
@@ -224,7 +229,11 @@ impl Core {
                 Next::Send(piece) => return Next::Send(piece),
                 Next::TooSlow(why) => {
                     let reason = CloseReason::from(why);
-                    self.log_close(id, reason, "the player does not take what it is sent");
+                    self.log_close(
+                        id,
+                        reason,
+                        "it does not take what it is sent fast enough: its network is slower than the stream",
+                    );
                     self.close(id, reason, true);
                     return Next::Idle;
                 }
@@ -302,7 +311,7 @@ impl Core {
 
     /// Process time at which [`Core::timers`] must be called; for ever if only ticks are due.
     pub fn due_at(&self) -> Duration {
-        self.streams.next_timer().unwrap_or(Duration::MAX)
+        self.streams.next_timer(&self.time).unwrap_or(Duration::MAX)
     }
 
     /// Begins the orderly end: publishers are let go, players get what is left and their end of stream.

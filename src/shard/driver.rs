@@ -31,6 +31,8 @@ struct Slot {
     writer: Option<Waker>,
     /// It is to ask for its next piece.
     woken: bool,
+    /// Small sends leave at once: answers must, and so must what a player joins with.
+    hurried: bool,
     /// Tasks that still run.
     tasks: u8,
 }
@@ -184,6 +186,8 @@ impl Driver {
     }
 
     fn adopt(self: Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+        // An IPv4 peer of a dual-stack listener is shown as what it is.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let socket = stream.set_nonblocking(self.nonblocking).and_then(|()| Socket::new(stream));
         let Ok(socket) = socket else {
             self.metrics.accept_failures.add(1);
@@ -194,7 +198,7 @@ impl Driver {
         if slots.len() <= id {
             slots.resize_with(id + 1, || None);
         }
-        slots[id] = Some(Slot { socket: socket.clone(), writer: None, woken: false, tasks: 2 });
+        slots[id] = Some(Slot { socket: socket.clone(), writer: None, woken: false, hurried: true, tasks: 2 });
         drop(slots);
         monoio::spawn(self.clone().read(socket.clone(), id));
         monoio::spawn(self.clone().write(socket, id));
@@ -250,12 +254,25 @@ impl Driver {
                     }
                     self.pass_on(&mut core);
                 }
-                Transmit::Park => self.parked(id).await,
+                Transmit::Park => {
+                    self.calm_down(id);
+                    self.parked(id).await;
+                }
                 Transmit::Close => break,
             }
         }
         socket.shutdown(Shutdown::Write);
         self.task_ended(id);
+    }
+
+    /// A player that is in step no longer needs each message by itself at once, unless the operator says so.
+    fn calm_down(&self, id: ConnId) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(id).and_then(Option::as_mut).filter(|slot| slot.hurried) else { return };
+        if self.core.borrow().may_join_small_sends(id) {
+            slot.hurried = false;
+            slot.socket.join_small_sends();
+        }
     }
 
     /// Waits until the core has the connection woken.

@@ -73,6 +73,16 @@ pub(super) struct Owned {
     pub(super) started: Duration,
 }
 
+impl Owned {
+    /// Every follower has been told everything, the end included.
+    pub(super) fn has_told_all(&self) -> bool {
+        self.feeds.iter().all(|feed| {
+            let view = self.broadcast.views().iter().find(|view| view.key() == feed.view);
+            view.is_none_or(|view| !feed.position.is_behind(view.log().window()))
+        })
+    }
+}
+
 /// A view of a log that another shard writes.
 #[derive(Debug)]
 pub(super) struct Replica {
@@ -90,6 +100,20 @@ pub(super) struct Replica {
 impl Replica {
     pub(super) fn new(view: ViewKey) -> Self {
         Self { view, window: None, asked: false, idle_since: None, dropped: false }
+    }
+
+    /// Nobody watches it any more: its owner is to be told.
+    pub(super) fn give_up(&mut self) {
+        self.dropped = true;
+        self.window = None;
+    }
+
+    /// Somebody watches it after all. What was given up is asked for anew.
+    pub(super) fn take_up(&mut self) {
+        self.idle_since = None;
+        if std::mem::take(&mut self.dropped) {
+            self.asked = false;
+        }
     }
 }
 

@@ -77,11 +77,7 @@ impl Core {
             Source::Owned(owned) => owned.broadcast.add_view(view),
             Source::Followed { replicas, .. } => {
                 match replicas.iter_mut().find(|replica| replica.view == view) {
-                    // Not needed a moment ago, but its owner has not been told yet.
-                    Some(replica) => {
-                        replica.idle_since = None;
-                        replica.dropped = false;
-                    }
+                    Some(replica) => replica.take_up(),
                     None => replicas.push(Replica::new(view)),
                 }
                 self.streams.mark_dirty(local);
@@ -97,10 +93,9 @@ impl Core {
         let Some(stream) = self.streams.slab.get(local) else { return };
         for (_, watcher) in &stream.watchers {
             let Some(conn) = self.conns.get_mut(watcher.conn).filter(|conn| conn.parked) else { continue };
-            let seeks_in_vain = watcher.player.as_ref().is_some_and(|player| {
+            let seeks_in_vain = watcher.player.as_ref().filter(|player| player.is_seeking()).is_some_and(|player| {
                 let log = stream.logs.iter().find(|log| log.epoch == watcher.epoch);
-                let window = log.and_then(|log| log.window(watcher.view));
-                player.is_seeking() && window.is_some_and(|window| !player.has_next(window))
+                log.and_then(|log| log.window(watcher.view)).is_some_and(|window| !player.has_next(window))
             });
             if !seeks_in_vain {
                 conn.parked = false;

@@ -92,7 +92,7 @@ impl Core {
 
     /// `due`: messages have been merged for long enough.
     pub(super) fn flush(&mut self, local: usize, due: bool) {
-        if !self.streams.release(local, due) {
+        if !self.streams.release(local, due, &self.time) {
             return;
         }
         if self.streams.slab.get(local).is_some_and(LocalStream::feeds_others) {

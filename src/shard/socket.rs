@@ -40,7 +40,6 @@ impl Socket {
     /// Registers an accepted socket with the runtime of this thread.
     pub(super) fn new(stream: std::net::TcpStream) -> io::Result<Self> {
         // Under io_uring the descriptor must block, or the kernel answers EAGAIN instead of waiting for room.
-        #[expect(clippy::arc_with_non_send_sync, reason = "an Rc, on one thread")]
         TcpStream::from_std(stream).map(|stream| Self(Rc::new(UnsafeCell::new(stream))))
     }
 
@@ -72,6 +71,12 @@ impl Socket {
             SockRef::from(&self.fd()).recv_with_flags(buffer, DONT_WAIT)?
         };
         Ok(&buffer[..count])
+    }
+
+    /// Lets the kernel join small sends while earlier ones are unacknowledged (Nagle's algorithm).
+    pub(super) fn join_small_sends(&self) {
+        // Accepted sockets send at once; one that cannot change that still works.
+        let _ = SockRef::from(&self.fd()).set_tcp_nodelay(false);
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) {

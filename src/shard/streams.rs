@@ -47,7 +47,6 @@ pub(super) struct Streams {
     pub(super) dirty: Vec<usize>,
     /// Answers to other shards, at most one for each request of theirs.
     pub(super) replies: VecDeque<(usize, MeshMessage)>,
-    now: Duration,
 }
 
 impl Streams {
@@ -61,7 +60,6 @@ impl Streams {
             merges: VecDeque::new(),
             dirty: Vec::new(),
             replies: VecDeque::new(),
-            now: Duration::ZERO,
         }
     }
 
@@ -92,7 +90,6 @@ impl Streams {
         payload: &[u8],
         time: &ShardTime,
     ) -> Result<(), TagError> {
-        self.now = time.process();
         let Some(stream) = self.slab.get_mut(local) else { return Ok(()) };
         let Some(owned) = stream.owned_mut(epoch) else { return Ok(()) };
         let taken = owned.broadcast.publish(kind, timestamp, payload, time.process(), time.now_ms())?;
@@ -107,9 +104,8 @@ impl Streams {
     }
 
     /// Releases what a stream's logs have gathered, as merging allows. True if players have something new.
-    pub(super) fn release(&mut self, local: usize, due: bool) -> bool {
+    pub(super) fn release(&mut self, local: usize, due: bool, time: &ShardTime) -> bool {
         let merge = self.merge;
-        let now = self.now;
         let Some(stream) = self.slab.get_mut(local) else { return false };
         let mut released = false;
         for log in &mut stream.logs {
@@ -127,21 +123,23 @@ impl Streams {
             }
             if left && !owned.merging {
                 owned.merging = true;
-                self.merges.push_back(Merge { due: now + merge, local, epoch: log.epoch });
+                self.merges.push_back(Merge { due: time.process() + merge, local, epoch: log.epoch });
             }
         }
         released
     }
 
     /// Process time at which [`super::core::Core::timers`] has something to do.
-    pub(super) fn next_timer(&self) -> Option<Duration> {
+    pub(super) fn next_timer(&self, time: &ShardTime) -> Option<Duration> {
         let merge = self.merges.front().map(|merge| merge.due);
-        let retry = (!self.dirty.is_empty() || !self.replies.is_empty()).then(|| self.now + limits::MESH_RETRY);
+        let retry = (!self.dirty.is_empty() || !self.replies.is_empty()).then(|| time.process() + limits::MESH_RETRY);
         merge.into_iter().chain(retry).min()
     }
 
-    pub(super) fn note_time(&mut self, process: Duration) {
-        self.now = process;
+    /// Whether a player has joined and has had everything released.
+    pub(super) fn is_in_step(&self, local: usize, watcher: usize) -> bool {
+        let watcher = self.slab.get(local).and_then(|stream| stream.watchers.get(watcher));
+        watcher.and_then(|watcher| watcher.player.as_ref()).is_some_and(Player::is_in_step)
     }
 
     /// What a player is to be sent next. A player at the end of an ended log goes on to the next one.

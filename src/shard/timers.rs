@@ -4,7 +4,7 @@ use super::{
     close::{CloseReason, RefuseReason},
     conn::{Conn, ConnId, Use},
     core::Core,
-    local::{LocalLog, LocalStream, Source},
+    local::{LocalStream, Replica, Source},
 };
 use crate::{ingress::ViewKey, limits, rtmp::server::PlayRefusal};
 
@@ -20,7 +20,6 @@ impl Core {
     /// Called when [`Core::due_at`] says so: releases merged messages that are due.
     pub fn timers(&mut self) {
         let process = self.time.process();
-        self.streams.note_time(process);
         while let Some(merge) = self.streams.merges.front().copied().filter(|merge| merge.due <= process) {
             self.streams.merges.pop_front();
             let owned = self.streams.slab.get_mut(merge.local).and_then(|stream| stream.owned_mut(merge.epoch));
@@ -34,7 +33,6 @@ impl Core {
 
     /// The coarse timers, every [`limits::TICK`].
     pub fn tick(&mut self) {
-        self.streams.note_time(self.time.process());
         self.tick_connections();
         self.tick_streams();
         self.turn();
@@ -51,7 +49,8 @@ impl Core {
                 }
                 Overdue::Silent { stream } => self.close_silent_publisher(id, stream),
                 Overdue::Stuck => {
-                    self.log_close(id, CloseReason::NoProgress, "nothing of what it is sent was taken");
+                    let what = format!("it took nothing of what it was sent for {:?}", limits::PROGRESS_DEADLINE);
+                    self.log_close(id, CloseReason::NoProgress, &what);
                     self.close(id, CloseReason::NoProgress, true);
                 }
                 Overdue::Lingers => self.close(id, CloseReason::PeerClosed, true),
@@ -137,7 +136,11 @@ impl Core {
             }
         }
         for (id, why) in late {
-            self.log_close(id, CloseReason::from(why), "the player does not take what it is sent");
+            self.log_close(
+                id,
+                CloseReason::from(why),
+                "it does not take what it is sent fast enough: its network is slower than the stream",
+            );
             self.close(id, CloseReason::from(why), true);
         }
         for (id, message_stream) in waited {
@@ -155,7 +158,6 @@ impl Core {
         let now = self.time.now();
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
         let mut dirty = false;
-        let mut prune = false;
         for index in 0..stream.logs.len() {
             let watched: Vec<ViewKey> = stream.watchers.iter().map(|(_, watcher)| watcher.view).collect();
             match &mut stream.logs[index].source {
@@ -167,7 +169,6 @@ impl Core {
                     for view in owned.broadcast.note_idle(&idle, now) {
                         owned.broadcast.drop_view(view);
                     }
-                    prune = true;
                 }
                 Source::Followed { replicas, .. } => {
                     for replica in replicas.iter_mut().filter(|replica| !replica.dropped) {
@@ -177,18 +178,14 @@ impl Core {
                         }
                         let since = *replica.idle_since.get_or_insert(now);
                         if now.saturating_sub(since) >= limits::VIEW_LINGER {
-                            replica.dropped = true;
-                            replica.window = None;
+                            replica.give_up();
                             dirty = true;
                         }
                     }
-                    prune = true;
                 }
             }
         }
-        if prune {
-            stream.prune();
-        }
+        stream.prune();
         if dirty {
             self.streams.mark_dirty(local);
         }
@@ -203,22 +200,13 @@ impl Core {
         if !stream.watchers.is_empty() {
             return;
         }
-        let idle = stream.idle_since.is_some_and(|since| now.saturating_sub(since) >= limits::VIEW_LINGER);
-        let lives = stream.is_live();
-        if stream.following && (idle || stream.idle_since.is_none()) {
+        let lingers = stream.idle_since.is_some_and(|since| now.saturating_sub(since) < limits::VIEW_LINGER);
+        if stream.following && !lingers {
             stream.following = false;
             self.directory.unfollow(&stream.key, self.port.shard(), keep_since);
             stream.give_up_replicas();
             self.streams.mark_dirty(local);
-            return;
-        }
-        let owns = stream.logs.iter().any(|log| matches!(log.source, Source::Owned(_)));
-        if !stream.following
-            && !stream.dirty
-            && stream.grace_until.is_none()
-            && !(owns && lives)
-            && stream.logs.is_empty()
-        {
+        } else if !stream.following && !stream.dirty && stream.grace_until.is_none() && stream.logs.is_empty() {
             let key = self.streams.slab.remove(local).key;
             self.streams.by_key.remove(&key);
         }
@@ -230,35 +218,25 @@ impl LocalStream {
     fn drop_read_logs(&mut self) {
         let newest = self.newest_epoch();
         let waits_for_publisher = self.grace_until.is_some();
+        let following = self.following;
         let watchers = &self.watchers;
         self.logs.retain(|log| {
-            let drained_by_all = !watchers.iter().any(|(_, watcher)| watcher.epoch == log.epoch && !watcher.told_end);
-            let told = match &log.source {
-                Source::Owned(owned) => owned.feeds.iter().all(|feed| {
-                    let view = owned.broadcast.views().iter().find(|view| view.key() == feed.view);
-                    view.is_none_or(|view| !feed.position.is_behind(view.log().window()))
-                }),
-                Source::Followed { replicas, .. } => replicas.iter().all(|replica| !replica.asked) || log.ended(),
-            };
-            let needed = !log.ended() || !drained_by_all || !told || (log.epoch == newest && waits_for_publisher);
-            needed && !is_spent(log)
+            let drained = !watchers.iter().any(|(_, watcher)| watcher.epoch == log.epoch && !watcher.told_end);
+            match &log.source {
+                Source::Followed { replicas, .. } if !following && replicas.is_empty() => return false,
+                Source::Owned(owned) if !owned.has_told_all() => return true,
+                _ => {}
+            }
+            !log.ended() || !drained || (log.epoch == newest && waits_for_publisher)
         });
     }
 
+    /// Nobody here watches any more: the owners of its logs are to be told.
     fn give_up_replicas(&mut self) {
         for log in &mut self.logs {
-            if let Source::Followed { replicas, gone, .. } = &mut log.source {
-                *gone = true;
-                for replica in replicas {
-                    replica.dropped = true;
-                    replica.window = None;
-                }
+            if let Source::Followed { replicas, .. } = &mut log.source {
+                replicas.iter_mut().for_each(Replica::give_up);
             }
         }
     }
-}
-
-/// A followed log that nobody follows any more.
-fn is_spent(log: &LocalLog) -> bool {
-    matches!(&log.source, Source::Followed { replicas, gone: true, .. } if replicas.is_empty())
 }

@@ -8,15 +8,13 @@
 //! Memory follows the bytes received, never the length announced; work is linear in them at any chunk size.
 
 use crate::limits::{
-    ASSEMBLY_SPARE_BYTES_MAX, CHUNK_BYTES_DEFAULT, CHUNK_BYTES_IN_MAX, CHUNK_STREAMS_MAX, IN_FLIGHT_BYTES_MAX,
+    ASSEMBLY_BYTES_MIN, ASSEMBLY_SPARE_BYTES_MAX, CHUNK_BYTES_DEFAULT, CHUNK_BYTES_IN_MAX, CHUNK_STREAMS_MAX,
+    IN_FLIGHT_BYTES_MAX,
 };
 use crate::rtmp::chunk::carry::Carry;
 use crate::rtmp::chunk::error::ChunkError;
 use crate::rtmp::chunk::header::{Basic, MessageHeader, fmt};
 use crate::rtmp::message::{Header, Message, type_id};
-
-/// Smallest allocation for a message of several chunks.
-const ASSEMBLY_BYTES_MIN: usize = 256;
 
 /// Reassembles messages from chunks. Applies Set Chunk Size and Abort itself; both are consumed, not delivered.
 #[derive(Debug)]

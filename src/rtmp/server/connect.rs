@@ -8,17 +8,16 @@ use super::super::{
     message::Header,
 };
 use super::connection::amf_error;
-use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, REQUEST_TEXT_BYTES_MAX};
+use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, FLASH_VER_BYTES_MAX, REQUEST_TEXT_BYTES_MAX};
 
 /// `fmsVer` and `capabilities` of a server that clients of every age have met.
 const FMS_VERSION: &str = "FMS/3,5,7,7009";
 const CAPABILITIES: f64 = 31.0;
-/// Enhanced RTMP v2 `capsEx`: what passes through unharmed. Multitrack, ModEx and its nanosecond offsets.
-const CAPS_EX: u8 = 2 | 4 | 8;
+/// Enhanced RTMP v2 `capsEx`: none yet. Everything passes through, but players that did not ask for several tracks or for
+/// ModEx would get them all the same, so nobody is told to send them.
+const CAPS_EX: u8 = 0;
 /// Bit of a codec's entry in a FourCC info map: it can be forwarded.
 const FOURCC_FORWARD: f64 = 4.0;
-/// Bytes of `flashVer` kept for the log.
-const FLASH_VER_BYTES_MAX: usize = 64;
 
 /// What a client said about itself.
 #[derive(Debug)]
