@@ -4,7 +4,7 @@ use super::{
     close::{CloseReason, RefuseReason},
     conn::{Conn, ConnId, Use},
     core::Core,
-    local::{LocalStream, Replica, Source},
+    local::{LocalStream, Replica, Source, Watcher},
 };
 use crate::{ingress::ViewKey, limits, rtmp::server::PlayRefusal};
 
@@ -220,7 +220,8 @@ impl LocalStream {
         let following = self.following;
         let watchers = &self.watchers;
         self.logs.retain(|log| {
-            let drained = !watchers.iter().any(|(_, watcher)| watcher.epoch == log.epoch && !watcher.told_end);
+            let reads = |watcher: &Watcher| watcher.epoch == log.epoch && !watcher.told_end && !watcher.awaits_next;
+            let drained = !watchers.iter().any(|(_, watcher)| reads(watcher));
             match &log.source {
                 Source::Followed { replicas, .. } if !following && replicas.is_empty() => return false,
                 Source::Owned(owned) if !owned.has_told_all() => return true,
