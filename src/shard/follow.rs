@@ -108,8 +108,10 @@ impl Core {
     fn log_gone(&mut self, key: &StreamKey, epoch: u64) {
         let Some(local) = self.streams.by_key.get(key).copied() else { return };
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
-        if let Some(LocalLog { source: Source::Followed { gone, .. }, .. }) = stream.log_mut(epoch) {
+        if let Some(LocalLog { source: Source::Followed { gone, replicas, .. }, .. }) = stream.log_mut(epoch) {
             *gone = true;
+            // What came before is still played out.
+            replicas.iter_mut().filter_map(|replica| replica.window.as_mut()).for_each(Window::set_end);
             self.log_ended(local, epoch);
         }
     }
