@@ -153,6 +153,17 @@ impl LocalLog {
         }
     }
 
+    /// Whether the owner was asked, or will be, for a view that it has said nothing of.
+    pub(super) fn awaits(&self, view: ViewKey) -> bool {
+        match &self.source {
+            Source::Owned(_) => false,
+            Source::Followed { replicas, gone, .. } => {
+                let awaited = |replica: &Replica| replica.view == view && !replica.dropped && replica.window.is_none();
+                !gone && replicas.iter().any(awaited)
+            }
+        }
+    }
+
     /// No more messages will come to it.
     pub(super) fn ended(&self) -> bool {
         match &self.source {

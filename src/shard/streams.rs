@@ -54,7 +54,10 @@ impl Streams {
         Self {
             slab: Slab::new(),
             by_key: HashMap::default(),
-            broadcast: BroadcastConfig::new(config.chunk_bytes, config.gop_bytes_max, gauge),
+            broadcast: BroadcastConfig {
+                segment_bytes: config.segment_bytes,
+                ..BroadcastConfig::new(config.chunk_bytes, config.gop_bytes_max, gauge)
+            },
             merge: config.merge,
             touched: Vec::new(),
             merges: VecDeque::new(),
@@ -173,13 +176,14 @@ impl Streams {
                 }
             };
             let log_ended = log.ended();
+            let awaited = log.awaits(watcher.view);
             let Some(window) = log.window_mut(watcher.view) else {
                 match next_epoch {
                     Some(epoch) if log_ended => {
                         watcher.enter(epoch);
                         continue;
                     }
-                    _ => return if log_ended { Next::End } else { Next::Idle },
+                    _ => return if log_ended && !awaited { Next::End } else { Next::Idle },
                 }
             };
             let view = watcher.view;

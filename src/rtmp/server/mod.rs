@@ -307,10 +307,13 @@ impl ServerSession {
         self.connection.connect.as_deref().map_or(0, |connect| connect.caps_ex)
     }
 
+    /// What was asked for on `stream`, or is being played there without having come.
     fn refuse(&mut self, stream: u32, code: &str, description: &str) {
-        self.connection.streams.set(stream, Use::Idle);
-        self.connection.note_use();
-        self.connection.outbox.status(stream, "error", code, description);
+        if matches!(self.connection.streams.get(stream), Use::PublishAsked(_) | Use::PlayAsked | Use::Playing) {
+            self.connection.streams.set(stream, Use::Idle);
+            self.connection.note_use();
+            self.connection.outbox.status(stream, "error", code, description);
+        }
     }
 }
 
