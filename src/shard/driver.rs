@@ -50,6 +50,7 @@ pub(super) struct Driver {
     timer: RefCell<Option<Waker>>,
     sleeps_until: Cell<Duration>,
     listeners: RefCell<Vec<TcpListener>>,
+    mailbox: std::sync::Arc<Mailbox>,
 }
 
 impl Driver {
@@ -58,6 +59,7 @@ impl Driver {
         start: Instant,
         metrics: std::sync::Arc<ShardMetrics>,
         nonblocking: bool,
+        mailbox: std::sync::Arc<Mailbox>,
     ) -> Rc<Self> {
         Rc::new(Self {
             core: RefCell::new(core),
@@ -69,16 +71,12 @@ impl Driver {
             timer: RefCell::new(None),
             sleeps_until: Cell::new(Duration::MAX),
             listeners: RefCell::new(Vec::new()),
+            mailbox,
         })
     }
 
     /// Runs the shard until it has ended in order.
-    pub(super) async fn run(
-        self: Rc<Self>,
-        listeners: Vec<TcpListener>,
-        bell: BellWaiter,
-        mailbox: &Mailbox,
-    ) -> io::Result<()> {
+    pub(super) async fn run(self: Rc<Self>, listeners: Vec<TcpListener>, bell: BellWaiter) -> io::Result<()> {
         for listener in listeners {
             self.listeners.borrow_mut().push(listener.try_clone()?);
             let ready = monoio::net::TcpListener::from_std(listener.try_clone()?)?;
@@ -88,7 +86,7 @@ impl Driver {
         let mut ends_by = None;
         loop {
             let awake = self.with_core(|core| !core.before_sleep());
-            for command in mailbox.take() {
+            for command in self.mailbox.take() {
                 self.obey(command);
             }
             if self.has_ended(&mut ends_by) {
@@ -334,6 +332,10 @@ impl Driver {
                 }
                 next_tick = now + limits::TICK;
                 self.with_core(Core::tick);
+                if self.core.borrow().is_ending() {
+                    // Whether the end has come is for the task that waits for the bell to see.
+                    self.mailbox.ring();
+                }
             }
         }
     }

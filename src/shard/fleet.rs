@@ -103,6 +103,10 @@ impl Mailbox {
         self.bell.ring();
     }
 
+    pub(super) fn ring(&self) {
+        self.bell.ring();
+    }
+
     pub(super) fn take(&self) -> VecDeque<Command> {
         std::mem::take(&mut *lock(&self.commands))
     }
@@ -308,9 +312,9 @@ impl Seat {
         let core = Core::new(&self.shared, self.port, self.metrics.clone(), nonce);
         let result = runtime.block_on(async {
             let bell = self.mailbox.bell.waiter()?;
-            let driver = Driver::new(core, self.start, self.metrics, nonblocking);
+            let driver = Driver::new(core, self.start, self.metrics, nonblocking, self.mailbox);
             let _ = say.send(Ok((facts, denied)));
-            driver.run(self.listeners, bell, &self.mailbox).await
+            driver.run(self.listeners, bell).await
         });
         if let Err(error) = result {
             tracing::error!(shard = self.shard, "the shard cannot run: {error}");

@@ -25,11 +25,11 @@ pub(super) struct Watcher {
     pub(super) epoch: u64,
     /// The newest log when it asked to play: without GOP cache it waits there for the next keyframe.
     pub(super) asked_in: u64,
-    /// That log, if there was one, had ended: it is not for the player, who waits for the next.
-    pub(super) came_late: bool,
     /// It has seen this log already (in another view, or before a pause) and goes on at the next join point.
     pub(super) joins_live: bool,
     pub(super) paused: bool,
+    /// Nobody published when it asked: what ended before is not for it, nor is it told of that end.
+    pub(super) awaits_next: bool,
     pub(super) player: Option<Player>,
     /// Shard time since which there is nothing for it to watch.
     pub(super) waiting_since: Option<Duration>,
@@ -42,8 +42,8 @@ impl Watcher {
     pub(super) fn enter(&mut self, epoch: u64) {
         self.epoch = epoch;
         self.player = None;
-        self.came_late = false;
         self.joins_live = false;
+        self.awaits_next = false;
     }
 
     /// Leaves its place, to begin again at the next join point of `view`.

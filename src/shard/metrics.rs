@@ -28,6 +28,10 @@ impl Gauge {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
+    pub fn set(&self, n: i64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -40,7 +44,7 @@ pub struct ShardMetrics {
     pub connections: Gauge,
     pub publishers: Gauge,
     pub players: Gauge,
-    /// Players that wait for a stream or a join point.
+    /// Those of `players` that wait for a stream or a join point, as of the last tick.
     pub players_waiting: Gauge,
     pub bytes_received: Counter,
     pub bytes_sent: Counter,

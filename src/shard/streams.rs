@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::{
     config::Config,
-    local::{LocalStream, Source},
+    local::{LocalLog, LocalStream, Source},
     mesh::message::MeshMessage,
     metrics::ShardMetrics,
     time::ShardTime,
@@ -155,12 +155,18 @@ impl Streams {
         metrics: &ShardMetrics,
     ) -> Next {
         let Some(stream) = self.slab.get_mut(local) else { return Next::Idle };
+        let live = stream.is_live();
         loop {
-            let Some(watcher) = stream.watchers.get_mut(watcher).filter(|watcher| !watcher.paused) else {
-                return Next::Idle;
-            };
+            let Some(watcher) = stream.watchers.get_mut(watcher) else { return Next::Idle };
+            if watcher.paused {
+                return if live { Next::Idle } else { Next::End };
+            }
             let next_epoch = stream.logs.iter().map(|log| log.epoch).find(|newer| *newer > watcher.epoch);
-            let Some(log) = stream.logs.iter_mut().find(|log| log.epoch == watcher.epoch && !watcher.came_late) else {
+            if watcher.awaits_next && next_epoch.is_none() {
+                return Next::End;
+            }
+            let watched = |log: &&mut LocalLog| log.epoch == watcher.epoch && !watcher.awaits_next;
+            let Some(log) = stream.logs.iter_mut().find(watched) else {
                 match next_epoch {
                     Some(epoch) => {
                         watcher.enter(epoch);

@@ -4,9 +4,9 @@ use super::{
     close::{CloseReason, RefuseReason},
     conn::{Conn, ConnId, Use},
     core::Core,
-    local::{LocalStream, Replica, Source},
+    local::{LocalStream, Replica, Source, Watcher},
 };
-use crate::{ingress::ViewKey, limits, rtmp::server::PlayRefusal};
+use crate::{egress::Player, ingress::ViewKey, limits, rtmp::server::PlayRefusal};
 
 /// What a connection's coarse timer found.
 enum Overdue {
@@ -98,6 +98,8 @@ impl Core {
             self.drop_idle_views(local);
             self.forget_if_idle(local);
         }
+        let waiting = self.streams.slab.iter().map(|(_, stream)| stream.waiting()).sum::<usize>();
+        self.metrics.players_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     /// The publisher did not come back in time: players that have had everything are told.
@@ -194,7 +196,6 @@ impl Core {
     /// Drops logs that have ended and were read, and the stream once nothing is left of it.
     fn forget_if_idle(&mut self, local: usize) {
         let now = self.time.now();
-        let keep_since = self.time.process().saturating_sub(self.config.unpublish_grace);
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
         stream.drop_read_logs();
         if !stream.watchers.is_empty() {
@@ -203,7 +204,7 @@ impl Core {
         let lingers = stream.idle_since.is_some_and(|since| now.saturating_sub(since) < limits::VIEW_LINGER);
         if stream.following && !lingers {
             stream.following = false;
-            self.directory.unfollow(&stream.key, self.port.shard(), keep_since);
+            self.directory.unfollow(&stream.key, self.port.shard());
             stream.give_up_replicas();
             self.streams.mark_dirty(local);
         } else if !stream.following && !stream.dirty && stream.grace_until.is_none() && stream.logs.is_empty() {
@@ -214,6 +215,12 @@ impl Core {
 }
 
 impl LocalStream {
+    /// Players that are being sent nothing because there is nothing they could begin with.
+    fn waiting(&self) -> usize {
+        let waits = |watcher: &Watcher| watcher.player.as_ref().is_none_or(Player::is_seeking) || watcher.told_end;
+        self.watchers.iter().filter(|(_, watcher)| waits(watcher)).count()
+    }
+
     /// Keeps the newest log while its publisher may come back or players drain it; older ones while they are drained.
     fn drop_read_logs(&mut self) {
         let newest = self.newest_epoch();
@@ -221,9 +228,8 @@ impl LocalStream {
         let following = self.following;
         let watchers = &self.watchers;
         self.logs.retain(|log| {
-            let drained = !watchers
-                .iter()
-                .any(|(_, watcher)| watcher.epoch == log.epoch && !watcher.told_end && !watcher.came_late);
+            let reads = |watcher: &Watcher| watcher.epoch == log.epoch && !watcher.told_end && !watcher.awaits_next;
+            let drained = !watchers.iter().any(|(_, watcher)| reads(watcher));
             match &log.source {
                 Source::Followed { replicas, .. } if !following && replicas.is_empty() => return false,
                 Source::Owned(owned) if !owned.has_told_all() => return true,

@@ -64,7 +64,8 @@ pub fn ffprobe(input: impl AsRef<std::ffi::OsStr>) -> Client {
 
 /// What ffprobe printed.
 pub fn parse(printed: &str) -> Vec<Packet> {
-    printed.lines().filter_map(parse_line).collect()
+    // New extradata is shown in a section of its own, which ends the line in the middle.
+    printed.replace("\n|", "|").lines().filter_map(parse_line).collect()
 }
 
 fn parse_line(line: &str) -> Option<Packet> {

@@ -16,6 +16,8 @@ use super::{seconds, wait_for};
 pub enum Driver {
     Uring,
     Legacy,
+    /// The server chooses.
+    Auto,
 }
 
 impl Driver {
@@ -23,6 +25,7 @@ impl Driver {
         match self {
             Driver::Uring => "uring",
             Driver::Legacy => "legacy",
+            Driver::Auto => "auto",
         }
     }
 }
@@ -32,6 +35,8 @@ pub struct Server {
     child: Child,
     pub rtmp: SocketAddr,
     pub admin: SocketAddr,
+    /// What it said on stdout until it was ready.
+    pub banner: String,
     log: Arc<Mutex<String>>,
 }
 
@@ -40,11 +45,23 @@ fn first_address(text: &str) -> Option<SocketAddr> {
     text.split(|c: char| c.is_whitespace() || c == '/' || c == ',').find_map(|word| word.parse().ok())
 }
 
+/// The server's program. `SHARDCAST_BIN` names another build of it.
+pub fn binary() -> String {
+    std::env::var("SHARDCAST_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_shardcast").to_owned())
+}
+
 impl Server {
-    /// Starts the server and returns once it is ready. `SHARDCAST_BIN` names another build of the binary.
+    /// Starts the server and returns once it is ready.
     pub fn start(driver: Driver, shards: usize, flags: &[&str]) -> Self {
-        let binary = std::env::var("SHARDCAST_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_shardcast").to_owned());
-        let mut child = Command::new(&binary)
+        Self::start_by(&[], driver, shards, flags)
+    }
+
+    /// As `start`, by a launcher: a command that runs the command line it is given, in its own place (exec).
+    pub fn start_by(launcher: &[&str], driver: Driver, shards: usize, flags: &[&str]) -> Self {
+        let binary = binary();
+        let line: Vec<&str> = launcher.iter().copied().chain([binary.as_str()]).collect();
+        let mut child = Command::new(line[0])
+            .args(&line[1..])
             .args(["--rtmp", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--no-pin", "--driver", driver.flag()])
             .args(["--shards", &shards.to_string()])
             .args(flags)
@@ -52,7 +69,7 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {binary}: {error}"));
+            .unwrap_or_else(|error| panic!("cannot start {line:?}: {error}"));
         let log = Arc::new(Mutex::new(String::new()));
         let (lines, banner) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -67,7 +84,7 @@ impl Server {
             }
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { child, rtmp: unknown, admin: unknown, log };
+        let mut server = Self { child, rtmp: unknown, admin: unknown, banner: String::new(), log };
         server.read_banner(&banner);
         server
     }
@@ -79,7 +96,9 @@ impl Server {
                 panic!("the server did not say it is ready ({error}); exit: {:?}", self.child.try_wait())
             });
             let words = line.trim_start();
-            if words.starts_with("rtmp:") || words.starts_with("listens") {
+            self.banner.push_str(&line);
+            self.banner.push('\n');
+            if words.starts_with("rtmp:") {
                 rtmp = rtmp.or_else(|| first_address(words));
             } else if words.starts_with("admin") {
                 admin = admin.or_else(|| first_address(words));
@@ -160,6 +179,29 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         line.trim().trim_end_matches(" kB").parse().expect("VmRSS is a number of kB")
+    }
+
+    /// Descriptors the server has open, once their number stays the same: an admin connection ends a moment after its
+    /// answer.
+    #[track_caller]
+    pub fn descriptors(&self) -> usize {
+        let count = || std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server runs").count();
+        let (mut last, mut same) = (count(), 0);
+        wait_for("the number of open descriptors to settle", seconds(20), || {
+            let now = count();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            (same == 10).then_some(now)
+        })
+    }
+
+    /// CPU time used so far.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server runs");
+        let (_, after_name) = stat.rsplit_once(')').expect("a name in parentheses");
+        // utime and stime are fields 14 and 15; what follows the name begins with field 3. Linux shows hundredths.
+        let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().expect("ticks")).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Sends a signal by name (TERM, INT).

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const INSTALL: &str = "run `tests/run --install` to install the foreign clients";
+const INSTALL: &str = "run `tests/run`, which installs the foreign clients";
 
 /// Fails the test, with the command that helps, unless `program` is on PATH.
 pub fn require(program: &str) -> &str {
@@ -52,8 +52,24 @@ pub fn scratch(name: &str) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("run-{}", std::process::id()));
+    if !folder.exists() {
+        remove_folders_of_ended_runs();
+    }
     std::fs::create_dir_all(&folder).expect("the build's temporary folder can be written");
     folder.join(format!("{}-{name}", NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Recordings are kept for a look after a failure, until the next run.
+fn remove_folders_of_ended_runs() {
+    let folders = std::fs::read_dir(env!("CARGO_TARGET_TMPDIR")).into_iter().flatten().flatten();
+    for folder in folders {
+        let name = folder.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("run-"));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another run may be removing it too.
+            let _ = std::fs::remove_dir_all(folder.path());
+        }
+    }
 }
 
 /// How a client ended.
@@ -144,10 +160,10 @@ impl Drop for Client {
         // It may have ended already: then both fail, and that is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
-            if let Some(stderr) = self.stderr.take().and_then(|thread| thread.join().ok()) {
-                eprintln!("--- {} ---\n{}---", self.name, tail(&stderr));
-            }
+        if std::thread::panicking()
+            && let Some(stderr) = self.stderr.take().and_then(|thread| thread.join().ok())
+        {
+            eprintln!("--- {} ---\n{}---", self.name, tail(&stderr));
         }
     }
 }

@@ -8,6 +8,8 @@ mod common;
 
 mod chunks;
 mod commands;
+mod denied_uring;
+mod descriptors;
 mod handshake;
 mod media;
 mod scene;

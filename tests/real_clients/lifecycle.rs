@@ -1,5 +1,7 @@
 //! Streams begin, end, are contested and resume, and the server itself ends: what publishers and players see of it.
 
+use std::time::Instant;
+
 use crate::{
     audience::Audience,
     common::{
@@ -9,6 +11,7 @@ use crate::{
         seconds,
         server::{Driver, Server},
         tool::{Client, require, scratch},
+        wait_for,
     },
 };
 
@@ -90,9 +93,14 @@ fn a_killed_publisher_frees_its_name_at_once(driver: Driver) {
     let (url, source, ffmpeg) = (server.url("killed"), media::video_only(), require("ffmpeg"));
     let mut first = media::publish(ffmpeg, source, &url);
     server.wait_running_for("killed", 500);
+    let killed = Instant::now();
     first.kill();
-    server.wait_metric("shardcast_publishers", &[], |count| count == 0.0);
+    let patience = seconds(1);
+    wait_for("the killed publisher to be gone", patience, || {
+        (server.metrics().sum("shardcast_publishers", &[]) == 0.0).then_some(())
+    });
     let (_peer, _) = Peer::publisher(server.rtmp, "killed");
+    assert!(killed.elapsed() <= patience, "the name was free after {:?}", killed.elapsed());
     assert!(server.stream("killed").is_some());
 }
 
