@@ -10,6 +10,7 @@ mod node;
 mod peer;
 mod rng;
 mod source;
+mod strict;
 mod world;
 
 use std::{
@@ -68,9 +69,10 @@ fn sum(outcomes: &[Outcome], of: impl Fn(&Outcome) -> u64) -> u64 {
 /// `SHARDCAST_SEEDS` says how many.
 #[test]
 fn every_player_gets_what_it_must_whatever_happens() {
-    let seeds = number("SHARDCAST_SEEDS").unwrap_or(500);
+    let seeds = number("SHARDCAST_SEEDS").unwrap_or(1_000);
     let outcomes = run_all(0..seeds);
-    let met: [(&str, fn(&Outcome) -> u64); 9] = [
+    type Count = fn(&Outcome) -> u64;
+    let met: [(&str, Count); 9] = [
         ("messages between shards", |outcome| outcome.mesh_messages),
         ("full queues between shards", |outcome| outcome.mesh_full),
         ("skips", |outcome| outcome.skips),

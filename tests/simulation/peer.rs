@@ -15,6 +15,7 @@ use crate::{
     model::{Model, Play, Role, Session},
     rng::Rng,
     source::{Recipe, Source},
+    strict::Grammar,
 };
 
 /// S0, S1 and S2.
@@ -84,6 +85,7 @@ pub(crate) struct Peer {
     session: ClientSession,
     handshake_left: usize,
     tap: ChunkReader,
+    grammar: Grammar,
     extra: ChunkWriter,
     pub(crate) plays: Vec<Play>,
     pub(crate) publishing: Option<Publishing>,
@@ -147,6 +149,7 @@ impl Peer {
             session: ClientSession::new(config, rng.next(), Duration::from_millis(now)),
             handshake_left: HANDSHAKE_BYTES,
             tap: ChunkReader::starting_at(HANDSHAKE_BYTES as u64),
+            grammar: Grammar::new(),
             extra: ChunkWriter::new(),
             plays,
             publishing,
@@ -246,6 +249,9 @@ impl Peer {
         let skip = self.handshake_left.min(bytes.len());
         self.handshake_left -= skip;
         let mut input = &bytes[skip..];
+        if let Err(fault) = self.grammar.feed(input) {
+            panic!("{} at {now} ms: {fault}", self.name);
+        }
         let mut tap = std::mem::take(&mut self.tap);
         loop {
             let message = match tap.read(&mut input) {

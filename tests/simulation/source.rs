@@ -145,7 +145,7 @@ impl Source {
     fn video(&mut self, rng: &mut Rng, out: &mut Vec<Message>) {
         let at = self.next_video;
         self.next_video += self.recipe.video_interval;
-        let key = self.frame % self.recipe.gop == 0;
+        let key = self.frame.is_multiple_of(self.recipe.gop);
         self.frame += 1;
         if key && !self.headers_sent {
             self.send_headers(rng, at, out);

@@ -69,6 +69,8 @@ struct World {
     model: Model,
     fat: bool,
     streams: usize,
+    /// Publishers that had left when time last passed.
+    left: usize,
 }
 
 /// Lives through the node of `seed`; panics if anything is not as it must be. `loud`: says what happens.
@@ -127,6 +129,7 @@ impl World {
             model: Model { streams: vec![Vec::new(); streams], ..Model::default() },
             fat,
             streams,
+            left: 0,
         };
         world.make_plan();
         world
@@ -145,7 +148,8 @@ impl World {
                     let script = self.publisher(stream, rival_at + 1_000);
                     self.plan.push((rival_at, script));
                 }
-                at += stay + self.rng.pick(&[50, 300, 1_000, 5_000]);
+                let gaps = if self.mood == Mood::Starved { [10, 50, 200, 1_000] } else { [50, 300, 1_000, 5_000] };
+                at += stay + self.rng.pick(&gaps);
             }
         }
         for _ in 0..self.rng.between(3, 10) {
@@ -180,8 +184,8 @@ impl World {
         let rng = &mut self.rng;
         let extra = if rng.chance(20) { Extra::Play(rng.below(self.streams as u64) as usize) } else { Extra::Nothing };
         let pace = match rng.below(10) {
-            0 | 1 => Pace::BytesPerMs(rng.between(2, 40)),
-            2 => Pace::Until(at + rng.below(6_000)),
+            0..=2 => Pace::BytesPerMs(rng.between(2, if self.fat { 100 } else { 40 })),
+            3 => Pace::Until(at + rng.below(6_000)),
             _ => Pace::Fast,
         };
         let fickle = rng.chance(15);
@@ -238,7 +242,10 @@ impl World {
         } else {
             self.rng.between(1, most)
         };
-        if self.mood == Mood::Starved && self.rng.chance(5) {
+        let left = self.model.sessions.iter().filter(|session| session.left_at.is_some()).count();
+        // A change of publishers is when it matters most.
+        let likely = if std::mem::replace(&mut self.left, left) < left { 60 } else { 5 };
+        if self.mood == Mood::Starved && self.rng.chance(likely) {
             let node = self.rng.below(self.nodes.len() as u64) as usize;
             let node = &mut self.nodes[node];
             if node.starved_until + 1_500 < self.now {
