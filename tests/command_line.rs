@@ -76,11 +76,11 @@ impl Node {
     }
 
     fn rtmp(&self) -> SocketAddr {
-        self.field("listens").strip_prefix("rtmp://").unwrap().parse().unwrap()
+        self.field("rtmp:").parse().unwrap()
     }
 
     fn admin(&self) -> SocketAddr {
-        self.field("admin").strip_prefix("http://").unwrap().trim_end_matches('/').parse().unwrap()
+        self.field("admin:").strip_prefix("http://").unwrap().trim_end_matches('/').parse().unwrap()
     }
 
     /// Status line, headers and body.
@@ -205,7 +205,7 @@ fn the_banner_says_what_to_do_next() {
     assert!(banner.contains(&format!("-f flv {url}")) && banner.contains("ffmpeg -re"), "{banner}");
     assert!(banner.contains(&format!("ffplay -fflags nobuffer {url}")), "{banner}");
     assert!(banner.contains("Ctrl-C") && banner.contains("--help"), "{banner}");
-    assert!(node.field("shards").starts_with("1, not pinned; "), "{banner}");
+    assert!(node.field("shards:").starts_with("1, not pinned; "), "{banner}");
     TcpStream::connect(node.rtmp()).expect("ready means that it listens");
 }
 

@@ -1,1 +1,44 @@
-fn main() {}
+//! `shardcast-loadtest` measures any RTMP server from outside, as wrk and k6 do for HTTP.
+//!
+//! Publishers send stamped frames at the moment they are due; some players verify every message of them, the rest
+//! drain their sockets as cheaply as the kernel allows. [`run`] drives one run, [`compare`] several on servers that it
+//! starts itself. A run with a lost, corrupt or late frame says so and exits with 1.
+
+#![allow(unreachable_pub, reason = "in a binary `pub` means: for the other modules")]
+
+mod cli;
+mod compare;
+mod engine;
+mod link;
+mod pacing;
+mod payload;
+mod player;
+mod process;
+mod publisher;
+mod report;
+mod run;
+#[cfg(test)]
+mod sabotage;
+mod server;
+mod shared;
+mod stats;
+mod sys;
+mod tally;
+mod verify;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let result = match cli::Cli::parse().command {
+        cli::Command::Run(args) => run::run(&args),
+        cli::Command::Compare(args) => compare::compare(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("shardcast-loadtest: {error}");
+        ExitCode::from(2)
+    })
+}

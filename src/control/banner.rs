@@ -22,18 +22,18 @@ pub(super) struct Banner<'a> {
 impl Banner<'_> {
     /// Ends with the line `ready`.
     pub(super) fn text(&self) -> String {
-        let rtmp = self.rtmp.iter().map(|addr| format!("rtmp://{addr}")).collect::<Vec<_>>().join(", ");
+        let rtmp = self.rtmp.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
         let admin = self.admin.map_or_else(|| "off".to_owned(), |addr| format!("http://{}/", reachable(addr)));
         let driver = self.shards.first().map_or("no driver", |facts| facts.driver);
         let mut text = format!("shardcast {}\n", env!("CARGO_PKG_VERSION"));
         // Writing to a String does not fail.
-        let _ = writeln!(text, "  listens  {rtmp}");
-        let _ = writeln!(text, "  shards   {}; {driver} on Linux {}", placement(self.shards), self.kernel);
+        let _ = writeln!(text, "rtmp:   {rtmp}");
+        let _ = writeln!(text, "shards: {}; {driver} on Linux {}", placement(self.shards), self.kernel);
         if let Some(why) = self.uring_denied {
             let why = why.replace(['\n', '\r'], " ");
-            let _ = writeln!(text, "  note     io_uring is denied here ({why}); epoll is used, at more CPU per player");
+            let _ = writeln!(text, "note:   io_uring is denied here ({why}); epoll is used, at more CPU per player");
         }
-        let _ = writeln!(text, "  admin    {admin}");
+        let _ = writeln!(text, "admin:  {admin}");
         if let Some(addr) = self.rtmp.first() {
             text.push_str(&trial(*addr));
         }
@@ -98,9 +98,9 @@ mod tests {
         }
         .text();
         for part in [
-            "listens  rtmp://[::]:1936, rtmp://10.0.0.1:1935\n",
-            "shards   2, on CPUs 0-1; io_uring on Linux 6.1.0\n",
-            "admin    http://127.0.0.1:9090/\n",
+            "rtmp:   [::]:1936, 10.0.0.1:1935\n",
+            "shards: 2, on CPUs 0-1; io_uring on Linux 6.1.0\n",
+            "admin:  http://127.0.0.1:9090/\n",
             "-f flv rtmp://127.0.0.1:1936/live/show\n",
             "ffplay -fflags nobuffer rtmp://127.0.0.1:1936/live/show\n",
             "kill 42",
@@ -122,7 +122,7 @@ mod tests {
         }
         .text();
         assert!(text.contains("denied here (Operation not permitted); epoll is used"), "{text}");
-        assert!(text.contains("1, not pinned; epoll (legacy)") && text.contains("admin    off"), "{text}");
+        assert!(text.contains("1, not pinned; epoll (legacy)") && text.contains("admin:  off"), "{text}");
         assert!(text.contains("rtmp://[::1]:1935/live/show"), "{text}");
     }
 }

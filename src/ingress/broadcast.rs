@@ -84,14 +84,13 @@ impl Broadcast {
             Kind::Data => return Ok(self.publish_data(timestamp, payload, arrived_ms)),
         };
         let track = tag.tracks.first();
-        let changed = match tag.role {
-            Role::SequenceHeader | Role::ChannelConfig | Role::ColorInfo => {
-                let Some(headers) = self.headers.with(kind, tag.role, tag.tracks, payload) else {
-                    return Ok(Taken::Repeated);
-                };
-                Some(headers)
-            }
-            _ => None,
+        let changed = if is_header(tag.role) {
+            let Some(headers) = self.headers.with(kind, tag.role, tag.tracks, payload) else {
+                return Ok(Taken::Repeated);
+            };
+            Some(headers)
+        } else {
+            None
         };
         let timestamp = match tag.role {
             Role::Keyframe | Role::Coded => self.timeline.media(kind, track, timestamp, now),
@@ -109,7 +108,7 @@ impl Broadcast {
         let timestamp = self.timeline.header(Kind::Data, 0, timestamp);
         let (body, changed) = match media::classify_data(payload) {
             DataRole::Metadata { body } => {
-                let Some(headers) = self.headers.with(Kind::Data, Role::Unknown, TrackSet::single(0), body) else {
+                let Some(headers) = metadata(&self.headers, body) else {
                     return Taken::Repeated;
                 };
                 (body, Some(headers))
@@ -205,18 +204,19 @@ impl Broadcast {
 /// Copies the common form's messages since its newest join point into a view that begins.
 fn replay(common: &Window, view: &mut View, bounds: JoinBounds) {
     let Some(join) = common.join() else { return };
-    view.set_headers(join.headers.clone());
+    let mut headers = join.headers.clone();
+    view.set_headers(headers.clone());
     let sequences = common.first_sequence()..common.next_sequence();
     for (entry, payload) in sequences.filter_map(|sequence| common.payload(sequence)) {
         if entry.offset < join.offset {
             continue;
         }
-        let role = match entry.kind {
-            Kind::Audio => media::classify_audio(&payload).map(|tag| tag.role),
-            Kind::Video => media::classify_video(&payload).map(|tag| tag.role),
-            Kind::Data => Ok(Role::Unknown),
+        let tag = match entry.kind {
+            Kind::Audio => media::classify_audio(&payload).ok(),
+            Kind::Video => media::classify_video(&payload).ok(),
+            Kind::Data => None,
         };
-        let role = role.unwrap_or(Role::Unknown);
+        let role = tag.map_or(Role::Unknown, |tag| tag.role);
         let message = LogMessage {
             kind: entry.kind,
             role,
@@ -225,5 +225,25 @@ fn replay(common: &Window, view: &mut View, bounds: JoinBounds) {
             payload: &payload,
         };
         view.append(message, bounds);
+        // Audio further on is joined with what is in force there.
+        let changed = match (tag, media::classify_data(&payload)) {
+            (Some(tag), _) if is_header(role) => headers.with(entry.kind, role, tag.tracks, &payload),
+            (None, DataRole::Metadata { body }) if entry.kind == Kind::Data => metadata(&headers, body),
+            _ => None,
+        };
+        if let Some(changed) = changed {
+            headers = changed;
+            view.set_headers(headers.clone());
+        }
     }
+}
+
+/// Whether players that join later need the message, too.
+fn is_header(role: Role) -> bool {
+    matches!(role, Role::SequenceHeader | Role::ChannelConfig | Role::ColorInfo)
+}
+
+/// `headers` with other metadata; `None` if it is the same.
+fn metadata(headers: &Arc<HeaderSet>, body: &[u8]) -> Option<Arc<HeaderSet>> {
+    headers.with(Kind::Data, Role::Unknown, TrackSet::single(0), body)
 }

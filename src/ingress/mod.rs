@@ -8,3 +8,6 @@ pub mod view;
 
 pub use broadcast::{Broadcast, Taken};
 pub use view::{View, ViewKey};
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -132,7 +132,15 @@ impl View {
             self.coded_video_seen |= matches!(message.role, Role::Keyframe | Role::Coded);
         }
         self.log.expire_join(message.arrived_ms, bounds);
+        self.log.hold(self.may_be_joined(message.arrived_ms), bounds);
         rolled
+    }
+
+    /// The first audio, while what comes may still make it a join point.
+    fn may_be_joined(&self, arrived_ms: u32) -> Option<u64> {
+        let undecided = !self.coded_video_seen && self.audio_join_ms.is_none();
+        let recent = |audio: &&Place| is_within_interval(audio.arrived_ms, arrived_ms);
+        self.first_audio.as_ref().filter(|_| undecided).filter(recent).map(|audio| audio.offset)
     }
 
     /// New headers are in force for the messages to come.
@@ -146,8 +154,9 @@ impl View {
     /// The first keyframe takes along the audio that came before it: nothing precedes it that a decoder could not use.
     fn join_at_keyframe(&mut self, keyframe: Place) {
         let first = self.first_audio.take().filter(|audio| {
-            let early_ms = keyframe.arrived_ms.wrapping_sub(audio.arrived_ms);
-            !self.coded_video_seen && u128::from(early_ms) <= AUDIO_JOIN_INTERVAL.as_millis()
+            !self.coded_video_seen
+                && is_within_interval(audio.arrived_ms, keyframe.arrived_ms)
+                && audio.offset >= self.log.window().start()
         });
         self.mark(Place { headers: keyframe.headers.clone(), ..first.unwrap_or(keyframe) });
     }
@@ -172,7 +181,8 @@ impl View {
                 || since(first.arrived_ms) >= interval_ms =>
             {
                 self.audio_join_ms = Some(audio.arrived_ms);
-                self.mark(first);
+                let held = first.offset >= self.log.window().start();
+                self.mark(if held { first } else { audio });
             }
             None => {}
         }
@@ -181,6 +191,11 @@ impl View {
     fn mark(&mut self, place: Place) {
         self.log.mark_join(place.offset, place.timestamp, place.arrived_ms, place.headers);
     }
+}
+
+/// Whether what arrived at `now_ms` came at most one [`AUDIO_JOIN_INTERVAL`] after `then_ms`.
+fn is_within_interval(then_ms: u32, now_ms: u32) -> bool {
+    u128::from(now_ms.wrapping_sub(then_ms)) <= AUDIO_JOIN_INTERVAL.as_millis()
 }
 
 /// Whether onMetaData speaks of video: it names its codec or its width (FLV 10.1, E.5).

@@ -47,7 +47,7 @@ pub struct Shared {
 /// See the file's head.
 #[derive(Debug)]
 pub struct Core {
-    pub(super) conns: Slab<Conn>,
+    pub(super) conns: Slab<Box<Conn>>,
     pub(super) streams: Streams,
     pub(super) port: Port,
     pub(super) directory: Arc<Directory>,
@@ -95,7 +95,7 @@ impl Core {
         let session = ServerSession::new(config, self.nonce, self.time.now());
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
-        self.conns.insert(Conn::new(session, peer))
+        self.conns.insert(Box::new(Conn::new(session, peer)))
     }
 
     /// The driver has let go of the connection's socket.

@@ -1,7 +1,7 @@
 //! How a follower shard gets a log: the segments and the index of messages, never the bytes.
 //!
 //! A feed says everything that happened since the previous one, so a queue that was full delays and loses nothing. The
-//! first is a snapshot from the newest join point on. The owner holds a [`FeedPosition`] per follower.
+//! first is a snapshot from the newest join point on, or from a message that may become one. The owner holds a [`FeedPosition`] per follower.
 
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Feed {
     pub segments: Vec<sync::Arc<Segment>>,
     pub entries: Vec<Entry>,
     pub join: JoinChange,
+    /// A message that may yet become the join point: the follower holds on to it, too.
+    pub hold: Option<u64>,
     pub headers: Arc<HeaderSet>,
     /// Released head; also the end of the last of `entries`.
     pub head: u64,
@@ -69,12 +71,13 @@ impl FeedPosition {
 impl Window {
     /// What `position` lacks, up to the released head, and the position after it.
     pub fn feed(&self, position: FeedPosition) -> (Feed, FeedPosition) {
-        let cut_off = position.started && position.sequence < self.first_sequence();
+        let cut_off = position.sequence < self.first_sequence() || position.head < self.start();
         let fresh = !position.started || cut_off;
         let head = self.released();
         let join = self.join().filter(|join| join.offset < head);
         let (start, sequence, segment_base) = if fresh {
-            let offset = join.map_or(head, |join| join.offset).max(self.start());
+            let hold = self.hold().filter(|hold| *hold < head);
+            let offset = join.map(|join| join.offset).or(hold).unwrap_or(head).max(self.start());
             let sequence = self.sequence_at(offset);
             let base =
                 self.segments().rev().find(|segment| segment.base() <= offset).map_or(0, |segment| segment.base());
@@ -96,7 +99,8 @@ impl Window {
             Some(join) if join.offset >= head => JoinChange::Keep,
             join => JoinChange::Is(join.cloned()),
         };
-        (Feed { start, segments, entries, join, headers: self.headers().clone(), head, ended: self.ended() }, after)
+        let (hold, headers, ended) = (self.hold(), self.headers().clone(), self.ended());
+        (Feed { start, segments, entries, join, hold, headers, head, ended }, after)
     }
 
     fn sequence_at(&self, offset: u64) -> u64 {
@@ -121,6 +125,7 @@ impl Window {
         if let JoinChange::Is(join) = feed.join {
             self.set_join(join);
         }
+        self.set_hold(feed.hold);
         self.release();
         if feed.ended {
             self.set_end();

@@ -84,6 +84,12 @@ impl LogWriter {
         self.window.set_join(Some(JoinPoint { offset, timestamp, arrived_ms, headers }));
     }
 
+    /// Keeps the message at `offset` because it may become a join point, unless more is behind it than `bounds` allow.
+    pub fn hold(&mut self, offset: Option<u64>, bounds: JoinBounds) {
+        let head = self.window.head();
+        self.window.set_hold(offset.filter(|offset| head - offset <= bounds.gop_bytes_max as u64));
+    }
+
     /// Gives the join point up once the messages behind it are more, or older, than `bounds` allow.
     pub fn expire_join(&mut self, arrived_ms: u32, bounds: JoinBounds) {
         let Some(join) = self.window.join() else { return };

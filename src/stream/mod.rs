@@ -13,3 +13,8 @@ pub mod log;
 pub mod segment;
 pub mod timeline;
 pub mod window;
+
+#[cfg(all(test, not(loom)))]
+mod log_tests;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod testing;

@@ -55,6 +55,8 @@ pub struct Window {
     /// Messages ever dropped from the front of `entries`.
     dropped: u64,
     join: Option<JoinPoint>,
+    /// A message that may yet become a join point is held.
+    hold: Option<u64>,
     headers: Arc<HeaderSet>,
     head: u64,
     released: u64,
@@ -63,7 +65,7 @@ pub struct Window {
     /// The last slice cut: players in step ask for the same one.
     cut: Option<(u64, u64, LogSlice)>,
     /// The prologue of the newest join point, once a player asked for it.
-    prologue: Option<(u64, u32, Bytes)>,
+    prologue: Option<((u64, u32, u32), Bytes)>,
 }
 
 impl Window {
@@ -74,6 +76,7 @@ impl Window {
             entries: VecDeque::new(),
             dropped: 0,
             join: None,
+            hold: None,
             headers: Arc::default(),
             head: start,
             released: start,
@@ -153,10 +156,21 @@ impl Window {
             self.dropped += 1;
             self.start = self.entries.front().map_or(self.head, |entry| entry.offset);
         }
+        self.join.take_if(|join| join.offset < self.start);
+        self.hold.take_if(|hold| *hold < self.start);
     }
 
     pub(super) fn set_join(&mut self, join: Option<JoinPoint>) {
         self.join = join;
+    }
+
+    /// Messages from `offset` on are kept as if a join point were there.
+    pub(super) fn set_hold(&mut self, offset: Option<u64>) {
+        self.hold = offset.filter(|offset| *offset >= self.start);
+    }
+
+    pub(super) fn hold(&self) -> Option<u64> {
+        self.hold
     }
 
     pub(super) fn set_headers(&mut self, headers: Arc<HeaderSet>) {
@@ -278,19 +292,21 @@ impl Window {
         headers: &HeaderSet,
         wanted: impl Fn(Kind) -> bool,
     ) -> Bytes {
-        if let Some((at, version, bytes)) = &self.prologue
-            && (*at, *version) == (offset, headers.version())
+        let place = (offset, timestamp, headers.version());
+        if let Some((at, bytes)) = &self.prologue
+            && *at == place
         {
             return bytes.clone();
         }
         let bytes = self.layout.prologue(headers, timestamp, wanted);
-        self.prologue = Some((offset, headers.version(), bytes.clone()));
+        self.prologue = Some((place, bytes.clone()));
         bytes
     }
 
-    /// Forgets what lies before `keep_from`, except the newest join point's messages.
+    /// Forgets what lies before `keep_from`, except the messages of the newest join point and of one that may come.
     pub fn prune(&mut self, keep_from: u64) {
-        let keep_from = self.join.as_ref().map_or(keep_from, |join| join.offset.min(keep_from)).min(self.head);
+        let kept = self.join.as_ref().map(|join| join.offset).into_iter().chain(self.hold);
+        let keep_from = kept.fold(keep_from.min(self.head), u64::min);
         if keep_from <= self.start {
             return;
         }
@@ -347,6 +363,8 @@ impl Window {
         self.segments.clear();
         self.entries.clear();
         self.dropped = 0;
+        self.join = None;
+        self.hold = None;
         self.start = start;
         self.head = start;
         self.cut = None;

@@ -1,0 +1,256 @@
+//! The same load on several servers in turn, the order reversed from run to run, summed up as medians and as ratios to
+//! the first server.
+
+use crate::cli::{CompareArgs, Url};
+use crate::report::{self, RunReport};
+use crate::run::measure;
+use crate::server::Server;
+use crate::stats::median;
+use crate::sys;
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A server that takes part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Contender {
+    Nginx,
+    Shardcast { binary: PathBuf, merge_ms: u32 },
+}
+
+#[derive(Serialize)]
+struct Comparison {
+    /// Of the first server, which the ratios refer to.
+    base: String,
+    servers: Vec<Summary>,
+    problems: Vec<String>,
+}
+
+/// Medians over a server's runs.
+#[derive(Serialize)]
+struct Summary {
+    server: String,
+    cpu_share: f64,
+    cpu_seconds_per_gb: f64,
+    /// CPU per GB over the base's.
+    cpu_ratio: f64,
+    /// Server and load generator together: work that moves from one's CPU to the other's shows here.
+    both_cpu_seconds_per_gb: f64,
+    delay_p50_ms: f64,
+    delay_p99_ms: f64,
+    play_p99_ms: f64,
+    keyframe_p50_ms: f64,
+    kib_per_player: f64,
+    megabits_per_second: f64,
+    lost: u64,
+    /// The longest any run's server waited for its CPU, over the window: others used the machine.
+    waited_share_max: f64,
+    runs: Vec<RunReport>,
+}
+
+/// The `compare` subcommand.
+///
+/// # Errors
+/// A server could not be started or a run not be carried out.
+pub fn compare(args: &CompareArgs) -> Result<ExitCode, String> {
+    sys::raise_descriptor_limit().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
+    // The controlling thread must not disturb the server either.
+    sys::pin_thread(args.client_cpu).map_err(|error| format!("cannot use CPU {}: {error}", args.client_cpu))?;
+    let contenders = contenders(args)?;
+    let mut runs: Vec<Vec<RunReport>> = contenders.iter().map(|_| Vec::new()).collect();
+    for run in 0..args.runs {
+        let mut order: Vec<usize> = (0..contenders.len()).collect();
+        if run % 2 == 1 {
+            order.reverse();
+        }
+        for index in order {
+            let contender = &contenders[index];
+            let report = one(args, contender).map_err(|error| format!("{}: {error}", contender.name()))?;
+            eprintln!("run {} of {}: {}", run + 1, args.runs, one_line(contender, &report));
+            runs[index].push(report);
+        }
+    }
+    let comparison = Comparison::new(&contenders, runs);
+    if args.load.json {
+        println!("{}", serde_json::to_string_pretty(&comparison).map_err(|error| error.to_string())?);
+    } else {
+        print!("{}", comparison.text());
+    }
+    Ok(report::exit_code(&comparison.problems, args.load.allow_loss))
+}
+
+/// nginx first, so that ratios refer to it.
+fn contenders(args: &CompareArgs) -> Result<Vec<Contender>, String> {
+    let both = !args.nginx && args.shardcast.is_none();
+    let mut contenders = Vec::new();
+    if args.nginx || both {
+        contenders.push(Contender::Nginx);
+    }
+    if args.shardcast.is_some() || both {
+        let sibling = || std::env::current_exe().map(|path| path.with_file_name("shardcast"));
+        let binary = args.shardcast.clone().map_or_else(sibling, Ok).map_err(|error| error.to_string())?;
+        let merges = args.merge_ms.iter();
+        contenders.extend(merges.map(|merge_ms| Contender::Shardcast { binary: binary.clone(), merge_ms: *merge_ms }));
+    }
+    Ok(contenders)
+}
+
+fn one(args: &CompareArgs, contender: &Contender) -> Result<RunReport, String> {
+    let players = args.load.streams.saturating_mul(args.load.players.saturating_add(1));
+    let connections = usize::try_from(players).unwrap_or(usize::MAX / 4);
+    let server = match contender {
+        Contender::Nginx => Server::nginx(&args.nginx_path, &args.nginx_module, args.server_cpu, connections)?,
+        Contender::Shardcast { binary, merge_ms } => Server::shardcast(binary, args.server_cpu, *merge_ms)?,
+    };
+    let url = Url {
+        address: server.address,
+        tc_url: format!("rtmp://{}/live", server.address),
+        app: "live".into(),
+        name: "load".into(),
+    };
+    let report = measure(&args.load, &url, &[args.client_cpu], Some(server.pid()));
+    server.stop();
+    report
+}
+
+fn one_line(contender: &Contender, report: &RunReport) -> String {
+    let server = report.server.as_ref();
+    format!(
+        "{}: {:.1} % CPU, {:.3} s/GB, delay p50 {:.2} p99 {:.2} ms, {:.1} KiB per player{}{}",
+        contender.name(),
+        server.map_or(f64::NAN, |server| server.cpu_share * 100.0),
+        server.map_or(f64::NAN, |server| server.cpu_seconds_per_gb),
+        report.delay_ms.p50,
+        report.delay_ms.p99,
+        server.map_or(f64::NAN, |server| server.kib_per_player),
+        if report.problems.is_empty() { "" } else { "; PROBLEMS: " },
+        report.problems.join("; "),
+    )
+}
+
+impl Contender {
+    fn name(&self) -> String {
+        match self {
+            Contender::Nginx => "nginx-rtmp".into(),
+            Contender::Shardcast { merge_ms, .. } => format!("shardcast --merge-ms {merge_ms}"),
+        }
+    }
+}
+
+impl Comparison {
+    fn new(contenders: &[Contender], runs: Vec<Vec<RunReport>>) -> Self {
+        let mut servers: Vec<Summary> =
+            contenders.iter().zip(runs).map(|(contender, runs)| Summary::new(contender.name(), runs)).collect();
+        let base = servers.first().map_or(f64::NAN, |summary| summary.cpu_seconds_per_gb);
+        servers.iter_mut().for_each(|summary| summary.cpu_ratio = summary.cpu_seconds_per_gb / base);
+        let problems_of = |summary: &Summary| {
+            let name = summary.server.clone();
+            let problems: Vec<String> = summary.runs.iter().flat_map(|run| run.problems.clone()).collect();
+            problems.into_iter().map(move |problem| format!("{name}: {problem}"))
+        };
+        let problems = servers.iter().flat_map(problems_of).collect();
+        Self { base: servers.first().map(|summary| summary.server.clone()).unwrap_or_default(), servers, problems }
+    }
+
+    fn text(&self) -> String {
+        let mut out = format!(
+            "{:<26}{:>5}{:>8}{:>9}{:>8}{:>9}{:>10}{:>10}{:>11}{:>9}{:>9}{:>6}{:>7}\n",
+            "medians",
+            "runs",
+            "CPU %",
+            "s/GB",
+            "ratio",
+            "both",
+            "p50 ms",
+            "p99 ms",
+            "keyframe",
+            "KiB/pl.",
+            "Mb/s",
+            "lost",
+            "wait %"
+        );
+        for summary in &self.servers {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                out,
+                "{:<26}{:>5}{:>8.1}{:>9.3}{:>8.3}{:>9.3}{:>10.2}{:>10.2}{:>11.1}{:>9.1}{:>9.0}{:>6}{:>7.1}",
+                summary.server,
+                summary.runs.len(),
+                summary.cpu_share * 100.0,
+                summary.cpu_seconds_per_gb,
+                summary.cpu_ratio,
+                summary.both_cpu_seconds_per_gb,
+                summary.delay_p50_ms,
+                summary.delay_p99_ms,
+                summary.keyframe_p50_ms,
+                summary.kib_per_player,
+                summary.megabits_per_second,
+                summary.lost,
+                summary.waited_share_max * 100.0
+            );
+        }
+        let _ = writeln!(
+            out,
+            "s/GB: server CPU per GB delivered; ratio: over {}; both: with the load generator's",
+            self.base
+        );
+        let _ = writeln!(out, "note: {}", report::LOOPBACK);
+        for summary in self.servers.iter().filter(|summary| summary.waited_share_max > report::WAITED_SHARE_MAX) {
+            let name = &summary.server;
+            let _ = writeln!(out, "note: {name} shared its CPU with others: these are not figures of a quiet machine");
+        }
+        for problem in &self.problems {
+            let _ = writeln!(out, "PROBLEM: {problem}");
+        }
+        out
+    }
+}
+
+impl Summary {
+    fn new(server: String, runs: Vec<RunReport>) -> Self {
+        let of = |value: fn(&RunReport) -> f64| median(runs.iter().map(value)).unwrap_or(f64::NAN);
+        Self {
+            server,
+            cpu_share: of(|run| run.server.as_ref().map_or(f64::NAN, |server| server.cpu_share)),
+            cpu_seconds_per_gb: of(|run| run.server.as_ref().map_or(f64::NAN, |server| server.cpu_seconds_per_gb)),
+            cpu_ratio: f64::NAN,
+            both_cpu_seconds_per_gb: of(|run| {
+                let server = run.server.as_ref().map_or(f64::NAN, |server| server.cpu_seconds_per_gb);
+                server + run.client.cpu_seconds_per_gb
+            }),
+            delay_p50_ms: of(|run| run.delay_ms.p50),
+            delay_p99_ms: of(|run| run.delay_ms.p99),
+            play_p99_ms: of(|run| run.connect.play_ms.p99),
+            keyframe_p50_ms: of(|run| run.connect.keyframe_ms.p50),
+            kib_per_player: of(|run| run.server.as_ref().map_or(f64::NAN, |server| server.kib_per_player)),
+            megabits_per_second: of(|run| run.delivery.megabits_per_second),
+            lost: runs.iter().map(|run| run.verified.lost).sum(),
+            waited_share_max: runs.iter().filter_map(|run| Some(run.server.as_ref()?.waited_share)).fold(0.0, f64::max),
+            runs,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn chosen(arguments: &str) -> Vec<String> {
+        let arguments = ["t", "compare"].into_iter().chain(arguments.split_whitespace());
+        let crate::cli::Command::Compare(args) = crate::cli::Cli::parse_from(arguments).command else {
+            panic!("not compare")
+        };
+        contenders(&args).unwrap().iter().map(Contender::name).collect()
+    }
+
+    #[test]
+    fn each_merge_value_is_a_server_and_nginx_is_the_base() {
+        let both = ["nginx-rtmp", "shardcast --merge-ms 0", "shardcast --merge-ms 40"];
+        assert_eq!(chosen("--merge-ms 0,40"), both);
+        assert_eq!(chosen("--merge-ms 0,40 --nginx --shardcast x"), both);
+        assert_eq!(chosen("--nginx"), ["nginx-rtmp"]);
+        assert_eq!(chosen("--shardcast x"), ["shardcast --merge-ms 0"]);
+    }
+}

@@ -1,0 +1,174 @@
+//! One player. All parse until their first keyframe. Then verified ones go on to check every message, and the others
+//! are drained: taken out of epoll, read now and then without copying, their bytes counted.
+//!
+//! A drained player acknowledges what it received as RTMP asks for (5.4.3), which is also what tells a server that it
+//! is alive.
+
+use crate::engine::Bench;
+use crate::link::{Link, Received};
+use crate::payload::is_keyframe;
+use crate::publisher::session;
+use crate::shared::Settings;
+use crate::sys::{Ready, monotonic_ns};
+use crate::verify::Verifier;
+use shardcast::rtmp::client::{ClientEvent, ClientRole, ClientSession};
+use shardcast::rtmp::message::Kind;
+use std::time::Duration;
+
+/// A drained player acknowledges after so many bytes, or after so long.
+const ACK_BYTES: u64 = 2_500_000;
+const ACK_NS: u64 = 10_000_000_000;
+
+pub struct Player {
+    pub stream: usize,
+    link: Link,
+    /// `None` once drained.
+    session: Option<ClientSession>,
+    verifier: Option<Verifier>,
+    connect_ns: u64,
+    playing: bool,
+    joined: bool,
+    pub bytes: u64,
+    acknowledged_bytes: u64,
+    acknowledged_ns: u64,
+}
+
+/// What became of a player in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Same,
+    /// It just got its first keyframe.
+    Joined,
+}
+
+impl Player {
+    pub fn connect(s: &Settings, stream: usize, verified: bool, token: u64, bench: &Bench) -> Result<Self, String> {
+        let connect_ns = monotonic_ns();
+        let link = Link::connect(s.address, &bench.epoll, token).map_err(|e| format!("connect: {e}"))?;
+        Ok(Self {
+            stream,
+            link,
+            session: Some(session(s, stream, ClientRole::Play, connect_ns ^ token << 20)),
+            verifier: verified.then(|| Verifier::new(u32::try_from(stream).unwrap_or(u32::MAX))),
+            connect_ns,
+            playing: false,
+            joined: false,
+            bytes: 0,
+            acknowledged_bytes: 0,
+            acknowledged_ns: connect_ns,
+        })
+    }
+
+    pub fn joined(&self) -> bool {
+        self.joined
+    }
+
+    pub fn verifier(&self) -> Option<&Verifier> {
+        self.verifier.as_ref()
+    }
+
+    pub fn into_verifier(self) -> Option<Verifier> {
+        self.verifier
+    }
+
+    pub fn drained(&self) -> bool {
+        self.session.is_none()
+    }
+
+    /// Reads, parses and answers what it can.
+    pub fn ready(&mut self, ready: Ready, bench: &mut Bench) -> Result<Step, String> {
+        let joined_before = self.joined;
+        if ready.write {
+            self.link.writable().map_err(|e| format!("connect: {e}"))?;
+        }
+        if ready.read {
+            self.read(bench)?;
+        }
+        let Some(session) = &mut self.session else { return Ok(Step::Same) };
+        self.link.flush(&bench.epoll, session.output()).map_err(|e| format!("player: {e}"))?;
+        if self.joined && self.verifier.is_none() && session.output().is_empty() {
+            self.link.unwatch(&bench.epoll).map_err(|e| format!("player: {e}"))?;
+            self.session = None;
+            self.acknowledged_ns = monotonic_ns();
+        }
+        Ok(if self.joined && !joined_before { Step::Joined } else { Step::Same })
+    }
+
+    fn read(&mut self, bench: &mut Bench) -> Result<(), String> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let count = match self.link.receive(&mut bench.buffer).map_err(|e| format!("player: {e}"))? {
+            Received::Bytes(count) => count,
+            Received::Nothing => return Ok(()),
+            Received::End => return Err("the server closed a player's connection".into()),
+        };
+        self.bytes += count as u64;
+        bench.player_bytes += count as u64;
+        let now_ns = monotonic_ns();
+        let mut at = 0;
+        // What comes after the keyframe of a player that is not verified need not be parsed.
+        while self.verifier.is_some() || !self.joined {
+            let mut input = &bench.buffer[at..count];
+            let event =
+                session.receive(&mut input, Duration::from_nanos(now_ns)).map_err(|e| format!("player: {e}"))?;
+            at = count - input.len();
+            match event {
+                None => break,
+                Some(ClientEvent::Playing) if !self.playing => {
+                    self.playing = true;
+                    bench.tally.play.record_ns(now_ns - self.connect_ns);
+                }
+                Some(ClientEvent::Media { kind, timestamp, payload }) => {
+                    if !self.joined && kind == Kind::Video && is_keyframe(payload) {
+                        self.joined = true;
+                        bench.tally.keyframe.record_ns(now_ns - self.connect_ns);
+                    }
+                    let stamp = self.verifier.as_mut().and_then(|v| v.message(kind, timestamp, payload));
+                    if let Some(stamp) = stamp.filter(|stamp| bench.window.contains(&stamp.due_ns)) {
+                        bench.tally.delay.record_ns(now_ns.saturating_sub(stamp.due_ns));
+                    }
+                }
+                Some(ClientEvent::Status { code, description, level }) if level == "error" => {
+                    return Err(format!("the server refused a player: {code} {description}"));
+                }
+                Some(ClientEvent::Ended) => return Err("the server ended a player's stream".into()),
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived for a drained player.
+    pub fn drain(&mut self, bench: &mut Bench, now_ns: u64) -> Result<(), String> {
+        match self.link.discard(&mut bench.scratch).map_err(|e| format!("player: {e}"))? {
+            Received::Bytes(count) => {
+                self.bytes += count as u64;
+                bench.player_bytes += count as u64;
+            }
+            Received::Nothing => {}
+            Received::End => return Err("the server closed a player's connection".into()),
+        }
+        let due = self.bytes - self.acknowledged_bytes >= ACK_BYTES || now_ns - self.acknowledged_ns >= ACK_NS;
+        if due {
+            self.acknowledged_bytes = self.bytes;
+            self.acknowledged_ns = now_ns;
+            self.link.send_now(&acknowledgement(self.bytes)).map_err(|e| format!("player: {e}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A whole Acknowledgement message in one fmt 0 chunk on csid 2; the count is modulo 2^32 (RTMP 1.0, 5.4.3).
+fn acknowledgement(bytes: u64) -> [u8; 16] {
+    let count = (bytes as u32).to_be_bytes();
+    [2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, count[0], count[1], count[2], count[3]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_count_modulo_two_to_the_32() {
+        assert_eq!(acknowledgement(0x1_0203_0405), [2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 2, 3, 4, 5]);
+    }
+}

@@ -1,0 +1,163 @@
+//! One publisher: sends each frame when it is due, never earlier, and without skipping any when it was held up.
+
+use crate::engine::Bench;
+use crate::link::{Link, Received};
+use crate::pacing::Schedule;
+use crate::payload::{AAC_SEQUENCE_HEADER, AVC_SEQUENCE_HEADER, Stamp};
+use crate::shared::Settings;
+use crate::sys::{Ready, monotonic_ns};
+use shardcast::rtmp::client::{ClientConfig, ClientEvent, ClientRole, ClientSession};
+use shardcast::rtmp::message::Kind;
+use std::time::Duration;
+
+/// Bytes that may wait for a server that does not read; beyond them the publisher fails.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
+
+pub struct Publisher {
+    pub stream: usize,
+    link: Link,
+    session: ClientSession,
+    /// `None` until the server allows to publish.
+    schedule: Option<Schedule>,
+}
+
+/// A session for stream `stream`, its handshake seeded from the stream and the time.
+pub fn session(settings: &Settings, stream: usize, role: ClientRole, now_ns: u64) -> ClientSession {
+    let config = ClientConfig {
+        tc_url: settings.tc_url.clone(),
+        app: settings.app.clone(),
+        name: settings.names[stream].clone(),
+        role,
+        chunk_bytes: settings.chunk_bytes,
+        digest: false,
+    };
+    ClientSession::new(config, now_ns ^ (stream as u64) << 48, Duration::from_nanos(now_ns))
+}
+
+impl Publisher {
+    pub fn connect(settings: &Settings, stream: usize, token: u64, bench: &Bench) -> Result<Self, String> {
+        let link = Link::connect(settings.address, &bench.epoll, token).map_err(|e| format!("connect: {e}"))?;
+        let session = session(settings, stream, ClientRole::Publish, monotonic_ns());
+        Ok(Self { stream, link, session, schedule: None })
+    }
+
+    /// Reads and writes what it can. Returns true when the server just allowed to publish: frames are due from now on.
+    pub fn ready(&mut self, ready: Ready, settings: &Settings, bench: &mut Bench) -> Result<bool, String> {
+        if ready.write {
+            self.link.writable().map_err(|e| format!("connect: {e}"))?;
+        }
+        let allowed = ready.read && self.read(bench)?;
+        if allowed {
+            self.begin(settings);
+        }
+        self.flush(bench)?;
+        Ok(allowed)
+    }
+
+    fn read(&mut self, bench: &mut Bench) -> Result<bool, String> {
+        let mut allowed = false;
+        let count = match self.link.receive(&mut bench.buffer).map_err(|e| format!("publisher: {e}"))? {
+            Received::Bytes(count) => count,
+            Received::Nothing => return Ok(false),
+            Received::End => return Err("the server closed a publisher's connection".into()),
+        };
+        let now = Duration::from_nanos(monotonic_ns());
+        let mut at = 0;
+        loop {
+            let mut input = &bench.buffer[at..count];
+            let event = self.session.receive(&mut input, now).map_err(|e| format!("publisher: {e}"))?;
+            at = count - input.len();
+            match event {
+                None => return Ok(allowed),
+                Some(ClientEvent::Publishing) => allowed = true,
+                Some(ClientEvent::Status { code, description, level }) if level == "error" => {
+                    return Err(format!("the server refused a publisher: {code} {description}"));
+                }
+                Some(ClientEvent::Ended) => return Err("the server ended a publisher's stream".into()),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Streams of one run begin at different parts of a frame's duration, as independent encoders would.
+    fn begin(&mut self, settings: &Settings) {
+        self.session.send_metadata(&metadata(settings));
+        self.session.send_media(Kind::Video, 0, AVC_SEQUENCE_HEADER);
+        if settings.shape.audio {
+            self.session.send_media(Kind::Audio, 0, AAC_SEQUENCE_HEADER);
+        }
+        let frame_ns = 1_000_000_000 / settings.shape.frames_per_second.max(1);
+        let offset_ns = frame_ns * self.stream as u64 / settings.names.len().max(1) as u64;
+        self.schedule = Some(Schedule::new(settings.shape, monotonic_ns() + offset_ns));
+    }
+
+    /// When the next frame is due, in ns; `None` while not publishing.
+    pub fn next_due_ns(&self) -> Option<u64> {
+        self.schedule.as_ref().map(Schedule::next_due_ns)
+    }
+
+    /// Frames sent so far, by track.
+    pub fn sent(&self) -> [u64; 2] {
+        self.schedule.as_ref().map_or([0; 2], Schedule::taken)
+    }
+
+    /// Sends all frames due by now.
+    pub fn send_due(&mut self, bench: &mut Bench) -> Result<(), String> {
+        let Some(schedule) = &mut self.schedule else { return Ok(()) };
+        let now_ns = monotonic_ns();
+        while schedule.next_due_ns() <= now_ns && schedule.next_due_ns() < bench.window.end {
+            let frame = schedule.take();
+            let stamp = Stamp {
+                stream: u32::try_from(self.stream).unwrap_or(u32::MAX),
+                track: frame.track,
+                sequence: frame.sequence,
+                due_ns: frame.due_ns,
+                keyframe: frame.keyframe,
+            };
+            let payload = bench.frames.write(&stamp, frame.bytes);
+            self.session.send_media(frame.track.kind(), frame.timestamp_ms, payload);
+            bench.tally.frames_sent += 1;
+            if bench.window.contains(&frame.due_ns) {
+                bench.tally.late.record_ns(monotonic_ns().saturating_sub(frame.due_ns));
+            }
+        }
+        self.flush(bench)
+    }
+
+    fn flush(&mut self, bench: &mut Bench) -> Result<(), String> {
+        let output = self.session.output();
+        self.link.flush(&bench.epoll, output).map_err(|e| format!("publisher: {e}"))?;
+        bench.tally.publisher_backlog_max = bench.tally.publisher_backlog_max.max(output.len());
+        if output.len() > BACKLOG_BYTES_MAX {
+            return Err(format!("the server left {} MiB of a publisher unread", BACKLOG_BYTES_MAX >> 20));
+        }
+        Ok(())
+    }
+}
+
+/// The `onMetaData` body: its name and an ECMA array of numbers (AMF0, 2.2, 2.4 and 2.10).
+fn metadata(settings: &Settings) -> Vec<u8> {
+    let properties = [
+        ("width", 1_280.0),
+        ("height", 720.0),
+        ("framerate", settings.shape.frames_per_second as f64),
+        ("videocodecid", 7.0),
+        ("videodatarate", settings.shape.video_bits_per_second as f64 / 1_000.0),
+        ("audiocodecid", 10.0),
+    ];
+    let mut body = vec![2];
+    text(&mut body, "onMetaData");
+    body.extend_from_slice(&[8, 0, 0, 0, 6]);
+    for (name, value) in properties {
+        text(&mut body, name);
+        body.push(0);
+        body.extend_from_slice(&value.to_be_bytes());
+    }
+    body.extend_from_slice(&[0, 0, 9]);
+    body
+}
+
+fn text(body: &mut Vec<u8>, text: &str) {
+    body.extend_from_slice(&u16::try_from(text.len()).unwrap_or(0).to_be_bytes());
+    body.extend_from_slice(text.as_bytes());
+}

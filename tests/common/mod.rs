@@ -1,0 +1,32 @@
+//! What the behaviour tests share: a running server, real clients as child processes, the packets they sent and
+//! received, and a raw RTMP peer that can say anything.
+//!
+//! Nothing here uses the crate under test: what the server promises is checked with independent eyes. Every wait has a
+//! deadline; every child is ended by its own id.
+#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+
+pub mod amf;
+pub mod media;
+pub mod packets;
+pub mod rtmp;
+pub mod server;
+pub mod tool;
+
+use std::time::{Duration, Instant};
+
+/// Polls `probe` until it returns a value. Panics with `what` after `patience`.
+#[track_caller]
+pub fn wait_for<T>(what: &str, patience: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}

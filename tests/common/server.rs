@@ -1,0 +1,274 @@
+//! The server under test as a child process, and its admin interface as an operator sees it.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::unix::process::ExitStatusExt,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use super::{seconds, wait_for};
+
+/// Which driver the shards run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    Uring,
+    Legacy,
+}
+
+impl Driver {
+    fn flag(self) -> &'static str {
+        match self {
+            Driver::Uring => "uring",
+            Driver::Legacy => "legacy",
+        }
+    }
+}
+
+/// A running server on ports the system chose. Dropping it kills the process; if the test failed, its log is shown.
+pub struct Server {
+    child: Child,
+    pub rtmp: SocketAddr,
+    pub admin: SocketAddr,
+    log: Arc<Mutex<String>>,
+}
+
+/// The first `ADDR:PORT` in `text`.
+fn first_address(text: &str) -> Option<SocketAddr> {
+    text.split(|c: char| c.is_whitespace() || c == '/' || c == ',').find_map(|word| word.parse().ok())
+}
+
+impl Server {
+    /// Starts the server and returns once it is ready. `SHARDCAST_BIN` names another build of the binary.
+    pub fn start(driver: Driver, shards: usize, flags: &[&str]) -> Self {
+        let binary = std::env::var("SHARDCAST_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_shardcast").to_owned());
+        let mut child = Command::new(&binary)
+            .args(["--rtmp", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--no-pin", "--driver", driver.flag()])
+            .args(["--shards", &shards.to_string()])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {binary}: {error}"));
+        let log = Arc::new(Mutex::new(String::new()));
+        let (lines, banner) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).for_each(|line| drop(lines.send(line))));
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let sink = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut log = sink.lock().expect("the log's only writer");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Self { child, rtmp: unknown, admin: unknown, log };
+        server.read_banner(&banner);
+        server
+    }
+
+    fn read_banner(&mut self, banner: &mpsc::Receiver<String>) {
+        let (mut rtmp, mut admin) = (None, None);
+        loop {
+            let line = banner.recv_timeout(seconds(20)).unwrap_or_else(|error| {
+                panic!("the server did not say it is ready ({error}); exit: {:?}", self.child.try_wait())
+            });
+            let words = line.trim_start();
+            if words.starts_with("rtmp:") || words.starts_with("listens") {
+                rtmp = rtmp.or_else(|| first_address(words));
+            } else if words.starts_with("admin") {
+                admin = admin.or_else(|| first_address(words));
+            } else if line.starts_with("ready") {
+                self.rtmp = rtmp.expect("a line 'rtmp: ADDR:PORT' before 'ready'");
+                self.admin = admin.expect("a line 'admin: http://ADDR:PORT' before 'ready'");
+                return;
+            }
+        }
+    }
+
+    pub fn url(&self, name: &str) -> String {
+        format!("rtmp://{}/live/{name}", self.rtmp)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Status and body of an admin page.
+    pub fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        let mut stream = TcpStream::connect_timeout(&self.admin, seconds(5))?;
+        stream.set_read_timeout(Some(seconds(5)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+        Ok((status, body.to_owned()))
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let (status, body) = self.get("/metrics").expect("the admin listener answers");
+        assert_eq!(status, 200, "/metrics: {body}");
+        Metrics::parse(&body)
+    }
+
+    pub fn streams(&self) -> Vec<Stream> {
+        let (status, body) = self.get("/api/streams").expect("the admin listener answers");
+        assert_eq!(status, 200, "/api/streams: {body}");
+        let list: Vec<serde_json::Value> = serde_json::from_str(&body).expect("/api/streams is a JSON list");
+        list.iter().map(Stream::read).collect()
+    }
+
+    /// The stream `live/name`, if it is being published.
+    pub fn stream(&self, name: &str) -> Option<Stream> {
+        let full = format!("live/{name}");
+        self.streams().into_iter().find(|stream| stream.name == full)
+    }
+
+    #[track_caller]
+    pub fn wait_live(&self, name: &str) {
+        wait_for(&format!("{name} to be live"), seconds(15), || self.stream(name).map(drop));
+    }
+
+    #[track_caller]
+    pub fn wait_gone(&self, name: &str, patience: Duration) {
+        wait_for(&format!("{name} to be gone"), patience, || self.stream(name).is_none().then_some(()));
+    }
+
+    /// Waits until the sum of a metric over all shards satisfies `done`.
+    #[track_caller]
+    pub fn wait_metric(&self, name: &str, labels: &[(&str, &str)], done: impl Fn(f64) -> bool) -> f64 {
+        let what = format!("{name}{labels:?}");
+        wait_for(&what, seconds(10), || Some(self.metrics().sum(name, labels)).filter(|sum| done(*sum)))
+    }
+
+    /// Waits until a live stream has been running for `ms`.
+    #[track_caller]
+    pub fn wait_running_for(&self, name: &str, ms: u64) {
+        wait_for(&format!("{name} to run for {ms} ms"), seconds(15), || {
+            self.stream(name).filter(|stream| stream.uptime_ms >= ms).map(drop)
+        });
+    }
+
+    /// Resident memory in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("VmRSS is a number of kB")
+    }
+
+    /// Sends a signal by name (TERM, INT).
+    pub fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill is on PATH");
+        assert!(status.success(), "cannot signal the server");
+    }
+
+    #[track_caller]
+    pub fn wait_exit(&mut self, patience: Duration) -> ExitStatus {
+        wait_for("the server to end", patience, || self.child.try_wait().expect("the child can be waited for"))
+    }
+
+    #[track_caller]
+    pub fn assert_running(&mut self) {
+        let ended = self.child.try_wait().expect("the child can be waited for");
+        assert!(ended.is_none(), "the server ended: {ended:?}, signal {:?}", ended.and_then(|status| status.signal()));
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().expect("the log's only writer").clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already: then both fail, and that is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log ---\n{}---", self.log());
+        }
+    }
+}
+
+/// One item of `/api/streams`.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub name: String,
+    pub players: u64,
+    pub uptime_ms: u64,
+    pub messages_in: u64,
+}
+
+impl Stream {
+    fn read(item: &serde_json::Value) -> Self {
+        let number = |key: &str| item[key].as_u64().unwrap_or_else(|| panic!("no number {key} in {item}"));
+        Self {
+            name: item["name"].as_str().expect("a stream has a name").to_owned(),
+            players: number("players"),
+            uptime_ms: number("uptime_ms"),
+            messages_in: number("messages_in"),
+        }
+    }
+}
+
+/// A Prometheus page: the value of each series.
+pub struct Metrics(Vec<Series>);
+
+struct Series {
+    name: String,
+    labels: Vec<(String, String)>,
+    value: f64,
+}
+
+impl Metrics {
+    pub fn parse(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+        Self(lines.map(Series::parse).collect())
+    }
+
+    /// Sum over all series of that name that have all of `labels`.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.0.iter().filter(|series| series.name == name && series.has(labels)).map(|series| series.value).sum()
+    }
+
+    /// Sums per value of `label`.
+    pub fn by_label(&self, name: &str, label: &str) -> std::collections::BTreeMap<String, f64> {
+        let mut sums = std::collections::BTreeMap::new();
+        for series in self.0.iter().filter(|series| series.name == name) {
+            if let Some((_, value)) = series.labels.iter().find(|(key, _)| key == label) {
+                *sums.entry(value.clone()).or_default() += series.value;
+            }
+        }
+        sums
+    }
+
+    /// The reasons whose count grew since `before`.
+    pub fn grown(&self, before: &Metrics, name: &str) -> Vec<String> {
+        let (old, new) = (before.by_label(name, "reason"), self.by_label(name, "reason"));
+        new.into_iter()
+            .filter(|(key, value)| old.get(key).copied().unwrap_or(0.0) < *value)
+            .map(|(key, _)| key)
+            .collect()
+    }
+}
+
+impl Series {
+    fn parse(line: &str) -> Self {
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("not a Prometheus line: {line}"));
+        let value = value.parse().unwrap_or_else(|_| panic!("not a Prometheus value: {line}"));
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let pairs = labels.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('='));
+        let labels = pairs.map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned())).collect();
+        Self { name: name.to_owned(), labels, value }
+    }
+
+    fn has(&self, labels: &[(&str, &str)]) -> bool {
+        labels.iter().all(|(key, value)| self.labels.iter().any(|(k, v)| k == key && v == value))
+    }
+}

@@ -1,0 +1,158 @@
+//! Foreign programs: where they are, and running them with their output captured and their time bounded.
+
+use std::{
+    ffi::OsStr,
+    io::Read,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+const INSTALL: &str = "run `tests/run --install` to install the foreign clients";
+
+/// Fails the test, with the command that helps, unless `program` is on PATH.
+pub fn require(program: &str) -> &str {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    assert!(found, "{program} is not installed: {INSTALL}");
+    program
+}
+
+/// Fails the test unless GStreamer has `element`.
+pub fn require_element(element: &str) {
+    let status = Command::new(require("gst-inspect-1.0")).args(["--exists", element]).status().expect("it is on PATH");
+    assert!(status.success(), "GStreamer's element {element} is not installed: {INSTALL}");
+}
+
+/// A current FFmpeg beside the distribution's: `SHARDCAST_FFMPEG_NEW`, or the one that PyPI's imageio-ffmpeg brought to
+/// the virtual environment of the repository or to python3 on PATH.
+pub fn new_ffmpeg() -> &'static str {
+    static FOUND: OnceLock<String> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        if let Ok(path) = std::env::var("SHARDCAST_FFMPEG_NEW") {
+            assert!(Path::new(&path).is_file(), "SHARDCAST_FFMPEG_NEW names no file: {path}");
+            return path;
+        }
+        let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+        let ask = |python: &OsStr| {
+            let script = "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())";
+            let output = Command::new(python).args(["-c", script]).output().ok().filter(|run| run.status.success())?;
+            String::from_utf8(output.stdout).ok().map(|path| path.trim().to_owned())
+        };
+        let path = ask(venv.as_os_str()).or_else(|| ask(OsStr::new("python3")));
+        path.unwrap_or_else(|| panic!("imageio-ffmpeg (a current FFmpeg) is not installed: {INSTALL}"))
+    })
+}
+
+/// A file name in this run's own folder, unlike any other.
+pub fn scratch(name: &str) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("run-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the build's temporary folder can be written");
+    folder.join(format!("{}-{name}", NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// How a client ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A client process with captured output. Dropping it kills it.
+pub struct Client {
+    name: String,
+    child: Child,
+    stdout: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before an error is worth showing.
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+impl Client {
+    pub fn spawn(command: &mut Command) -> Self {
+        let name = format!("{command:?}");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        let stdout = child.stdout.take().map(collect);
+        let stderr = child.stderr.take().map(collect);
+        Self { name, child, stdout, stderr }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the child can be waited for").is_none()
+    }
+
+    /// SIGKILL: the client has no chance to say goodbye.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the child can be killed");
+        self.child.wait().expect("the child can be waited for");
+    }
+
+    /// Waits for the client to end by itself.
+    #[track_caller]
+    pub fn wait(mut self, patience: Duration) -> Ended {
+        let deadline = Instant::now() + patience;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
+                break status;
+            }
+            if Instant::now() >= deadline {
+                self.kill();
+                let ended = self.output(ExitStatus::from_raw(9));
+                panic!("{} did not end within {patience:?}:\n{}", self.name, ended.stderr);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        self.output(status)
+    }
+
+    /// Waits for the client to end by itself with status 0.
+    #[track_caller]
+    pub fn finish(self, patience: Duration) -> Ended {
+        let name = self.name.clone();
+        let ended = self.wait(patience);
+        assert!(ended.status.success(), "{name} ended with {}:\n{}", ended.status, ended.stderr);
+        ended
+    }
+
+    fn output(&mut self, status: ExitStatus) -> Ended {
+        let join = |thread: Option<JoinHandle<String>>| thread.map(|t| t.join().expect("a reader does not panic"));
+        let (stdout, stderr) = (join(self.stdout.take()), join(self.stderr.take()));
+        Ended { status, stdout: stdout.unwrap_or_default(), stderr: stderr.unwrap_or_default() }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // It may have ended already: then both fail, and that is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            if let Some(stderr) = self.stderr.take().and_then(|thread| thread.join().ok()) {
+                eprintln!("--- {} ---\n{}---", self.name, tail(&stderr));
+            }
+        }
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].iter().fold(String::new(), |all, line| all + line + "\n")
+}

@@ -1,0 +1,14 @@
+//! Hostile and odd input against a running server, one test per promise. Each shows three things: what becomes of the
+//! connection, that the reason is counted, and that a publisher and a player beside it lose nothing.
+
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod chunks;
+mod commands;
+mod handshake;
+mod media;
+mod scene;
+mod timestamps;

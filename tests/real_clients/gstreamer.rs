@@ -1,0 +1,96 @@
+//! GStreamer's own RTMP elements (rtmp2sink, rtmp2src) and those of librtmp (rtmpsink, rtmpsrc).
+
+use std::{path::Path, process::Command};
+
+use crate::common::{
+    media::{self, Source},
+    packets::{self, Joined, Seen, assert_received, ffprobe, of_file},
+    seconds,
+    server::{Driver, Server},
+    tool::{Client, require, require_element, scratch},
+};
+
+on_both_drivers!(rtmp2sink_publishes, rtmpsink_publishes, rtmp2src_and_rtmpsrc_play_what_ffmpeg_publishes);
+
+fn launch(pipeline: &str) -> Client {
+    let words = pipeline.split_whitespace();
+    Client::spawn(Command::new(require("gst-launch-1.0")).args(["-q", "-e"]).args(words))
+}
+
+/// Publishes `source` through `sink` and keeps what was sent in `sent`, for the muxer is GStreamer's own.
+fn publish(source: &Source, sink: &str, sent: &Path) -> Client {
+    launch(&format!(
+        "filesrc location={} ! flvdemux name=d flvmux name=m streamable=true ! tee name=t \
+         d.video ! queue ! m.video d.audio ! queue ! m.audio \
+         t. ! queue ! {sink} sync=true t. ! queue ! filesink location={}",
+        source.path.display(),
+        sent.display(),
+    ))
+}
+
+fn play(source: &str, url: &str, file: &Path) -> Client {
+    let sync = "filesink async=false";
+    launch(&format!("{source} location={url} ! {sync} location={}", file.display()))
+}
+
+fn publishes(driver: Driver, element: &str) {
+    require_element(element);
+    require_element("rtmp2src");
+    let server = Server::start(driver, 2, &["--unpublish-grace-s", "1"]);
+    let url = server.url("gst");
+    let (sent, early_file, late_file) = (scratch("sent.flv"), scratch("early.flv"), scratch("late.flv"));
+    let early = ffprobe(&url);
+    let early_gst = play("rtmp2src", &url, &early_file);
+    server.wait_metric("shardcast_players", &[], |waiting| waiting >= 2.0);
+    let location = if element == "rtmpsink" { format!("\"{url} live=1\"") } else { url.clone() };
+    let publisher = publish(media::av(), &format!("{element} location={location}"), &sent);
+    server.wait_running_for("gst", 2_500);
+    let late = ffprobe(&url);
+    let late_gst = play("rtmp2src", &url, &late_file);
+
+    publisher.finish(seconds(media::SOURCE_SECONDS + 10));
+    let (early, late) = (early.finish(seconds(20)), late.finish(seconds(20)));
+    early_gst.finish(seconds(20));
+    late_gst.finish(seconds(20));
+    let sent = of_file(&sent);
+    assert_eq!(sent.len(), media::av().packets.len(), "GStreamer sends the whole source");
+    for (who, received, joined) in [
+        ("ffprobe, early", packets::probed(&early), Joined::Early),
+        ("ffprobe, late", packets::probed(&late), Joined::Late),
+        ("rtmp2src, early", of_file(&early_file), Joined::Early),
+        ("rtmp2src, late", of_file(&late_file), Joined::Late),
+    ] {
+        assert_received(who, &sent, &received, joined, Seen::AsReceived);
+    }
+}
+
+fn rtmp2sink_publishes(driver: Driver) {
+    publishes(driver, "rtmp2sink");
+}
+
+fn rtmpsink_publishes(driver: Driver) {
+    publishes(driver, "rtmpsink");
+}
+
+fn rtmp2src_and_rtmpsrc_play_what_ffmpeg_publishes(driver: Driver) {
+    let server = Server::start(driver, 2, &["--unpublish-grace-s", "1"]);
+    let url = server.url("watched");
+    let join = |joined: Joined| {
+        ["rtmp2src", "rtmpsrc"].map(|element| {
+            require_element(element);
+            let file = scratch("watched.flv");
+            (element, joined, play(element, &url, &file), file)
+        })
+    };
+    let early = join(Joined::Early);
+    server.wait_metric("shardcast_players", &[], |waiting| waiting >= 2.0);
+    let publisher = media::publish(require("ffmpeg"), media::av(), &url);
+    server.wait_running_for("watched", 2_500);
+    let late = join(Joined::Late);
+    publisher.finish(seconds(media::SOURCE_SECONDS + 10));
+    for (element, joined, player, file) in early.into_iter().chain(late) {
+        player.finish(seconds(20));
+        let who = format!("{element}, {joined:?}");
+        assert_received(&who, &media::av().packets, &of_file(&file), joined, Seen::AsReceived);
+    }
+}
