@@ -197,7 +197,6 @@ impl Core {
     /// Drops logs that have ended and were read, and the stream once nothing is left of it.
     fn forget_if_idle(&mut self, local: usize) {
         let now = self.time.now();
-        let keep_since = self.time.process().saturating_sub(self.config.unpublish_grace);
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
         stream.drop_read_logs();
         if !stream.watchers.is_empty() {
@@ -207,7 +206,7 @@ impl Core {
         let lives = stream.is_live();
         if stream.following && (idle || stream.idle_since.is_none()) {
             stream.following = false;
-            self.directory.unfollow(&stream.key, self.port.shard(), keep_since);
+            self.directory.unfollow(&stream.key, self.port.shard());
             stream.give_up_replicas();
             self.streams.mark_dirty(local);
             return;

@@ -53,12 +53,20 @@ struct Name {
     owner: Option<Owner>,
     followers: ShardSet,
     resume: Option<Resume>,
+    /// The publisher did not come back in time: `resume` is only kept for the followers there still are.
+    lapsed: bool,
 }
 
 impl Name {
     /// Whether anything depends on remembering the name.
     fn is_idle(&self) -> bool {
         self.owner.is_none() && self.followers == 0 && self.resume.is_none()
+    }
+
+    fn drop_lapsed(&mut self) {
+        if self.lapsed && self.followers == 0 {
+            self.resume = None;
+        }
     }
 }
 
@@ -109,6 +117,7 @@ impl Directory {
         }
         name.owner = None;
         name.resume = resume;
+        name.lapsed = false;
         if name.is_idle() {
             names.remove(key);
         } else {
@@ -116,12 +125,11 @@ impl Directory {
         }
     }
 
-    /// Forgets where a stream ended at `ended_at`, unless players are still there to see it go on.
+    /// Forgets where a stream ended at `ended_at`, as soon as no players are there any more to see it go on.
     pub fn forget(&self, key: &StreamKey, ended_at: Duration) {
         self.update(key, |name| {
-            if name.followers == 0 && name.resume.is_some_and(|resume| resume.ended_at <= ended_at) {
-                name.resume = None;
-            }
+            name.lapsed |= name.resume.is_some_and(|resume| resume.ended_at <= ended_at);
+            name.drop_lapsed();
         });
     }
 
@@ -139,13 +147,11 @@ impl Directory {
         Ok(name.owner)
     }
 
-    /// `shard` has no more players of `key`. `keep_since`: a stream that ended later than this is still remembered.
-    pub fn unfollow(&self, key: &StreamKey, shard: usize, keep_since: Duration) {
+    /// `shard` has no more players of `key`. Where it ended is remembered until [`forget`](Self::forget).
+    pub fn unfollow(&self, key: &StreamKey, shard: usize) {
         self.update(key, |name| {
             name.followers &= !(1 << shard);
-            if name.followers == 0 && name.resume.is_some_and(|resume| resume.ended_at < keep_since) {
-                name.resume = None;
-            }
+            name.drop_lapsed();
         });
     }
 
@@ -196,7 +202,7 @@ mod tests {
         let directory = Directory::default();
         assert_eq!(directory.follow(&key("a"), 3), Ok(None));
         assert_eq!(directory.follow(&key("a"), 5), Ok(None));
-        directory.unfollow(&key("a"), 5, Duration::ZERO);
+        directory.unfollow(&key("a"), 5);
         let claim = directory.claim(&key("a"), 0).expect("free");
         assert_eq!(claim.followers, 1 << 3);
         assert_eq!(directory.follow(&key("a"), 1), Ok(Some(Owner { shard: 0, epoch: claim.epoch })));
@@ -213,10 +219,27 @@ mod tests {
             directory.release(&key, claim.epoch, resume);
             directory.forget(&key, Duration::from_secs(5));
             assert_eq!(directory.waited_names(), 1, "its player still watches");
-            directory.unfollow(&key, 0, Duration::from_secs(6));
+            directory.unfollow(&key, 0);
             assert_eq!(directory.waited_names(), 0);
         }
         assert!(directory.stripes.iter().all(|stripe| stripe.lock().unwrap().is_empty()));
+    }
+
+    #[test]
+    fn an_end_is_remembered_until_it_lapses() {
+        let directory = Directory::default();
+        let resume = |secs| Some(Resume { sent: 9, ended_at: Duration::from_secs(secs) });
+        directory.follow(&key("a"), 0).expect("room");
+        let first = directory.claim(&key("a"), 1).expect("free");
+        directory.release(&key("a"), first.epoch, resume(5));
+        directory.unfollow(&key("a"), 0);
+        let second = directory.claim(&key("a"), 1).expect("free");
+        assert_eq!(second.resume, resume(5), "its time is not over");
+        directory.release(&key("a"), second.epoch, resume(7));
+        directory.forget(&key("a"), Duration::from_secs(5));
+        assert_eq!(directory.waited_names(), 1, "the later end stays");
+        directory.forget(&key("a"), Duration::from_secs(7));
+        assert_eq!(directory.waited_names(), 0);
     }
 
     #[test]
