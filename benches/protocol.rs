@@ -20,6 +20,7 @@ fn header(timestamp: u32) -> Header {
     Header { csid: 6, timestamp, length: 0, type_id: type_id::VIDEO, stream_id: 1 }
 }
 
+/// The input holds whole messages: of those in one chunk the reader lends the payload, and copies no byte.
 fn chunks(c: &mut Criterion) {
     let mut read = c.benchmark_group("chunk_reader");
     for (payload, chunk_bytes) in PAYLOADS.iter().flat_map(|payload| CHUNK_BYTES.map(|chunk| (*payload, chunk))) {

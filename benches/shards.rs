@@ -169,14 +169,19 @@ fn core(c: &mut Criterion) {
             publisher.session.send_media(Kind::Video, at_ms as u32, &frame);
             core.receive(publisher.id, &publisher.session.take_output());
             core.take_wakes().clear();
+            let mut sends = 0;
             for client in &watching {
                 while let Transmit::Send(piece) = core.transmit(client.id) {
                     let count = black_box(piece.as_slice()).len();
                     core.sent(client.id, piece, count);
+                    sends += 1;
                 }
             }
+            sends
         };
+        // The first frame comes after headers; from the second on a frame is one send per player.
         publish();
+        assert_eq!(publish(), players, "a player misses the frame");
         group.throughput(Throughput::Elements(players));
         group.bench_function(format!("{players}_players"), |b| b.iter(&mut publish));
     }

@@ -52,6 +52,7 @@ fn append(c: &mut Criterion) {
     group.finish();
 }
 
+/// One published frame (`log_append` says what that costs), then one piece for each player.
 fn flush(c: &mut Criterion) {
     let mut group = c.benchmark_group("cursor_flush");
     for players in [1, 100, 1_000] {
@@ -81,6 +82,7 @@ fn flush(c: &mut Criterion) {
     group.finish();
 }
 
+/// What each joiner costs once the first one has had the headers encoded.
 fn join(c: &mut Criterion) {
     let mut stream = broadcast();
     let mut at_ms = 0;
