@@ -60,7 +60,7 @@ pub struct Core {
     pub(super) aborts: Vec<ConnId>,
     /// Seeds the next connection's handshake.
     nonce: u64,
-    ending: bool,
+    pub(super) ending: bool,
 }
 
 impl Core {

@@ -111,14 +111,17 @@ impl Core {
         if !stream.grace_over {
             return false;
         }
-        let Some(watcher) = stream.watchers.get_mut(watcher).filter(|watcher| !watcher.told_end) else { return false };
-        watcher.told_end = true;
+        // Who waits was told already, or asked after the end: only the server's own end concerns it.
+        let concerned = |watcher: &&mut Watcher| self.ending || watcher.waiting_since.is_none();
+        let Some(watcher) = stream.watchers.get_mut(watcher).filter(concerned) else { return false };
         watcher.waiting_since = Some(now);
         let id = watcher.conn;
-        if let Some(conn) = self.conns.get_mut(id) {
+        if !std::mem::replace(&mut watcher.told_end, true)
+            && let Some(conn) = self.conns.get_mut(id)
+        {
             conn.session.end_play(watcher.stream);
         }
-        if self.is_ending() {
+        if self.ending {
             self.close(id, CloseReason::Shutdown, false);
         }
         true

@@ -50,6 +50,7 @@ impl Core {
     /// A log of a publisher that came, here or on another shard: players go there once theirs has ended.
     pub(super) fn add_log(&mut self, local: usize, log: LocalLog) {
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        let epoch = log.epoch;
         stream.logs.push_back(log);
         if stream.logs.len() > LOGS_MAX {
             stream.logs.pop_front();
@@ -58,7 +59,9 @@ impl Core {
         stream.grace_until = None;
         stream.grace_over = false;
         for (_, watcher) in &mut stream.watchers {
-            watcher.waiting_since = None;
+            if watcher.waiting_since.take().is_some() {
+                watcher.enter(epoch);
+            }
             if std::mem::take(&mut watcher.told_end)
                 && let Some(conn) = self.conns.get_mut(watcher.conn)
             {

@@ -157,6 +157,9 @@ impl Streams {
                 return Next::Idle;
             };
             let next_epoch = stream.logs.iter().map(|log| log.epoch).find(|newer| *newer > watcher.epoch);
+            if watcher.waiting_since.is_some() {
+                return Next::End;
+            }
             let Some(log) = stream.logs.iter_mut().find(|log| log.epoch == watcher.epoch) else {
                 match next_epoch {
                     Some(epoch) => {

@@ -229,7 +229,8 @@ impl LocalStream {
         let following = self.following;
         let watchers = &self.watchers;
         self.logs.retain(|log| {
-            let drained = !watchers.iter().any(|(_, watcher)| watcher.epoch == log.epoch && !watcher.told_end);
+            let drained =
+                !watchers.iter().any(|(_, watcher)| watcher.epoch == log.epoch && watcher.waiting_since.is_none());
             match &log.source {
                 Source::Followed { replicas, .. } if !following && replicas.is_empty() => return false,
                 Source::Owned(owned) if !owned.has_told_all() => return true,
