@@ -244,6 +244,7 @@ pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) ->
         gop_cache: args.gop_cache,
         tcp_nodelay: args.tcp_nodelay,
         gop_bytes_max: args.gop_bytes_max.0,
+        segment_bytes: limits::SEGMENT_BYTES,
         lag_max: Duration::from_millis(args.lag_ms_max),
         join_wait: Duration::from_millis(args.join_wait_ms),
         play_wait: Duration::from_secs(args.play_wait_s),

@@ -8,3 +8,6 @@ pub mod player;
 
 pub use piece::Piece;
 pub use player::{Next, Player, Policy, TooSlow};
+
+#[cfg(all(test, not(loom)))]
+mod tests;

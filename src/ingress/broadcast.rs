@@ -165,6 +165,9 @@ impl Broadcast {
         replay(self.views[0].log().window(), &mut view, self.config.bounds);
         view.set_headers(self.headers.clone());
         view.log_mut().window_mut().release();
+        if self.views[0].log().window().ended() {
+            view.log_mut().end();
+        }
         self.views.push(view);
         true
     }

@@ -386,3 +386,14 @@ fn the_end_leaves_everything_readable() {
     assert!(window.ended() && window.released() == window.head());
     assert_eq!(studio.joined(ViewKey::COMMON), [video(KEY), video(INTER)]);
 }
+
+#[test]
+fn a_view_of_a_stream_that_has_ended_has_ended_too() {
+    let mut studio = Studio::new();
+    studio.say(Kind::Video, 0, KEY);
+    studio.broadcast.end();
+    let key = ViewKey::everything(2);
+    assert!(studio.broadcast.add_view(key));
+    assert!(studio.window(key).ended());
+    assert_eq!(studio.joined(key), [(media_csid(Kind::Video, 2), KEY.to_vec())]);
+}

@@ -34,6 +34,8 @@ pub struct Config {
     /// unacknowledged.
     pub tcp_nodelay: bool,
     pub gop_bytes_max: usize,
+    /// Bytes of one log segment. Not a flag: it decides how much memory is let go at a time, and nothing players see.
+    pub segment_bytes: usize,
     pub lag_max: Duration,
     pub join_wait: Duration,
     /// Zero waits for ever.
@@ -54,6 +56,7 @@ impl Default for Config {
             gop_cache: true,
             tcp_nodelay: false,
             gop_bytes_max: limits::GOP_BYTES_MAX_DEFAULT,
+            segment_bytes: limits::SEGMENT_BYTES,
             lag_max: limits::LAG_MAX_DEFAULT,
             join_wait: limits::JOIN_WAIT_DEFAULT,
             play_wait: limits::PLAY_WAIT_DEFAULT,

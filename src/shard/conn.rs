@@ -1,6 +1,6 @@
 //! A connection: its session, what its message streams do, and what it is sending.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use super::close::CloseReason;
 use crate::{egress::Piece, rtmp::server::ServerSession};
@@ -51,6 +51,8 @@ pub(super) struct Conn {
     pub(super) turn: usize,
     /// What a short send left of its piece. It goes first: nothing may be written in the middle of a chunk.
     pub(super) rest: Option<Piece>,
+    /// Ends of messages that players left their place in; at most one message for each message stream.
+    pub(super) unfinished: VecDeque<Piece>,
     /// The driver waits to be woken before it asks for more to send.
     pub(super) parked: bool,
     /// Shard time at which the send in flight last made progress.
@@ -67,6 +69,7 @@ impl Conn {
             uses: Vec::new(),
             turn: 0,
             rest: None,
+            unfinished: VecDeque::new(),
             parked: false,
             sending_since: None,
             closing: None,

@@ -60,7 +60,7 @@ pub struct Core {
     pub(super) aborts: Vec<ConnId>,
     /// Seeds the next connection's handshake.
     nonce: u64,
-    pub(super) ending: bool,
+    ending: bool,
 }
 
 impl Core {
@@ -162,7 +162,7 @@ impl Core {
             if conn.closing.is_some_and(|closing| closing.aborted) {
                 return Transmit::Close;
             }
-            if let Some(rest) = conn.rest.take() {
+            if let Some(rest) = conn.rest.take().or_else(|| conn.unfinished.pop_front()) {
                 return self.send(id, rest);
             }
             if conn.session.has_output() {

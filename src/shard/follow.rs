@@ -91,7 +91,14 @@ impl Core {
 
     fn view_refused(&mut self, key: &StreamKey, epoch: u64, view: ViewKey) {
         let Some(local) = self.streams.by_key.get(key).copied() else { return };
-        let Some(stream) = self.streams.slab.get(local).filter(|stream| stream.newest_epoch() == epoch) else { return };
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        // Whoever wants it next asks again: others may have left by then.
+        if let Some(LocalLog { source: Source::Followed { replicas, .. }, .. }) = stream.log_mut(epoch) {
+            replicas.retain(|replica| replica.view != view);
+        }
+        if stream.newest_epoch() != epoch {
+            return;
+        }
         let refused = stream.watchers.iter().filter(|(_, watcher)| watcher.view == view);
         for watcher in refused.map(|(index, _)| index).collect::<Vec<_>>() {
             self.refuse_view(local, watcher);
@@ -101,8 +108,10 @@ impl Core {
     fn log_gone(&mut self, key: &StreamKey, epoch: u64) {
         let Some(local) = self.streams.by_key.get(key).copied() else { return };
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
-        if let Some(LocalLog { source: Source::Followed { gone, .. }, .. }) = stream.log_mut(epoch) {
+        if let Some(LocalLog { source: Source::Followed { gone, replicas, .. }, .. }) = stream.log_mut(epoch) {
             *gone = true;
+            // What came before is still played out.
+            replicas.iter_mut().filter_map(|replica| replica.window.as_mut()).for_each(Window::set_end);
             self.log_ended(local, epoch);
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct Watcher {
     /// It has seen this log already (in another view, or before a pause) and goes on at the next join point.
     pub(super) joins_live: bool,
     pub(super) paused: bool,
+    /// Nobody published when it asked: what ended before is not for it, nor is it told of that end.
+    pub(super) awaits_next: bool,
     pub(super) player: Option<Player>,
     /// Shard time since which there is nothing for it to watch.
     pub(super) waiting_since: Option<Duration>,
@@ -41,6 +43,7 @@ impl Watcher {
         self.epoch = epoch;
         self.player = None;
         self.joins_live = false;
+        self.awaits_next = false;
     }
 
     /// Leaves its place, to begin again at the next join point of `view`.
@@ -146,6 +149,17 @@ impl LocalLog {
             }
             Source::Followed { replicas, .. } => {
                 replicas.iter().find(|replica| replica.view == view).and_then(|replica| replica.window.as_ref())
+            }
+        }
+    }
+
+    /// Whether the owner was asked, or will be, for a view that it has said nothing of.
+    pub(super) fn awaits(&self, view: ViewKey) -> bool {
+        match &self.source {
+            Source::Owned(_) => false,
+            Source::Followed { replicas, gone, .. } => {
+                let awaited = |replica: &Replica| replica.view == view && !replica.dropped && replica.window.is_none();
+                !gone && replicas.iter().any(awaited)
             }
         }
     }

@@ -25,3 +25,6 @@ mod socket;
 mod streams;
 pub mod time;
 mod timers;
+
+#[cfg(all(test, not(loom)))]
+mod tests;

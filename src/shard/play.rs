@@ -9,6 +9,7 @@ use super::{
     local::{LocalLog, Replica, Source, Watcher},
 };
 use crate::{
+    egress::{Piece, Player},
     ingress::ViewKey,
     rtmp::{key::StreamKey, message::Kind, server::PlayRefusal},
 };
@@ -32,11 +33,11 @@ impl Core {
             conn: id,
             stream,
             view: ViewKey::everything(stream),
-            // A log that ended before it asked is not for it: it waits for the next.
             epoch: known.newest_epoch(),
             asked_in: known.newest_epoch(),
             joins_live: false,
             paused: false,
+            awaits_next: !known.is_live(),
             player: None,
             waiting_since: (!known.is_live()).then_some(now),
             told_end: false,
@@ -106,25 +107,35 @@ impl Core {
 
     /// The player has had everything of a stream that has ended. True if it was told so.
     pub(super) fn tell_end(&mut self, local: usize, watcher: usize) -> bool {
-        let now = self.time.now();
-        let Some(stream) = self.streams.slab.get_mut(local) else { return false };
-        if !stream.grace_over {
-            return false;
-        }
-        // Who waits was told already, or asked after the end: only the server's own end concerns it.
-        let concerned = |watcher: &&mut Watcher| self.ending || watcher.waiting_since.is_none();
-        let Some(watcher) = stream.watchers.get_mut(watcher).filter(concerned) else { return false };
-        watcher.waiting_since = Some(now);
+        let (now, ending) = (self.time.now(), self.is_ending());
+        let Some(stream) = self.streams.slab.get_mut(local).filter(|stream| stream.grace_over) else { return false };
+        let Some(watcher) = stream.watchers.get_mut(watcher) else { return false };
         let id = watcher.conn;
-        if !std::mem::replace(&mut watcher.told_end, true)
-            && let Some(conn) = self.conns.get_mut(id)
-        {
-            conn.session.end_play(watcher.stream);
+        let tells = !watcher.told_end && (ending || !watcher.awaits_next);
+        if tells {
+            watcher.told_end = true;
+            watcher.waiting_since = Some(now);
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.session.end_play(watcher.stream);
+            }
         }
-        if self.ending {
+        let closes = ending && self.was_told_all(id);
+        if closes {
             self.close(id, CloseReason::Shutdown, false);
         }
-        true
+        tells || closes
+    }
+
+    /// Whether a connection's players were all told the end.
+    fn was_told_all(&self, id: ConnId) -> bool {
+        let told = |used: &Use| match used {
+            Use::Publishing { .. } => false,
+            Use::Playing { local, watcher, .. } => {
+                let stream = self.streams.slab.get(*local);
+                stream.and_then(|stream| stream.watchers.get(*watcher)).is_none_or(|watcher| watcher.told_end)
+            }
+        };
+        self.conns.get(id).is_some_and(|conn| conn.uses.iter().all(told))
     }
 
     /// Refuses a play; a connection that does nothing else ends.
@@ -150,7 +161,30 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(index) = conn.uses.iter().position(|used| used.stream() == stream) else { return };
         let used = conn.uses.remove(index);
+        if let Use::Playing { local, watcher, .. } = used {
+            self.finish_message(local, watcher);
+        }
         self.detach(id, used);
+    }
+
+    /// A player leaves its place: what is left of the message it is in goes out first. Whatever followed on the same csid
+    /// would else be taken for the rest of it.
+    pub(super) fn finish_message(&mut self, local: usize, watcher: usize) {
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        let Some(watcher) = stream.watchers.get(watcher) else { return };
+        let (id, epoch, view) = (watcher.conn, watcher.epoch, watcher.view);
+        let Some(mut at) = watcher.player.as_ref().and_then(Player::needs_from) else { return };
+        let Some(window) = stream.log_mut(epoch).and_then(|log| log.window_mut(view)) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if at < window.start() || window.is_message_boundary(at) {
+            return;
+        }
+        let end = window.message_end(at);
+        while let Some(slice) = window.slice(at, end) {
+            at = slice.range.end;
+            conn.unfinished.push_back(Piece::Log(slice));
+        }
+        self.wake(id);
     }
 
     /// Undoes a use that was taken from its connection.
@@ -184,7 +218,7 @@ impl Core {
         if view == watcher.view {
             return;
         }
-        watcher.rejoin(view);
+        self.rejoin(local, index, view);
         if !self.provide_view(local, index) {
             self.refuse_view(local, index);
         }
@@ -199,9 +233,17 @@ impl Core {
         };
         watcher.paused = on;
         if on {
-            watcher.rejoin(watcher.view);
+            let view = watcher.view;
+            self.rejoin(local, index, view);
         }
         self.wake(id);
+    }
+
+    fn rejoin(&mut self, local: usize, watcher: usize, view: ViewKey) {
+        self.finish_message(local, watcher);
+        if let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) {
+            watcher.rejoin(view);
+        }
     }
 
     fn playing(&self, id: ConnId, stream: u32) -> Option<(usize, usize)> {

@@ -7,6 +7,7 @@ use super::{
     conn::{ConnId, Use},
     core::Core,
     local::{LocalLog, LocalStream, Owned, Source},
+    mesh::message::MeshMessage,
 };
 use crate::{
     ingress::Broadcast,
@@ -49,19 +50,16 @@ impl Core {
 
     /// A log of a publisher that came, here or on another shard: players go there once theirs has ended.
     pub(super) fn add_log(&mut self, local: usize, log: LocalLog) {
-        let Some(stream) = self.streams.slab.get_mut(local) else { return };
-        let epoch = log.epoch;
-        stream.logs.push_back(log);
-        if stream.logs.len() > LOGS_MAX {
-            stream.logs.pop_front();
+        if self.streams.slab.get(local).is_some_and(|stream| stream.logs.len() >= LOGS_MAX) {
+            self.drop_oldest_log(local);
         }
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        stream.logs.push_back(log);
         stream.ended_at = None;
         stream.grace_until = None;
         stream.grace_over = false;
         for (_, watcher) in &mut stream.watchers {
-            if watcher.waiting_since.take().is_some() {
-                watcher.enter(epoch);
-            }
+            watcher.waiting_since = None;
             if std::mem::take(&mut watcher.told_end)
                 && let Some(conn) = self.conns.get_mut(watcher.conn)
             {
@@ -76,6 +74,23 @@ impl Core {
         }
         self.streams.mark_dirty(local);
         self.wake_watchers(local);
+    }
+
+    /// Makes room for a newer log: players of the oldest finish their message, and shards that follow it and have not
+    /// been told its end never will be.
+    fn drop_oldest_log(&mut self, local: usize) {
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        let Some(epoch) = stream.logs.front().map(|log| log.epoch) else { return };
+        let readers = stream.watchers.iter().filter(|(_, watcher)| watcher.epoch == epoch);
+        for watcher in readers.map(|(index, _)| index).collect::<Vec<_>>() {
+            self.finish_message(local, watcher);
+        }
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        let Some(LocalLog { source: Source::Owned(owned), .. }) = stream.logs.pop_front() else { return };
+        for feed in &owned.feeds {
+            let gone = MeshMessage::Gone { key: stream.key.clone(), epoch };
+            self.streams.replies.push_back((feed.shard, gone));
+        }
     }
 
     /// Sends what came in since the last flush on its way, as merging allows.

@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::{
     config::Config,
-    local::{LocalStream, Source},
+    local::{LocalLog, LocalStream, Source},
     mesh::message::MeshMessage,
     metrics::ShardMetrics,
     time::ShardTime,
@@ -54,7 +54,10 @@ impl Streams {
         Self {
             slab: Slab::new(),
             by_key: HashMap::default(),
-            broadcast: BroadcastConfig::new(config.chunk_bytes, config.gop_bytes_max, gauge),
+            broadcast: BroadcastConfig {
+                segment_bytes: config.segment_bytes,
+                ..BroadcastConfig::new(config.chunk_bytes, config.gop_bytes_max, gauge)
+            },
             merge: config.merge,
             touched: Vec::new(),
             merges: VecDeque::new(),
@@ -152,15 +155,18 @@ impl Streams {
         metrics: &ShardMetrics,
     ) -> Next {
         let Some(stream) = self.slab.get_mut(local) else { return Next::Idle };
+        let live = stream.is_live();
         loop {
-            let Some(watcher) = stream.watchers.get_mut(watcher).filter(|watcher| !watcher.paused) else {
-                return Next::Idle;
-            };
+            let Some(watcher) = stream.watchers.get_mut(watcher) else { return Next::Idle };
+            if watcher.paused {
+                return if live { Next::Idle } else { Next::End };
+            }
             let next_epoch = stream.logs.iter().map(|log| log.epoch).find(|newer| *newer > watcher.epoch);
-            if watcher.waiting_since.is_some() {
+            if watcher.awaits_next && next_epoch.is_none() {
                 return Next::End;
             }
-            let Some(log) = stream.logs.iter_mut().find(|log| log.epoch == watcher.epoch) else {
+            let watched = |log: &&mut LocalLog| log.epoch == watcher.epoch && !watcher.awaits_next;
+            let Some(log) = stream.logs.iter_mut().find(watched) else {
                 match next_epoch {
                     Some(epoch) => {
                         watcher.enter(epoch);
@@ -170,13 +176,14 @@ impl Streams {
                 }
             };
             let log_ended = log.ended();
+            let awaited = log.awaits(watcher.view);
             let Some(window) = log.window_mut(watcher.view) else {
                 match next_epoch {
                     Some(epoch) if log_ended => {
                         watcher.enter(epoch);
                         continue;
                     }
-                    _ => return if log_ended { Next::End } else { Next::Idle },
+                    _ => return if log_ended && !awaited { Next::End } else { Next::Idle },
                 }
             };
             let view = watcher.view;

@@ -196,7 +196,6 @@ impl Core {
     /// Drops logs that have ended and were read, and the stream once nothing is left of it.
     fn forget_if_idle(&mut self, local: usize) {
         let now = self.time.now();
-        let keep_since = self.time.process().saturating_sub(self.config.unpublish_grace);
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
         stream.drop_read_logs();
         if !stream.watchers.is_empty() {
@@ -205,7 +204,7 @@ impl Core {
         let lingers = stream.idle_since.is_some_and(|since| now.saturating_sub(since) < limits::VIEW_LINGER);
         if stream.following && !lingers {
             stream.following = false;
-            self.directory.unfollow(&stream.key, self.port.shard(), keep_since);
+            self.directory.unfollow(&stream.key, self.port.shard());
             stream.give_up_replicas();
             self.streams.mark_dirty(local);
         } else if !stream.following && !stream.dirty && stream.grace_until.is_none() && stream.logs.is_empty() {
@@ -229,8 +228,8 @@ impl LocalStream {
         let following = self.following;
         let watchers = &self.watchers;
         self.logs.retain(|log| {
-            let drained =
-                !watchers.iter().any(|(_, watcher)| watcher.epoch == log.epoch && watcher.waiting_since.is_none());
+            let reads = |watcher: &Watcher| watcher.epoch == log.epoch && !watcher.told_end && !watcher.awaits_next;
+            let drained = !watchers.iter().any(|(_, watcher)| reads(watcher));
             match &log.source {
                 Source::Followed { replicas, .. } if !following && replicas.is_empty() => return false,
                 Source::Owned(owned) if !owned.has_told_all() => return true,

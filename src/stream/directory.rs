@@ -53,9 +53,18 @@ struct Name {
     owner: Option<Owner>,
     followers: ShardSet,
     resume: Option<Resume>,
+    /// The next publisher comes too late to matter to anybody but the followers: `resume` goes with the last of them.
+    forgotten: bool,
 }
 
 impl Name {
+    /// Drops what only followers wanted to be remembered.
+    fn drop_resume(&mut self) {
+        if self.forgotten && self.followers == 0 {
+            self.resume = None;
+        }
+    }
+
     /// Whether anything depends on remembering the name.
     fn is_idle(&self) -> bool {
         self.owner.is_none() && self.followers == 0 && self.resume.is_none()
@@ -96,6 +105,7 @@ impl Directory {
         }
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         name.owner = Some(Owner { shard, epoch });
+        name.forgotten = false;
         Ok(Claim { epoch, followers: name.followers, resume: name.resume.take() })
     }
 
@@ -119,8 +129,9 @@ impl Directory {
     /// Forgets where a stream ended at `ended_at`, unless players are still there to see it go on.
     pub fn forget(&self, key: &StreamKey, ended_at: Duration) {
         self.update(key, |name| {
-            if name.followers == 0 && name.resume.is_some_and(|resume| resume.ended_at <= ended_at) {
-                name.resume = None;
+            if name.owner.is_none() && name.resume.is_none_or(|resume| resume.ended_at <= ended_at) {
+                name.forgotten = true;
+                name.drop_resume();
             }
         });
     }
@@ -139,13 +150,11 @@ impl Directory {
         Ok(name.owner)
     }
 
-    /// `shard` has no more players of `key`. `keep_since`: a stream that ended later than this is still remembered.
-    pub fn unfollow(&self, key: &StreamKey, shard: usize, keep_since: Duration) {
+    /// `shard` has no more players of `key`.
+    pub fn unfollow(&self, key: &StreamKey, shard: usize) {
         self.update(key, |name| {
             name.followers &= !(1 << shard);
-            if name.followers == 0 && name.resume.is_some_and(|resume| resume.ended_at < keep_since) {
-                name.resume = None;
-            }
+            name.drop_resume();
         });
     }
 
@@ -196,7 +205,7 @@ mod tests {
         let directory = Directory::default();
         assert_eq!(directory.follow(&key("a"), 3), Ok(None));
         assert_eq!(directory.follow(&key("a"), 5), Ok(None));
-        directory.unfollow(&key("a"), 5, Duration::ZERO);
+        directory.unfollow(&key("a"), 5);
         let claim = directory.claim(&key("a"), 0).expect("free");
         assert_eq!(claim.followers, 1 << 3);
         assert_eq!(directory.follow(&key("a"), 1), Ok(Some(Owner { shard: 0, epoch: claim.epoch })));
@@ -213,10 +222,42 @@ mod tests {
             directory.release(&key, claim.epoch, resume);
             directory.forget(&key, Duration::from_secs(5));
             assert_eq!(directory.waited_names(), 1, "its player still watches");
-            directory.unfollow(&key, 0, Duration::from_secs(6));
+            directory.unfollow(&key, 0);
             assert_eq!(directory.waited_names(), 0);
         }
         assert!(directory.stripes.iter().all(|stripe| stripe.lock().unwrap().is_empty()));
+    }
+
+    #[test]
+    fn the_last_to_know_of_a_name_takes_it_along_in_any_order() {
+        let resume = Some(Resume { sent: 9, ended_at: Duration::from_secs(5) });
+        for follower_last in [false, true] {
+            let directory = Directory::default();
+            let key = key("a");
+            directory.follow(&key, 0).expect("room");
+            let claim = directory.claim(&key, 1).expect("free");
+            directory.release(&key, claim.epoch, resume);
+            if follower_last {
+                directory.forget(&key, Duration::from_secs(5));
+                directory.unfollow(&key, 0);
+            } else {
+                directory.unfollow(&key, 0);
+                assert_eq!(directory.waited_names(), 1, "its publisher may come back");
+                directory.forget(&key, Duration::from_secs(5));
+            }
+            assert_eq!(directory.waited_names(), 0);
+        }
+    }
+
+    #[test]
+    fn a_publisher_that_left_later_is_not_forgotten_with_the_one_before() {
+        let directory = Directory::default();
+        let resume = Some(Resume { sent: 9, ended_at: Duration::from_secs(9) });
+        let claim = directory.claim(&key("a"), 1).expect("free");
+        directory.forget(&key("a"), Duration::from_secs(5));
+        directory.release(&key("a"), claim.epoch, resume);
+        directory.forget(&key("a"), Duration::from_secs(5));
+        assert_eq!(directory.claim(&key("a"), 0).expect("free").resume, resume);
     }
 
     #[test]

@@ -177,7 +177,8 @@ impl Window {
         self.headers = headers;
     }
 
-    pub(super) fn set_end(&mut self) {
+    /// Nothing more will come.
+    pub fn set_end(&mut self) {
         self.ended = true;
     }
 

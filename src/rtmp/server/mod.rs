@@ -230,7 +230,9 @@ impl ServerSession {
             PublishRefusal::NameTaken => "NetStream.Publish.BadName",
             PublishRefusal::Denied => "NetStream.Publish.Denied",
         };
-        self.refuse(stream, code, description);
+        if matches!(self.connection.streams.get(stream), Use::PublishAsked(_)) {
+            self.refuse(stream, code, description);
+        }
     }
 
     /// StreamBegin, Play.Reset, Play.Start, |RtmpSampleAccess, Data.Start: from here the host sends media. May be called
@@ -252,13 +254,16 @@ impl ServerSession {
         });
     }
 
-    /// The stream is idle again; the client may ask for another name on it.
+    /// The stream is idle again; the client may ask for another name on it. A play that was started may be refused, too,
+    /// when nobody publishes what it waits for.
     pub fn refuse_play(&mut self, stream: u32, why: PlayRefusal, description: &str) {
         let code = match why {
             PlayRefusal::NotFound => "NetStream.Play.StreamNotFound",
             PlayRefusal::Failed => "NetStream.Play.Failed",
         };
-        self.refuse(stream, code, description);
+        if matches!(self.connection.streams.get(stream), Use::PlayAsked | Use::Playing) {
+            self.refuse(stream, code, description);
+        }
     }
 
     /// The stream a player watches ended: UnpublishNotify, StreamEOF and Play.Stop, on any of which players close. For
@@ -302,8 +307,9 @@ impl ServerSession {
         self.connection.connect.as_deref().map_or(0, |connect| connect.caps_ex)
     }
 
+    /// What was asked for on `stream`, or is being played there without having come.
     fn refuse(&mut self, stream: u32, code: &str, description: &str) {
-        if matches!(self.connection.streams.get(stream), Use::PublishAsked(_) | Use::PlayAsked) {
+        if matches!(self.connection.streams.get(stream), Use::PublishAsked(_) | Use::PlayAsked | Use::Playing) {
             self.connection.streams.set(stream, Use::Idle);
             self.connection.note_use();
             self.connection.outbox.status(stream, "error", code, description);

@@ -768,6 +768,17 @@ fn the_hosts_refusals_have_the_codes_clients_know() {
 }
 
 #[test]
+fn a_play_that_was_let_wait_can_still_be_refused() {
+    let mut peer = Peer::with_stream();
+    assert_eq!(peer.play(1, "show"), Ok(Some(play_event(1, "live/show"))));
+    peer.session.start_play(1);
+    peer.codes();
+    peer.session.refuse_play(1, PlayRefusal::NotFound, "nobody came");
+    assert_eq!(peer.codes(), codes(1, &["NetStream.Play.StreamNotFound"]));
+    assert_eq!(peer.play(1, "other"), Ok(Some(play_event(1, "live/other"))), "the stream is idle again");
+}
+
+#[test]
 fn media_nobody_asked_for_is_dropped_then_closed() {
     let mut peer = Peer::with_stream();
     for _ in 0..STRAY_MEDIA_MESSAGES_MAX {

@@ -1,0 +1,8 @@
+//! Cores without sockets: what publishers and players see, on one shard and across shards.
+
+mod closing;
+mod ends;
+mod players;
+mod publishing;
+mod rig;
+mod shards;

@@ -1,0 +1,247 @@
+//! Players: several on a connection, views, pauses, and sends that end anywhere.
+
+use std::time::Duration;
+
+use super::rig::{AAC, INTER, KEY, Rig, SOUND, frame};
+use crate::{
+    limits::{JOIN_WAIT_DEFAULT, VIEWS_MAX},
+    rtmp::message::{Kind, type_id},
+    shard::close::{CloseReason, RefuseReason},
+};
+
+#[test]
+fn short_sends_tear_no_chunk_and_two_plays_on_one_connection_complete() {
+    for send_bytes in [1_000, 7_777, 61_440] {
+        let mut rig = Rig::new(1);
+        let (a, b) = (rig.publish(0, "a"), rig.publish(0, "b"));
+        let player = rig.play(0, "a");
+        rig.also(player, 2, "play", "b");
+        rig.peers[player].send_bytes = send_bytes;
+        let mut expected = (Vec::new(), Vec::new());
+        for round in 0..6 {
+            rig.allow(player, 0);
+            for (publisher, expected) in [(a, &mut expected.0), (b, &mut expected.1)] {
+                let tag = if round % 3 == 0 { KEY } else { INTER };
+                let payload = frame(tag, round + publisher, 10 + round * 40_000);
+                rig.video(publisher, round as u32 * 40, &payload);
+                expected.push(payload);
+            }
+            rig.allow(player, 3);
+            // Something of the session's own in the middle.
+            rig.inject(player, type_id::USER_CONTROL, 0, &[0, 6, 0, 0, 0, 1]);
+            rig.allow(player, usize::MAX);
+        }
+        assert_eq!((rig.seen(player, 1), rig.seen(player, 2)), expected);
+        let pongs =
+            rig.peers[player].messages().iter().filter(|(_, payload)| payload[..] == [0, 7, 0, 0, 0, 1]).count();
+        assert_eq!(pongs, 6);
+        rig.empty();
+    }
+}
+
+#[test]
+fn a_player_that_wants_no_audio_or_no_video_gets_none() {
+    for core in [0, 1] {
+        let mut rig = Rig::new(2);
+        let publisher = rig.publish(0, "show");
+        let player = rig.play(core, "show");
+        rig.say(publisher, Kind::Audio, 0, AAC);
+        rig.video(publisher, 0, KEY);
+        rig.say(publisher, Kind::Audio, 10, SOUND);
+        let before = rig.peers[player].media(1).len();
+        rig.command(player, 1, "receiveAudio", |out| {
+            out.boolean(false);
+        });
+        rig.video(publisher, 40, INTER);
+        rig.say(publisher, Kind::Audio, 50, SOUND);
+        rig.video(publisher, 80, KEY);
+        rig.say(publisher, Kind::Audio, 90, SOUND);
+        rig.video(publisher, 120, INTER);
+        let since = rig.peers[player].media(1).split_off(before);
+        let kinds: Vec<_> = since.iter().map(|at| (at.0, at.1)).collect();
+        assert_eq!(kinds, [(type_id::VIDEO, 80), (type_id::VIDEO, 120)], "from the next keyframe on");
+        rig.command(player, 1, "receiveAudio", |out| {
+            out.boolean(true);
+        });
+        rig.command(player, 1, "receiveVideo", |out| {
+            out.boolean(false);
+        });
+        rig.video(publisher, 160, KEY);
+        rig.pass_ms(1_100);
+        rig.say(publisher, Kind::Audio, 1_200, SOUND);
+        let after = rig.peers[player].media(1).split_off(before + 2);
+        assert!(after.iter().all(|at| at.0 == type_id::AUDIO), "{after:?}");
+        assert_eq!(after.last().map(|at| (at.1, &at.2[..])), Some((1_200, SOUND)));
+        rig.empty();
+    }
+}
+
+#[test]
+fn a_paused_player_gets_nothing_and_goes_on_at_the_next_keyframe() {
+    let mut rig = Rig::new(1);
+    let publisher = rig.publish(0, "show");
+    let player = rig.play(0, "show");
+    rig.video(publisher, 0, KEY);
+    let pause = |rig: &mut Rig, on| {
+        rig.command(player, 1, "pause", |out| {
+            out.boolean(on);
+        });
+    };
+    pause(&mut rig, true);
+    rig.video(publisher, 40, KEY);
+    rig.video(publisher, 80, INTER);
+    assert_eq!(rig.seen(player, 1), [KEY]);
+    pause(&mut rig, false);
+    rig.video(publisher, 120, INTER);
+    assert_eq!(rig.seen(player, 1), [KEY]);
+    rig.video(publisher, 160, KEY);
+    let times: Vec<_> = rig.peers[player].media(1).iter().map(|at| at.1).collect();
+    assert_eq!(times, [0, 160]);
+    rig.empty();
+}
+
+#[test]
+fn a_player_finishes_the_message_it_is_in_whatever_it_asks_for() {
+    type Ask = fn(&mut Rig, usize);
+    let asks: [Ask; 3] = [
+        |rig, player| {
+            rig.command(player, 1, "pause", |out| {
+                out.boolean(true);
+            });
+            rig.command(player, 1, "pause", |out| {
+                out.boolean(false);
+            });
+        },
+        |rig, player| {
+            rig.command(player, 1, "receiveAudio", |out| {
+                out.boolean(false);
+            });
+        },
+        |rig, player| {
+            rig.command(player, 1, "closeStream", |_| {});
+            rig.command(player, 1, "play", |out| {
+                out.string("show");
+            });
+        },
+    ];
+    for (number, ask) in asks.into_iter().enumerate() {
+        for core in [0, 1] {
+            let mut rig = Rig::new(2);
+            let publisher = rig.publish(0, "show");
+            let player = rig.play(core, "show");
+            rig.video(publisher, 0, KEY);
+            rig.allow(player, 1);
+            let large = frame(INTER, 1, 300_000);
+            rig.video(publisher, 40, &large);
+            ask(&mut rig, player);
+            rig.allow(player, usize::MAX);
+            let next = frame(KEY, 2, 5_000);
+            rig.video(publisher, 80, &next);
+            let seen = rig.seen(player, 1);
+            assert!(seen.contains(&large), "ask {number} tore the message a player on core {core} was in");
+            assert!(seen.ends_with(&[next]), "ask {number} on core {core}");
+            rig.empty();
+        }
+    }
+}
+
+#[test]
+fn a_form_too_many_is_refused_and_the_client_is_told() {
+    for core in [0, 1] {
+        let mut rig = Rig::new(2);
+        let publisher = rig.publish(0, "show");
+        rig.video(publisher, 0, KEY);
+        // Message streams 2 to 8, then 1 without audio: the common form and as many others as there may be.
+        let player = rig.play(core, "show");
+        for stream in 2..=VIEWS_MAX as u32 {
+            rig.also(player, stream, "play", "show");
+        }
+        rig.command(player, 1, "receiveAudio", |out| {
+            out.boolean(false);
+        });
+        assert_eq!(rig.refused(RefuseReason::Views), 0);
+        for round in 1..3 {
+            let other = rig.play(core, "show");
+            rig.command(other, 1, "receiveVideo", |out| {
+                out.boolean(false);
+            });
+            assert_eq!(rig.refused(RefuseReason::Views), round, "round {round} on core {core}");
+            assert_eq!(rig.peers[other].statuses(1).last().map(String::as_str), Some("NetStream.Play.Failed"));
+            assert!(!rig.peers[other].open);
+        }
+        assert_eq!(rig.closed(CloseReason::PlayRefused), 2);
+        rig.video(publisher, 40, KEY);
+        assert!((1..=VIEWS_MAX as u32).all(|stream| rig.seen(player, stream).last().map(Vec::as_slice) == Some(KEY)));
+        rig.empty();
+    }
+}
+
+#[test]
+fn forms_nobody_receives_are_dropped() {
+    let mut rig = Rig::new(2);
+    let publisher = rig.publish(0, "show");
+    rig.video(publisher, 0, KEY);
+    let before = rig.shared.gauge.bytes();
+    for core in [0, 1] {
+        let player = rig.play(core, "show");
+        rig.also(player, 2, "play", "show");
+        rig.also(player, 3, "play", "show");
+        assert!(rig.shared.gauge.bytes() > before);
+        rig.lose(player, CloseReason::PeerClosed);
+        rig.pass(Duration::from_secs(12));
+        assert_eq!(rig.shared.gauge.bytes(), before, "core {core}");
+    }
+    rig.empty();
+}
+
+#[test]
+fn without_gop_cache_joiners_wait_for_the_next_keyframe_but_those_that_waited_do_not() {
+    let mut rig = Rig::with(2, |config| config.gop_cache = false);
+    let early = [rig.play(0, "show"), rig.play(1, "show")];
+    let publisher = rig.publish(0, "show");
+    rig.video(publisher, 0, KEY);
+    let late = [rig.play(0, "show"), rig.play(1, "show")];
+    rig.video(publisher, 40, INTER);
+    assert!(early.iter().all(|player| rig.seen(*player, 1) == [KEY, INTER]));
+    assert!(late.iter().all(|player| rig.seen(*player, 1).is_empty()));
+    rig.video(publisher, 80, KEY);
+    assert!(late.iter().all(|player| rig.seen(*player, 1) == [KEY]));
+    rig.empty();
+}
+
+#[test]
+fn without_a_keyframe_players_begin_anyway_after_a_while() {
+    let mut rig = Rig::new(2);
+    let publisher = rig.publish(0, "show");
+    rig.video(publisher, 0, INTER);
+    let players = [rig.play(0, "show"), rig.play(1, "show")];
+    rig.pass(JOIN_WAIT_DEFAULT - Duration::from_millis(200));
+    rig.video(publisher, 40, INTER);
+    assert!(players.iter().all(|player| rig.seen(*player, 1).is_empty()));
+    rig.pass_ms(400);
+    rig.video(publisher, 80, INTER);
+    for player in players {
+        assert_eq!(rig.peers[player].media(1).iter().map(|at| at.1).collect::<Vec<_>>(), [80]);
+    }
+    rig.empty();
+}
+
+#[test]
+fn messages_are_merged_for_players_in_step_and_not_for_joiners() {
+    let mut rig = Rig::with(2, |config| config.merge = Duration::from_millis(100));
+    let publisher = rig.publish(0, "show");
+    let players = [rig.play(0, "show"), rig.play(1, "show")];
+    rig.video(publisher, 0, KEY);
+    rig.pass_ms(200);
+    rig.video(publisher, 40, INTER);
+    rig.video(publisher, 80, INTER);
+    assert!(players.iter().all(|player| rig.seen(*player, 1).len() == 1));
+    let joiner = rig.play(0, "show");
+    assert_eq!(rig.seen(joiner, 1).len(), 3);
+    rig.pass_ms(200);
+    assert!(players.iter().all(|player| rig.seen(*player, 1).len() == 3));
+    rig.video(publisher, 120, INTER);
+    rig.lose(publisher, CloseReason::PeerClosed);
+    assert!(players.iter().all(|player| rig.seen(*player, 1).len() == 4), "the end merges nothing away");
+    rig.empty();
+}
