@@ -397,3 +397,16 @@ fn a_view_of_a_stream_that_has_ended_has_ended_too() {
     assert!(studio.window(key).ended());
     assert_eq!(studio.joined(key), [(media_csid(Kind::Video, 2), KEY.to_vec())]);
 }
+
+#[test]
+fn audio_before_the_first_keyframe_is_joined_with_the_headers_in_force_there() {
+    let mut studio = Studio::new();
+    studio.say(Kind::Audio, 0, AAC);
+    studio.say(Kind::Audio, 3, SOUND);
+    let other = [AAC, b"changed"].concat();
+    studio.say(Kind::Audio, 20, &other);
+    studio.say(Kind::Audio, 23, SOUND);
+    studio.say(Kind::Video, 40, KEY);
+    let headers: Vec<_> = studio.joined(ViewKey::COMMON).into_iter().map(|(_, payload)| payload).collect();
+    assert_eq!(headers, [AAC, SOUND, &other, SOUND, KEY]);
+}

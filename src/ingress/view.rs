@@ -158,7 +158,7 @@ impl View {
                 && is_within_interval(audio.arrived_ms, keyframe.arrived_ms)
                 && audio.offset >= self.log.window().start()
         });
-        self.mark(Place { headers: keyframe.headers.clone(), ..first.unwrap_or(keyframe) });
+        self.mark(first.unwrap_or(keyframe));
     }
 
     /// Without video, audio is joined at its first message, once it is clear that no video comes, and then at least

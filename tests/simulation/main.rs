@@ -68,7 +68,7 @@ fn sum(outcomes: &[Outcome], of: impl Fn(&Outcome) -> u64) -> u64 {
 /// `SHARDCAST_SEEDS` says how many.
 #[test]
 fn every_player_gets_what_it_must_whatever_happens() {
-    let seeds = number("SHARDCAST_SEEDS").unwrap_or(300);
+    let seeds = number("SHARDCAST_SEEDS").unwrap_or(500);
     let outcomes = run_all(0..seeds);
     let met: [(&str, fn(&Outcome) -> u64); 9] = [
         ("messages between shards", |outcome| outcome.mesh_messages),
@@ -85,7 +85,7 @@ fn every_player_gets_what_it_must_whatever_happens() {
         println!("{what}: {}", sum(&outcomes, count));
     }
     println!("messages received: {}", sum(&outcomes, |outcome| outcome.received));
-    if seeds >= 200 {
+    if seeds >= 300 {
         for (what, count) in met {
             assert!(sum(&outcomes, count) > 0, "the seeds never met {what}");
         }

@@ -354,7 +354,7 @@ impl Play {
             let has_video = messages[..=index as usize].iter().any(|m| m.kind == Kind::Video && m.role.is_coded());
             if self.terms.fickle {
                 // After a join wait in vain it goes on anywhere.
-                self.awaits_keyframe = now - self.last_at + 1_000 < self.terms.join_wait_ms;
+                self.awaits_keyframe = self.terms.fast && now - self.last_at + 1_000 < self.terms.join_wait_ms;
             } else {
                 assert!(!has_video || message.role == Role::Keyframe, "{at}: skipped to, after {:?}", self.last);
             }
@@ -394,7 +394,7 @@ impl Play {
         // A slow player hears late of what began early.
         let asked_at = if self.terms.fast { self.started_at.unwrap_or(0) } else { self.came_at };
         let waited_since = asked_at.max(published.began_at);
-        if now - waited_since >= self.terms.join_wait_ms {
+        if now + 1_000 - waited_since >= self.terms.join_wait_ms {
             return;
         }
         let message = &messages[index as usize];
@@ -467,13 +467,13 @@ impl Play {
             return;
         }
         let since = started.max(session.began_at);
+        let waited = if self.terms.joins_last { 0 } else { self.terms.join_wait_ms };
         let could_begin = session.messages[..session.taken].iter().any(|message| {
             let begins = message.role == Role::Keyframe || (message.role.is_coded() && !self.terms.joins_last);
-            begins && message.taken_at.is_some_and(|at| at > since + 100 && at <= due)
+            begins && message.taken_at.is_some_and(|at| at > since + waited + 100 && at <= due)
         });
-        let waited = if self.terms.joins_last { 0 } else { self.terms.join_wait_ms };
         assert!(
-            !could_begin || since + waited + 100 > due,
+            !could_begin,
             "{who}: has nothing of session {newest}, began at {}, though it waits since {started} ms",
             session.began_at
         );
