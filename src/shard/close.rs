@@ -53,7 +53,6 @@ reasons! {
         Connect => "connect_rejected",
         StrayMedia => "stray_media",
         ReplyBacklog => "reply_backlog",
-        PublishRefused => "publish_refused",
         PlayRefused => "play_refused",
         PublisherIdle => "publisher_idle",
         StreamNotFound => "stream_not_found",

@@ -8,6 +8,7 @@ use crate::common::{
     seconds,
     server::{Driver, Server},
     tool::{Client, require, require_element, scratch},
+    wait_for,
 };
 
 on_both_drivers!(rtmp2sink_publishes, rtmpsink_publishes, rtmp2src_and_rtmpsrc_play_what_ffmpeg_publishes);
@@ -29,7 +30,8 @@ fn publish(source: &Source, sink: &str, sent: &Path) -> Client {
 }
 
 fn play(source: &str, url: &str, file: &Path) -> Client {
-    let sync = "filesink async=false";
+    // Unbuffered, so that all is there if the player has to be killed.
+    let sync = "filesink async=false buffer-mode=unbuffered";
     launch(&format!("{source} location={url} ! {sync} location={}", file.display()))
 }
 
@@ -88,7 +90,23 @@ fn rtmp2src_and_rtmpsrc_play_what_ffmpeg_publishes(driver: Driver) {
     server.wait_running_for("watched", 2_500);
     let late = join(Joined::Late);
     publisher.finish(seconds(media::SOURCE_SECONDS + 10));
-    for (element, joined, player, file) in early.into_iter().chain(late) {
+    let (mut again, once): (Vec<_>, Vec<_>) =
+        early.into_iter().chain(late).partition(|(element, ..)| *element == "rtmpsrc");
+    // rtmpsrc connects again when a stream ends (unless it ends with one of its blocks), and is to wait for the next.
+    wait_for("rtmpsrc to ask again", seconds(20), || {
+        let ended = again.iter_mut().filter_map(|(_, _, player, _)| (!player.is_running()).then_some(())).count();
+        let accepted = server.metrics().sum("shardcast_connections_accepted_total", &[]);
+        (accepted >= (1 + 4 + 2 - ended) as f64).then_some(())
+    });
+    for (element, joined, mut player, file) in again {
+        player.kill();
+        let who = format!("{element}, {joined:?}");
+        assert_received(&who, &media::av().packets, &of_file(&file), joined, Seen::AsReceived);
+        let bytes = std::fs::read(&file).expect("the recording");
+        let headers = bytes.windows(4).filter(|window| window == b"FLV\x01").count();
+        assert_eq!(headers, 1, "{who}: something came after the end");
+    }
+    for (element, joined, player, file) in once {
         player.finish(seconds(20));
         let who = format!("{element}, {joined:?}");
         assert_received(&who, &media::av().packets, &of_file(&file), joined, Seen::AsReceived);

@@ -20,6 +20,7 @@ on_both_drivers!(
     a_publisher_that_comes_back_resumes_for_its_players,
     query_strings_are_not_identity,
     a_killed_publisher_frees_its_name_at_once,
+    players_that_ask_after_the_end_wait_for_the_next_publisher,
     players_get_the_last_messages_when_the_server_ends,
     ffmpeg_players_end_by_themselves_when_the_server_ends,
     sigint_ends_the_server_in_order_too,
@@ -132,6 +133,39 @@ fn players_get_the_last_messages_when_the_server_ends(driver: Driver) {
     }
     let status = server.wait_exit(seconds(10));
     assert_eq!(status.code(), Some(0), "{status}");
+}
+
+fn players_that_ask_after_the_end_wait_for_the_next_publisher(driver: Driver) {
+    // Without a grace, and with one that does not end in this test.
+    for grace in ["0", "60"] {
+        let server = Server::start(driver, 2, &["--unpublish-grace-s", grace]);
+        let before: Vec<Peer> = (0..6).map(|_| Peer::player(server.rtmp, "next")).collect();
+        server.wait_metric("shardcast_players", &[], |count| count >= 6.0);
+        let (mut publisher, stream) = Peer::publisher(server.rtmp, "next");
+        publisher.announce_audio(stream);
+        let send = |publisher: &mut Peer, n| publisher.send(&Message { stream, ..numbered(n) });
+        (0..5).for_each(|n| assert!(send(&mut publisher, n)));
+        assert!(publisher.is_served());
+        drop(publisher);
+        server.wait_metric("shardcast_publishers", &[], |count| count == 0.0);
+
+        // While those before are still there, and with them what they were sent.
+        let mut after: Vec<Peer> = (0..6).map(|_| Peer::player(server.rtmp, "next")).collect();
+        server.wait_metric("shardcast_players", &[], |count| count >= 12.0);
+        let (mut publisher, stream) = Peer::publisher(server.rtmp, "next");
+        publisher.announce_audio(stream);
+        let first = Message { stream, ..numbered(1_000) };
+        publisher.send(&first);
+        for player in &mut after {
+            let ended = |message: &Message| message.code().is_some_and(|code| code.contains("UnpublishNotify"));
+            let got = player.find("media", |message| {
+                assert!(!ended(message), "told of the end of what it was not there for");
+                matches!(message.type_id, AUDIO).then(|| message.payload.clone())
+            });
+            assert_eq!(got, Some(first.payload.clone()), "the first it gets is the next publisher's");
+        }
+        drop(before);
+    }
 }
 
 /// The server ends while FFmpeg publishes, with an FFmpeg and an ffprobe player on it.

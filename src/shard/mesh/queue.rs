@@ -126,35 +126,22 @@ mod tests {
     use super::*;
     use crate::sync::Arc;
 
+    /// More items than slots, so that slots are used again.
     #[test]
     fn loom_items_cross_whole_and_in_order() {
         loom::model(|| {
             let queue = Arc::new(Queue::new(2));
-            let producer = {
+            let consumer = {
                 let queue = queue.clone();
-                loom::thread::spawn(move || {
-                    let mut pushed = 0;
-                    for item in 0..3_u32 {
-                        // SAFETY: the only producer.
-                        match unsafe { queue.push(item) } {
-                            Ok(()) => pushed += 1,
-                            Err(_) => break,
-                        }
-                    }
-                    pushed
-                })
-            };
-            let mut got = Vec::new();
-            for _ in 0..2 {
                 // SAFETY: the only consumer.
-                got.extend(unsafe { queue.pop() });
-            }
-            let pushed = producer.join().unwrap();
-            // SAFETY: the producer has ended.
-            while let Some(item) = unsafe { queue.pop() } {
-                got.push(item);
-            }
-            assert_eq!(got, (0..pushed).collect::<Vec<_>>());
+                loom::thread::spawn(move || (0..3).filter_map(|_| unsafe { queue.pop() }).collect::<Vec<u32>>())
+            };
+            // SAFETY: the only producer.
+            let pushed = (0..3).take_while(|item| unsafe { queue.push(*item) }.is_ok()).count();
+            let mut got = consumer.join().unwrap();
+            // SAFETY: the consumer has ended.
+            got.extend(std::iter::from_fn(|| unsafe { queue.pop() }));
+            assert_eq!(got, (0..pushed as u32).collect::<Vec<_>>());
         });
     }
 }
