@@ -2,7 +2,7 @@
 //!
 //! The cores, the mesh between them, the logs and both ends of every RTMP conversation are the real ones; sockets, bells
 //! and clock are not. A model that knows nothing of the code says what each player must have received. A failing seed is
-//! printed with the command that replays it.
+//! printed with the command that replays it; `bugs/` holds deliberate bugs that it must find.
 
 mod link;
 mod model;
