@@ -12,7 +12,7 @@ use super::piece::Piece;
 use crate::{
     limits::{LAG_BYTES_MAX, PROGRESS_DEADLINE, SKIP_WINDOW, SKIPS_MAX},
     rtmp::message::Kind,
-    stream::window::Window,
+    stream::window::{JoinPoint, Window},
 };
 
 /// What the operator set for all players.
@@ -71,6 +71,8 @@ enum State {
 #[derive(Debug)]
 pub struct Player {
     state: State,
+    /// It waited for the log: it begins at the first join point, not at the newest.
+    waited: bool,
     cursor: u64,
     /// Headers to send before the log.
     prologue: Option<Bytes>,
@@ -85,12 +87,24 @@ impl Player {
         let from = if live { window.head() } else { 0 };
         Self {
             state: State::Seeking { from, since: now },
+            waited: false,
             cursor: 0,
             prologue: None,
             skips: 0,
             skips_since: now,
             skips_total: 0,
         }
+    }
+
+    /// The player was there before the log was, so that nothing of it is to be missed.
+    pub fn from_first(mut self) -> Self {
+        self.waited = true;
+        self
+    }
+
+    fn begins_at<'a>(&self, window: &'a Window, from: u64) -> Option<&'a JoinPoint> {
+        let first = window.first_join().filter(|_| self.waited);
+        first.or(window.join()).filter(|join| join.offset >= from)
     }
 
     /// The oldest offset the player still needs; `None` while it seeks.
@@ -115,7 +129,7 @@ impl Player {
     /// Whether asking [`next`](Self::next) can give anything but [`Next::Idle`].
     pub fn has_next(&self, window: &Window) -> bool {
         match self.state {
-            State::Seeking { from, .. } => window.ended() || window.join().is_some_and(|join| join.offset >= from),
+            State::Seeking { from, .. } => window.ended() || self.begins_at(window, from).is_some(),
             State::Joining => true,
             State::Live => self.prologue.is_some() || self.cursor < window.released() || window.ended(),
         }
@@ -168,7 +182,7 @@ impl Player {
         now: Duration,
         wanted: &impl Fn(Kind) -> bool,
     ) -> bool {
-        if let Some(join) = window.join().filter(|join| join.offset >= from).cloned() {
+        if let Some(join) = self.begins_at(window, from).cloned() {
             self.cursor = join.offset;
             self.prologue = Some(window.prologue(join.offset, join.timestamp, &join.headers, wanted));
             return true;

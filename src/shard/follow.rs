@@ -54,9 +54,11 @@ impl Core {
             self.streams.replies.push_back((from, MeshMessage::Refused { key, epoch, view }));
             return;
         }
+        let waited = owned.awaited & (1 << from) != 0;
         owned.unannounced &= !(1 << from);
+        owned.awaited &= !(1 << from);
         owned.feeds.retain(|feed| (feed.shard, feed.view) != (from, view));
-        owned.feeds.push(FeedTo { shard: from, view, position: FeedPosition::default() });
+        owned.feeds.push(FeedTo { shard: from, view, position: FeedPosition::new(waited) });
         self.streams.mark_dirty(local);
     }
 

@@ -46,6 +46,11 @@ impl Watcher {
         self.awaits_next = false;
     }
 
+    /// It was there before the log it watches.
+    pub(super) fn waited(&self) -> bool {
+        self.asked_in != self.epoch && !self.joins_live
+    }
+
     /// Leaves its place, to begin again at the next join point of `view`.
     pub(super) fn rejoin(&mut self, view: ViewKey) {
         self.view = view;
@@ -70,6 +75,8 @@ pub(super) struct Owned {
     pub(super) feeds: Vec<FeedTo>,
     /// Shards still to be told that it exists.
     pub(super) unannounced: ShardSet,
+    /// Shards with players that waited for it, until they follow: its first messages are kept for them.
+    pub(super) awaited: ShardSet,
     /// A release of merged messages is scheduled.
     pub(super) merging: bool,
     /// Process time.
@@ -79,7 +86,7 @@ pub(super) struct Owned {
 impl Owned {
     /// Every follower has been told everything, the end included.
     pub(super) fn has_told_all(&self) -> bool {
-        self.feeds.iter().all(|feed| {
+        self.unannounced == 0 && self.awaited == 0 && self.feeds.iter().all(|feed| {
             let view = self.broadcast.views().iter().find(|view| view.key() == feed.view);
             view.is_none_or(|view| !feed.position.is_behind(view.log().window()))
         })
@@ -182,6 +189,8 @@ pub(super) struct LocalStream {
     /// Oldest first.
     pub(super) logs: VecDeque<LocalLog>,
     pub(super) watchers: Slab<Watcher>,
+    /// Epoch of the newest log there was, 0 before the first.
+    pub(super) newest: u64,
     /// The directory knows that this shard has players of the stream.
     pub(super) following: bool,
     /// Process time at which the newest log ended, while players wait for the publisher to come back.
@@ -204,6 +213,7 @@ impl LocalStream {
             key,
             logs: VecDeque::new(),
             watchers: Slab::new(),
+            newest: 0,
             following: false,
             ended_at: None,
             grace_until: None,
@@ -226,7 +236,7 @@ impl LocalStream {
     }
 
     pub(super) fn newest_epoch(&self) -> u64 {
-        self.logs.back().map_or(0, |log| log.epoch)
+        self.newest
     }
 
     /// Whether a publisher's messages come in, here or from another shard.
@@ -239,6 +249,26 @@ impl LocalStream {
         let here = |watcher: &&Watcher| watcher.epoch == epoch && watcher.view == view;
         let watchers = self.watchers.iter().map(|(_, watcher)| watcher).filter(here);
         watchers.filter_map(|watcher| watcher.player.as_ref().and_then(Player::needs_from)).min()
+    }
+
+    /// Whether a player here waits for log `epoch`, to begin at its first join point.
+    fn awaits_first(&self, epoch: u64, view: ViewKey) -> bool {
+        self.watchers.iter().any(|(_, watcher)| {
+            let begins = watcher.player.as_ref().is_none_or(Player::is_seeking);
+            let waits = watcher.epoch < epoch || (watcher.epoch == epoch && watcher.waited() && begins);
+            waits && watcher.view == view && !watcher.paused
+        })
+    }
+
+    /// Forms of the stream that somebody here watches.
+    pub(super) fn watched_views(&self) -> Vec<ViewKey> {
+        let mut views = Vec::new();
+        for (_, watcher) in &self.watchers {
+            if !views.contains(&watcher.view) {
+                views.push(watcher.view);
+            }
+        }
+        views
     }
 
     /// Lets go of what nobody needs: of every log the bytes before its players, feeds and join point.
@@ -259,10 +289,13 @@ impl LocalStream {
                         .min(),
                     Source::Followed { .. } => None,
                 };
+                let awaited = matches!(&self.logs[index].source, Source::Owned(owned) if owned.awaited != 0);
+                let first_needed = awaited || self.awaits_first(epoch, view);
                 let needed = self.needs_from(epoch, view);
                 if let Some(window) = self.logs[index].window_mut(view) {
                     let oldest_kept = window.head().saturating_sub(crate::limits::LAG_BYTES_MAX);
-                    let needed = [needed, fed].into_iter().flatten().min().unwrap_or(window.released());
+                    let first = window.first_join().filter(|_| first_needed).map(|join| join.offset);
+                    let needed = [needed, fed, first].into_iter().flatten().min().unwrap_or(window.released());
                     window.prune(needed.max(oldest_kept));
                 }
             }

@@ -42,6 +42,7 @@ impl Core {
             publisher: id,
             feeds: Vec::new(),
             unannounced: claim.followers & !(1 << self.port.shard()),
+            awaited: claim.followers & !(1 << self.port.shard()),
             merging: false,
             started: self.time.process(),
         };
@@ -54,6 +55,7 @@ impl Core {
             self.drop_oldest_log(local);
         }
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        stream.newest = log.epoch;
         stream.logs.push_back(log);
         stream.ended_at = None;
         stream.grace_until = None;
@@ -132,6 +134,9 @@ impl Core {
         tracing::info!(stream = %key, "unpublished");
         self.streams.mark_dirty(local);
         self.log_ended(local, epoch);
+        if let Some(stream) = self.streams.slab.get_mut(local) {
+            stream.drop_read_logs();
+        }
     }
 
     /// Log `epoch` has ended: its players wait for the publisher to come back.

@@ -189,7 +189,7 @@ impl Streams {
             let view = watcher.view;
             let player = watcher.player.get_or_insert_with(|| {
                 metrics.joins.add(1);
-                Player::new(
+                let player = Player::new(
                     window,
                     watcher.joins_live || (!policy.gop_cache && watcher.asked_in == watcher.epoch),
                     time.now(),

@@ -9,7 +9,7 @@ use super::{
     headers::HeaderSet,
     layout::Layout,
     segment::Segment,
-    window::{Entry, JoinPoint, Window},
+    window::{Entry, First, JoinPoint, Window},
 };
 use crate::sync;
 
@@ -37,16 +37,19 @@ pub enum JoinChange {
     Is(Option<JoinPoint>),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Start {
     pub layout: Layout,
     pub offset: u64,
+    pub first: First,
 }
 
 /// How far a follower has been told.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FeedPosition {
     started: bool,
+    /// Its players waited for the log: it begins at the first join point.
+    from_first: bool,
     /// Sequence number of the next message to tell.
     sequence: u64,
     /// Offset after the last message told.
@@ -57,6 +60,11 @@ pub struct FeedPosition {
 }
 
 impl FeedPosition {
+    /// Of a follower that has been told nothing yet.
+    pub fn new(from_first: bool) -> Self {
+        Self { from_first, ..Self::default() }
+    }
+
     /// Whether the window holds anything the follower has not been told.
     pub fn is_behind(&self, window: &Window) -> bool {
         !self.started || self.head < window.released() || (window.ended() && !self.ended)
@@ -77,11 +85,13 @@ impl Window {
         let join = self.join().filter(|join| join.offset < head);
         let (start, sequence, segment_base) = if fresh {
             let hold = self.hold().filter(|hold| *hold < head);
-            let offset = join.map(|join| join.offset).or(hold).unwrap_or(head).max(self.start());
+            let first = if position.from_first { self.first_below(head) } else { First::Passed };
+            let waited_for = self.first_join().filter(|join| position.from_first && join.offset < head);
+            let offset = waited_for.or(join).map(|join| join.offset).or(hold).unwrap_or(head).max(self.start());
             let sequence = self.sequence_at(offset);
             let base =
                 self.segments().rev().find(|segment| segment.base() <= offset).map_or(0, |segment| segment.base());
-            (Some(Start { layout: self.layout(), offset }), sequence, base)
+            (Some(Start { layout: self.layout(), offset, first }), sequence, base)
         } else {
             (None, position.sequence, position.segment_base)
         };
@@ -90,6 +100,7 @@ impl Window {
         let segments: Vec<_> = self.segments().filter(told).cloned().collect();
         let after = FeedPosition {
             started: true,
+            from_first: false,
             sequence: sequence + entries.len() as u64,
             head,
             segment_base: segments.last().map_or(segment_base, |segment| segment.base() + 1),
@@ -111,7 +122,7 @@ impl Window {
     /// Takes in what the owner said. True if a segment came with it.
     pub fn apply(&mut self, feed: Feed) -> bool {
         if let Some(start) = feed.start {
-            self.restart(start.offset);
+            self.restart(start.offset, start.first);
         }
         let grew = !feed.segments.is_empty();
         for segment in feed.segments {

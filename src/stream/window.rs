@@ -39,6 +39,16 @@ pub struct JoinPoint {
     pub headers: Arc<HeaderSet>,
 }
 
+/// Where players that waited for the log begin.
+#[derive(Clone, Debug)]
+pub enum First {
+    /// The log has had no join point yet: the first to come.
+    Open,
+    At(JoinPoint),
+    /// It lies before what this window ever held.
+    Passed,
+}
+
 /// Bytes of a segment to send.
 #[derive(Clone, Debug)]
 pub struct LogSlice {
@@ -55,6 +65,7 @@ pub struct Window {
     /// Messages ever dropped from the front of `entries`.
     dropped: u64,
     join: Option<JoinPoint>,
+    first: First,
     /// A message that may yet become a join point is held.
     hold: Option<u64>,
     headers: Arc<HeaderSet>,
@@ -76,6 +87,7 @@ impl Window {
             entries: VecDeque::new(),
             dropped: 0,
             join: None,
+            first: First::Open,
             hold: None,
             headers: Arc::default(),
             head: start,
@@ -112,6 +124,22 @@ impl Window {
 
     pub fn join(&self) -> Option<&JoinPoint> {
         self.join.as_ref()
+    }
+
+    /// The log's first join point, while it is held.
+    pub fn first_join(&self) -> Option<&JoinPoint> {
+        match &self.first {
+            First::At(join) if join.offset >= self.start => Some(join),
+            _ => None,
+        }
+    }
+
+    /// What a follower is told of the first join point, with what lies below `head`.
+    pub(super) fn first_below(&self, head: u64) -> First {
+        match &self.first {
+            First::At(join) if join.offset >= head => First::Open,
+            first => first.clone(),
+        }
     }
 
     /// The headers in force at the head.
@@ -161,6 +189,9 @@ impl Window {
     }
 
     pub(super) fn set_join(&mut self, join: Option<JoinPoint>) {
+        if let (First::Open, Some(join)) = (&self.first, &join) {
+            self.first = First::At(join.clone());
+        }
         self.join = join;
     }
 
@@ -360,7 +391,8 @@ impl Window {
         self.segments.front().map_or(0, |first| self.head.saturating_sub(first.base()))
     }
 
-    pub(super) fn restart(&mut self, start: u64) {
+    pub(super) fn restart(&mut self, start: u64, first: First) {
+        self.first = first;
         self.segments.clear();
         self.entries.clear();
         self.dropped = 0;
