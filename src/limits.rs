@@ -75,6 +75,8 @@ pub const MODEX_MAX: usize = 16;
 
 // Stream log.
 
+/// Bytes of a log's first segment, or a chunk if that is more. Each further one is twice as large, up to `SEGMENT_BYTES`.
+pub const SEGMENT_BYTES_FIRST: usize = 16 * 1024;
 /// Bytes of one log segment.
 pub const SEGMENT_BYTES: usize = 256 * 1024;
 /// Bytes of one send. One loopback skb carries 65,480; two chunks of the default size do not fit.
@@ -102,6 +104,10 @@ pub const TIMESTAMP_REORDER_MAX_MS: u32 = 1_000;
 pub const VIEWS_MAX: usize = 8;
 /// How long a view outlives its last player.
 pub const VIEW_LINGER: Duration = Duration::from_secs(5);
+/// How long an owner keeps a stream's first messages for shards whose players waited for it.
+pub const FOLLOW_WAIT: Duration = Duration::from_secs(2);
+/// Without a video message for this long, a stream is joined at its audio.
+pub const VIDEO_QUIET: Duration = Duration::from_secs(5);
 /// Logs of one name a shard keeps for players that still drain the older ones.
 pub const LOGS_MAX: usize = 4;
 
@@ -153,6 +159,8 @@ pub const PANIC_GRACE: Duration = Duration::from_secs(1);
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// Submission queue entries of a shard's ring.
 pub const RING_ENTRIES: u32 = 4_096;
+/// Log lines about streams published and unpublished per second and shard.
+pub const STREAM_LOG_LINES_PER_SECOND: u32 = 50;
 /// Log lines about one kind of closed connection per second and shard.
 pub const CLOSE_LOG_LINES_PER_SECOND: u32 = 10;
 /// Listener backlog.

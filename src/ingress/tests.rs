@@ -242,8 +242,32 @@ fn once_video_comes_audio_is_no_longer_joined() {
     studio.say(Kind::Audio, 3_000, SOUND);
     assert_eq!(studio.common_join(), Some(0));
     studio.say(Kind::Video, 3_500, KEY);
-    studio.say(Kind::Audio, 9_000, SOUND);
+    studio.say(Kind::Audio, 8_000, SOUND);
     assert_eq!(studio.common_join(), Some(3_500));
+}
+
+#[test]
+fn once_video_has_gone_audio_is_joined_again() {
+    let mut studio = Studio::new();
+    studio.say(Kind::Data, 0, META);
+    studio.say(Kind::Video, 1_000, KEY);
+    studio.say(Kind::Audio, 5_900, SOUND);
+    assert_eq!(studio.common_join(), Some(1_000));
+    studio.say(Kind::Audio, 6_000, SOUND);
+    assert_eq!(studio.common_join(), Some(5_900), "set back to the first audio, five seconds after the last video");
+}
+
+#[test]
+fn metadata_that_names_video_as_nothing_announces_none() {
+    let number = |name: &[u8], value: f64| [&[0, name.len() as u8], name, &[0], &value.to_be_bytes()[..]].concat();
+    let metadata =
+        |value| [b"\x02\x00\x0aonMetaData\x08\x00\x00\x00\x02", &number(b"width", value)[..], b"\x00\x00\x09"].concat();
+    for (width, join) in [(0.0, Some(40)), (640.0, None)] {
+        let mut studio = Studio::new();
+        studio.say(Kind::Data, 0, &metadata(width));
+        studio.say(Kind::Audio, 40, SOUND);
+        assert_eq!(studio.common_join(), join, "width {width}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    limits::AUDIO_JOIN_INTERVAL,
+    limits::{AUDIO_JOIN_INTERVAL, VIDEO_QUIET},
     media::Role,
     rtmp::message::Kind,
     stream::{
@@ -73,6 +73,8 @@ pub struct View {
     /// Video has been announced or seen, so join points are keyframes.
     has_video: bool,
     coded_video_seen: bool,
+    /// When the last video message came.
+    video_ms: Option<u32>,
     /// The first coded audio of the epoch.
     first_audio: Option<Place>,
     audio_join_ms: Option<u32>,
@@ -87,6 +89,7 @@ impl View {
             log: LogWriter::new(layout, segment_bytes, gauge),
             has_video: false,
             coded_video_seen: false,
+            video_ms: None,
             first_audio: None,
             audio_join_ms: None,
             idle_since: None,
@@ -129,6 +132,7 @@ impl View {
         }
         if message.kind == Kind::Video {
             self.has_video = true;
+            self.video_ms = Some(message.arrived_ms);
             self.coded_video_seen |= matches!(message.role, Role::Keyframe | Role::Coded);
         }
         self.log.expire_join(message.arrived_ms, bounds);
@@ -165,11 +169,12 @@ impl View {
     /// each second.
     fn join_at_audio(&mut self, audio: Place) {
         let first = self.first_audio.get_or_insert_with(|| audio.clone()).clone();
-        if self.has_video {
-            return;
-        }
         let interval_ms = AUDIO_JOIN_INTERVAL.as_millis();
         let since = |place_ms: u32| u128::from(audio.arrived_ms.wrapping_sub(place_ms));
+        let video_ms = self.video_ms.unwrap_or(first.arrived_ms);
+        if self.has_video && since(video_ms) < VIDEO_QUIET.as_millis() {
+            return;
+        }
         match self.audio_join_ms {
             Some(last_ms) if since(last_ms) < interval_ms => {}
             Some(_) => {
@@ -198,8 +203,18 @@ fn is_within_interval(then_ms: u32, now_ms: u32) -> bool {
     u128::from(now_ms.wrapping_sub(then_ms)) <= AUDIO_JOIN_INTERVAL.as_millis()
 }
 
-/// Whether onMetaData speaks of video: it names its codec or its width (FLV 10.1, E.5).
+/// Whether onMetaData speaks of video: it names its codec or its width, and not as zero (FLV 10.1, E.5).
 fn announces_video(metadata: &[u8]) -> bool {
-    let has = |name: &[u8]| metadata.windows(name.len()).any(|window| window == name);
-    has(b"\x00\x0cvideocodecid") || has(b"\x00\x05width")
+    let value_of = |name: &[u8]| {
+        let at = metadata.windows(name.len()).position(|window| window == name)?;
+        metadata.get(at + name.len()..)
+    };
+    let says_something = |value: &[u8]| match value {
+        // AMF0: a number of 8 bytes, a string of a length.
+        [0, number @ ..] => number.iter().take(8).any(|byte| *byte != 0),
+        [2, string @ ..] => string.iter().take(2).any(|byte| *byte != 0),
+        _ => false,
+    };
+    value_of(b"\x00\x0cvideocodecid").is_some_and(says_something)
+        || value_of(b"\x00\x05width").is_some_and(says_something)
 }

@@ -6,36 +6,43 @@ use std::{net::SocketAddr, time::Duration};
 use super::close::CloseReason;
 use crate::limits::CLOSE_LOG_LINES_PER_SECOND;
 
+/// So many lines of one kind per second.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+pub(super) struct LineBudget {
     second: u64,
     lines: u32,
     suppressed: u64,
 }
 
+impl LineBudget {
+    /// Whether a line may be written now; how many were not since the last one that was.
+    pub(super) fn take(&mut self, per_second: u32, now: Duration) -> Option<u64> {
+        if self.second != now.as_secs() {
+            *self = Self { second: now.as_secs(), lines: 0, ..*self };
+        }
+        if self.lines >= per_second {
+            self.suppressed += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct CloseLog {
-    tallies: [Tally; CloseReason::ALL.len()],
+    tallies: [LineBudget; CloseReason::ALL.len()],
 }
 
 impl Default for CloseLog {
     fn default() -> Self {
-        Self { tallies: [Tally::default(); CloseReason::ALL.len()] }
+        Self { tallies: [LineBudget::default(); CloseReason::ALL.len()] }
     }
 }
 
 impl CloseLog {
     pub(super) fn line(&mut self, shard: usize, peer: SocketAddr, reason: CloseReason, what: &str, now: Duration) {
-        let tally = &mut self.tallies[reason as usize];
-        if tally.second != now.as_secs() {
-            *tally = Tally { second: now.as_secs(), lines: 0, ..*tally };
-        }
-        if tally.lines >= CLOSE_LOG_LINES_PER_SECOND {
-            tally.suppressed += 1;
-            return;
-        }
-        tally.lines += 1;
-        let suppressed = std::mem::take(&mut tally.suppressed);
+        let Some(suppressed) = self.tallies[reason as usize].take(CLOSE_LOG_LINES_PER_SECOND, now) else { return };
         tracing::warn!(%peer, shard, reason = reason.label(), suppressed, "closed: {what}");
     }
 }

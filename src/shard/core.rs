@@ -11,7 +11,7 @@ use slab::Slab;
 
 use super::{
     close::{CloseReason, RefuseReason},
-    close_log::CloseLog,
+    close_log::{CloseLog, LineBudget},
     config::Config,
     conn::{Closing, Conn, ConnId, Use},
     mesh::Port,
@@ -56,6 +56,8 @@ pub struct Core {
     pub(super) metrics: Arc<ShardMetrics>,
     pub(super) time: ShardTime,
     pub(super) close_log: CloseLog,
+    /// Of lines about streams published and unpublished.
+    pub(super) stream_lines: LineBudget,
     pub(super) wakes: Vec<ConnId>,
     pub(super) aborts: Vec<ConnId>,
     /// Seeds the next connection's handshake.
@@ -76,6 +78,7 @@ impl Core {
             metrics,
             time: ShardTime::default(),
             close_log: CloseLog::default(),
+            stream_lines: LineBudget::default(),
             wakes: Vec::new(),
             aborts: Vec::new(),
             nonce,

@@ -75,13 +75,18 @@ impl Driver {
         })
     }
 
-    /// Runs the shard until it has ended in order.
-    pub(super) async fn run(self: Rc<Self>, listeners: Vec<TcpListener>, bell: BellWaiter) -> io::Result<()> {
+    /// Begins to take connections. Errors: there is no descriptor for it.
+    pub(super) fn listen(self: &Rc<Self>, listeners: Vec<TcpListener>) -> io::Result<()> {
         for listener in listeners {
             self.listeners.borrow_mut().push(listener.try_clone()?);
             let ready = monoio::net::TcpListener::from_std(listener.try_clone()?)?;
             monoio::spawn(self.clone().accept(listener, ready));
         }
+        Ok(())
+    }
+
+    /// Runs the shard until it has ended in order.
+    pub(super) async fn run(self: Rc<Self>, bell: BellWaiter) {
         monoio::spawn(self.clone().keep_time());
         let mut ends_by = None;
         loop {
@@ -90,7 +95,7 @@ impl Driver {
                 self.obey(command);
             }
             if self.has_ended(&mut ends_by) {
-                return Ok(());
+                return;
             }
             if !awake {
                 bell.wait().await;

@@ -313,13 +313,15 @@ impl Seat {
         let result = runtime.block_on(async {
             let bell = self.mailbox.bell.waiter()?;
             let driver = Driver::new(core, self.start, self.metrics, nonblocking, self.mailbox);
+            driver.listen(self.listeners)?;
             let _ = say.send(Ok((facts, denied)));
-            driver.run(self.listeners, bell).await
+            driver.run(bell).await;
+            Ok(())
         });
-        if let Err(error) = result {
-            tracing::error!(shard = self.shard, "the shard cannot run: {error}");
+        match result {
+            Ok(()) => watch.ended(),
+            Err(error) => drop(say.send(Err(error))),
         }
-        watch.ended();
     }
 }
 

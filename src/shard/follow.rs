@@ -76,7 +76,7 @@ impl Core {
         let Some(replica) = replicas.iter_mut().find(|replica| replica.view == view && !replica.dropped) else {
             return;
         };
-        if let Some(start) = feed.start {
+        if let Some(start) = &feed.start {
             replica.window.get_or_insert_with(|| Window::new(start.layout, start.offset));
         }
         let Some(window) = &mut replica.window else { return };
@@ -103,7 +103,7 @@ impl Core {
         }
         let refused = stream.watchers.iter().filter(|(_, watcher)| watcher.view == view);
         for watcher in refused.map(|(index, _)| index).collect::<Vec<_>>() {
-            self.refuse_view(local, watcher);
+            self.do_without_view(local, watcher);
         }
     }
 

@@ -86,10 +86,12 @@ pub(super) struct Owned {
 impl Owned {
     /// Every follower has been told everything, the end included.
     pub(super) fn has_told_all(&self) -> bool {
-        self.unannounced == 0 && self.awaited == 0 && self.feeds.iter().all(|feed| {
-            let view = self.broadcast.views().iter().find(|view| view.key() == feed.view);
-            view.is_none_or(|view| !feed.position.is_behind(view.log().window()))
-        })
+        self.unannounced == 0
+            && self.awaited == 0
+            && self.feeds.iter().all(|feed| {
+                let view = self.broadcast.views().iter().find(|view| view.key() == feed.view);
+                view.is_none_or(|view| !feed.position.is_behind(view.log().window()))
+            })
     }
 }
 

@@ -197,7 +197,9 @@ impl Core {
                 debug_assert!(removed.is_some_and(|watcher| watcher.conn == id));
                 self.metrics.players.add(-1);
                 if stream.watchers.is_empty() {
-                    stream.idle_since = Some(self.time.now());
+                    // There is nothing to linger for in a name that nobody published.
+                    stream.idle_since = (!stream.logs.is_empty()).then(|| self.time.now());
+                    self.forget_if_idle(local);
                 }
             }
         }
@@ -220,7 +222,7 @@ impl Core {
         }
         self.rejoin(local, index, view);
         if !self.provide_view(local, index) {
-            self.refuse_view(local, index);
+            self.do_without_view(local, index);
         }
         self.wake(id);
     }
@@ -239,7 +241,7 @@ impl Core {
         self.wake(id);
     }
 
-    fn rejoin(&mut self, local: usize, watcher: usize, view: ViewKey) {
+    pub(super) fn rejoin(&mut self, local: usize, watcher: usize, view: ViewKey) {
         self.finish_message(local, watcher);
         if let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) {
             watcher.rejoin(view);

@@ -10,8 +10,8 @@ use super::{
     mesh::message::MeshMessage,
 };
 use crate::{
-    ingress::Broadcast,
-    limits::LOGS_MAX,
+    ingress::{Broadcast, ViewKey},
+    limits::{LOGS_MAX, STREAM_LOG_LINES_PER_SECOND},
     rtmp::{
         key::StreamKey,
         server::{PlayRefusal, PublishRefusal},
@@ -26,14 +26,18 @@ impl Core {
             Ok(claim) => claim,
             Err(error) => {
                 self.metrics.refused(RefuseReason::NameTaken).add(1);
-                tracing::info!(peer = %conn.peer, stream = %key, "publish refused: {error}");
+                if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
+                    tracing::info!(peer = %conn.peer, stream = %key, suppressed, "publish refused: {error}");
+                }
                 let description = format!("'{key}' is being published already");
                 conn.session.refuse_publish(stream, PublishRefusal::NameTaken, &description);
                 return;
             }
         };
         conn.session.accept_publish(stream);
-        tracing::info!(peer = %conn.peer, stream = %key, "publish");
+        if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
+            tracing::info!(peer = %conn.peer, stream = %key, suppressed, "publish");
+        }
         let local = self.streams.enter(&key);
         conn.uses.push(Use::Publishing { stream, local, epoch: claim.epoch, last_media: self.time.now() });
         self.metrics.publishers.add(1);
@@ -131,7 +135,9 @@ impl Core {
         owned.broadcast.end();
         let resume = owned.broadcast.resume(process);
         self.directory.release(&key, epoch, resume);
-        tracing::info!(stream = %key, "unpublished");
+        if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
+            tracing::info!(stream = %key, suppressed, "unpublished");
+        }
         self.streams.mark_dirty(local);
         self.log_ended(local, epoch);
         if let Some(stream) = self.streams.slab.get_mut(local) {
@@ -150,6 +156,23 @@ impl Core {
             stream.grace_over = grace.is_zero();
         }
         self.wake_watchers(local);
+    }
+
+    /// The stream cannot be had in the form the player wants: it gets everything, or nothing if that is refused too.
+    pub(super) fn do_without_view(&mut self, local: usize, watcher: usize) {
+        let Some(known) = self.streams.slab.get(local).and_then(|stream| stream.watchers.get(watcher)) else { return };
+        let everything = ViewKey::everything(known.stream);
+        if known.view == everything {
+            self.refuse_view(local, watcher);
+            return;
+        }
+        self.metrics.refused(RefuseReason::Views).add(1);
+        let id = known.conn;
+        self.rejoin(local, watcher, everything);
+        if !self.provide_view(local, watcher) {
+            self.refuse_view(local, watcher);
+        }
+        self.wake(id);
     }
 
     pub(super) fn refuse_view(&mut self, local: usize, watcher: usize) {

@@ -162,7 +162,7 @@ impl Streams {
                 return if live { Next::Idle } else { Next::End };
             }
             let next_epoch = stream.logs.iter().map(|log| log.epoch).find(|newer| *newer > watcher.epoch);
-            if watcher.awaits_next && next_epoch.is_none() {
+            if watcher.told_end || (watcher.awaits_next && next_epoch.is_none()) {
                 return Next::End;
             }
             let watched = |log: &&mut LocalLog| log.epoch == watcher.epoch && !watcher.awaits_next;
@@ -187,13 +187,12 @@ impl Streams {
                 }
             };
             let view = watcher.view;
+            let waited = watcher.waited();
             let player = watcher.player.get_or_insert_with(|| {
                 metrics.joins.add(1);
-                let player = Player::new(
-                    window,
-                    watcher.joins_live || (!policy.gop_cache && watcher.asked_in == watcher.epoch),
-                    time.now(),
-                )
+                let live = watcher.joins_live || (!policy.gop_cache && !waited);
+                let player = Player::new(window, live, time.now());
+                if waited { player.from_first() } else { player }
             });
             let skips = player.skips();
             let next = player.next(window, policy, time.now(), |kind| view.wants(kind));

@@ -82,10 +82,16 @@ impl Core {
         })
     }
 
+    /// Ends one publish; a connection that does nothing else ends with it.
     fn close_silent_publisher(&mut self, id: ConnId, stream: u32) {
         let idle = self.config.publisher_idle;
         if let Some(conn) = self.conns.get_mut(id) {
             conn.session.end_publish(stream, "no media came for too long");
+        }
+        if self.conns.get(id).is_some_and(|conn| conn.uses.len() > 1) {
+            self.end_use(id, stream);
+            self.wake(id);
+            return;
         }
         self.log_close(id, CloseReason::PublisherIdle, &format!("no media came for {idle:?} (--idle-timeout-s)"));
         self.close(id, CloseReason::PublisherIdle, false);
@@ -160,10 +166,14 @@ impl Core {
         let now = self.time.now();
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
         let mut dirty = false;
+        let process = self.time.process();
+        let watched = stream.watched_views();
         for index in 0..stream.logs.len() {
-            let watched: Vec<ViewKey> = stream.watchers.iter().map(|(_, watcher)| watcher.view).collect();
             match &mut stream.logs[index].source {
                 Source::Owned(owned) => {
+                    if process.saturating_sub(owned.started) > limits::FOLLOW_WAIT {
+                        owned.awaited = 0;
+                    }
                     let fed = |view: ViewKey| owned.feeds.iter().any(|feed| feed.view == view);
                     let needed = |view: ViewKey| watched.contains(&view) || fed(view);
                     let views: Vec<ViewKey> = owned.broadcast.views().iter().map(|view| view.key()).collect();
@@ -194,7 +204,7 @@ impl Core {
     }
 
     /// Drops logs that have ended and were read, and the stream once nothing is left of it.
-    fn forget_if_idle(&mut self, local: usize) {
+    pub(super) fn forget_if_idle(&mut self, local: usize) {
         let now = self.time.now();
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
         stream.drop_read_logs();
@@ -206,8 +216,12 @@ impl Core {
             stream.following = false;
             self.directory.unfollow(&stream.key, self.port.shard());
             stream.give_up_replicas();
-            self.streams.mark_dirty(local);
-        } else if !stream.following && !stream.dirty && stream.grace_until.is_none() && stream.logs.is_empty() {
+            if !stream.logs.is_empty() {
+                self.streams.mark_dirty(local);
+                return;
+            }
+        }
+        if !stream.following && !stream.dirty && stream.grace_until.is_none() && stream.logs.is_empty() {
             let key = self.streams.slab.remove(local).key;
             self.streams.by_key.remove(&key);
         }
@@ -221,21 +235,20 @@ impl LocalStream {
         self.watchers.iter().filter(|(_, watcher)| waits(watcher)).count()
     }
 
-    /// Keeps the newest log while its publisher may come back or players drain it; older ones while they are drained.
-    fn drop_read_logs(&mut self) {
-        let newest = self.newest_epoch();
-        let waits_for_publisher = self.grace_until.is_some();
+    /// Keeps a log until its publisher has ended, its players have had it and other shards have been told of it.
+    pub(super) fn drop_read_logs(&mut self) {
         let following = self.following;
         let watchers = &self.watchers;
         self.logs.retain(|log| {
-            let reads = |watcher: &Watcher| watcher.epoch == log.epoch && !watcher.told_end && !watcher.awaits_next;
+            let is_there = |watcher: &Watcher| watcher.epoch == log.epoch && !watcher.awaits_next;
+            let reads = |watcher: &Watcher| !watcher.told_end && (is_there(watcher) || watcher.epoch < log.epoch);
             let drained = !watchers.iter().any(|(_, watcher)| reads(watcher));
             match &log.source {
                 Source::Followed { replicas, .. } if !following && replicas.is_empty() => return false,
                 Source::Owned(owned) if !owned.has_told_all() => return true,
                 _ => {}
             }
-            !log.ended() || !drained || (log.epoch == newest && waits_for_publisher)
+            !log.ended() || !drained
         });
     }
 

@@ -10,7 +10,11 @@ use super::{
     segment::{LogGauge, SegmentWriter},
     window::{Entry, JoinPoint, Window},
 };
-use crate::{limits, rtmp::message::Kind, sync};
+use crate::{
+    limits,
+    rtmp::{chunk::header::HEADER_BYTES_MAX, message::Kind},
+    sync,
+};
 
 /// How long and how large a GOP may be for joiners to begin at its keyframe.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +34,10 @@ pub struct LogWriter {
 impl LogWriter {
     /// An empty log. `segment_bytes` holds at least one chunk with its header.
     pub fn new(layout: Layout, segment_bytes: usize, gauge: &LogGauge) -> Self {
-        let segment_bytes = segment_bytes.max(layout.chunk_bytes + 18);
-        let writer = SegmentWriter::new(0, segment_bytes, gauge);
+        let least = layout.chunk_bytes + HEADER_BYTES_MAX;
+        let segment_bytes = segment_bytes.max(least);
+        // Most of what is published for a moment never fills a large one.
+        let writer = SegmentWriter::new(0, segment_bytes.min(limits::SEGMENT_BYTES_FIRST), gauge);
         let mut window = Window::new(layout, 0);
         window.push_segment(writer.segment().clone());
         Self { window, writer, segment_bytes, gauge: gauge.clone() }
@@ -62,11 +68,13 @@ impl LogWriter {
     }
 
     fn append_chunk(&mut self, header: &[u8], payload: &[u8]) -> bool {
-        let rolled = self.writer.room() < header.len() + payload.len();
+        let length = header.len() + payload.len();
+        let rolled = self.writer.room() < length;
         if rolled {
             self.writer.publish();
             let base = self.writer.segment().end();
-            self.writer = SegmentWriter::new(base, self.segment_bytes, &self.gauge);
+            let capacity = (self.writer.capacity() * 2).max(length).min(self.segment_bytes);
+            self.writer = SegmentWriter::new(base, capacity, &self.gauge);
             self.window.push_segment(sync::Arc::clone(self.writer.segment()));
         }
         let written = self.writer.write(header) && self.writer.write(payload);

@@ -100,6 +100,10 @@ impl SegmentWriter {
         &self.segment
     }
 
+    pub fn capacity(&self) -> usize {
+        self.segment.cells.len()
+    }
+
     /// Bytes that still fit.
     pub fn room(&self) -> usize {
         self.segment.cells.len() - self.len
