@@ -9,7 +9,7 @@ use super::{
     headers::HeaderSet,
     layout::Layout,
     segment::Segment,
-    window::{Entry, First, JoinPoint, Window},
+    window::{Entry, JoinPoint, Window},
 };
 use crate::sync;
 
@@ -21,6 +21,8 @@ pub struct Feed {
     pub segments: Vec<sync::Arc<Segment>>,
     pub entries: Vec<Entry>,
     pub join: JoinChange,
+    /// The log's first join point, if it is below `head` and held.
+    pub first: Option<JoinPoint>,
     /// A message that may yet become the join point: the follower holds on to it, too.
     pub hold: Option<u64>,
     pub headers: Arc<HeaderSet>,
@@ -37,11 +39,10 @@ pub enum JoinChange {
     Is(Option<JoinPoint>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Start {
     pub layout: Layout,
     pub offset: u64,
-    pub first: First,
 }
 
 /// How far a follower has been told.
@@ -85,13 +86,12 @@ impl Window {
         let join = self.join().filter(|join| join.offset < head);
         let (start, sequence, segment_base) = if fresh {
             let hold = self.hold().filter(|hold| *hold < head);
-            let first = if position.from_first { self.first_below(head) } else { First::Passed };
             let waited_for = self.first_join().filter(|join| position.from_first && join.offset < head);
             let offset = waited_for.or(join).map(|join| join.offset).or(hold).unwrap_or(head).max(self.start());
             let sequence = self.sequence_at(offset);
             let base =
                 self.segments().rev().find(|segment| segment.base() <= offset).map_or(0, |segment| segment.base());
-            (Some(Start { layout: self.layout(), offset, first }), sequence, base)
+            (Some(Start { layout: self.layout(), offset }), sequence, base)
         } else {
             (None, position.sequence, position.segment_base)
         };
@@ -111,7 +111,8 @@ impl Window {
             join => JoinChange::Is(join.cloned()),
         };
         let (hold, headers, ended) = (self.hold(), self.headers().clone(), self.ended());
-        (Feed { start, segments, entries, join, hold, headers, head, ended }, after)
+        let first = self.first_join().filter(|join| join.offset < head).cloned();
+        (Feed { start, segments, entries, join, first, hold, headers, head, ended }, after)
     }
 
     fn sequence_at(&self, offset: u64) -> u64 {
@@ -122,7 +123,7 @@ impl Window {
     /// Takes in what the owner said. True if a segment came with it.
     pub fn apply(&mut self, feed: Feed) -> bool {
         if let Some(start) = feed.start {
-            self.restart(start.offset, start.first);
+            self.restart(start.offset);
         }
         let grew = !feed.segments.is_empty();
         for segment in feed.segments {
@@ -133,6 +134,7 @@ impl Window {
             self.push_entry(*entry, end);
         }
         self.set_headers(feed.headers);
+        self.set_first(feed.first);
         if let JoinChange::Is(join) = feed.join {
             self.set_join(join);
         }

@@ -39,16 +39,6 @@ pub struct JoinPoint {
     pub headers: Arc<HeaderSet>,
 }
 
-/// Where players that waited for the log begin.
-#[derive(Clone, Debug)]
-pub enum First {
-    /// The log has had no join point yet: the first to come.
-    Open,
-    At(JoinPoint),
-    /// It lies before what this window ever held.
-    Passed,
-}
-
 /// Bytes of a segment to send.
 #[derive(Clone, Debug)]
 pub struct LogSlice {
@@ -65,7 +55,8 @@ pub struct Window {
     /// Messages ever dropped from the front of `entries`.
     dropped: u64,
     join: Option<JoinPoint>,
-    first: First,
+    /// The log's first one, for players that waited for the log.
+    first: Option<JoinPoint>,
     /// A message that may yet become a join point is held.
     hold: Option<u64>,
     headers: Arc<HeaderSet>,
@@ -87,7 +78,7 @@ impl Window {
             entries: VecDeque::new(),
             dropped: 0,
             join: None,
-            first: First::Open,
+            first: None,
             hold: None,
             headers: Arc::default(),
             head: start,
@@ -128,18 +119,11 @@ impl Window {
 
     /// The log's first join point, while it is held.
     pub fn first_join(&self) -> Option<&JoinPoint> {
-        match &self.first {
-            First::At(join) if join.offset >= self.start => Some(join),
-            _ => None,
-        }
+        self.first.as_ref().filter(|join| join.offset >= self.start)
     }
 
-    /// What a follower is told of the first join point, with what lies below `head`.
-    pub(super) fn first_below(&self, head: u64) -> First {
-        match &self.first {
-            First::At(join) if join.offset >= head => First::Open,
-            first => first.clone(),
-        }
+    pub(super) fn set_first(&mut self, first: Option<JoinPoint>) {
+        self.first = self.first.take().or(first);
     }
 
     /// The headers in force at the head.
@@ -189,9 +173,7 @@ impl Window {
     }
 
     pub(super) fn set_join(&mut self, join: Option<JoinPoint>) {
-        if let (First::Open, Some(join)) = (&self.first, &join) {
-            self.first = First::At(join.clone());
-        }
+        self.first = self.first.take().or_else(|| join.clone());
         self.join = join;
     }
 
@@ -391,8 +373,8 @@ impl Window {
         self.segments.front().map_or(0, |first| self.head.saturating_sub(first.base()))
     }
 
-    pub(super) fn restart(&mut self, start: u64, first: First) {
-        self.first = first;
+    pub(super) fn restart(&mut self, start: u64) {
+        self.first = None;
         self.segments.clear();
         self.entries.clear();
         self.dropped = 0;
