@@ -236,3 +236,53 @@ fn malformed_tags_are_counted_and_reach_nobody() {
     assert_eq!(rig.seen(player, 1), [KEY]);
     rig.empty();
 }
+
+#[test]
+fn players_that_waited_miss_nothing_of_a_publisher_that_bursts() {
+    let mut rig = Rig::new(3);
+    let players: Vec<_> = (0..3).map(|core| rig.play(core, "show")).collect();
+    let burst: Vec<_> = (0..20_u32)
+        .map(|index| (index * 40, frame(if index % 10 == 0 { KEY } else { INTER }, index as usize, 300)))
+        .collect();
+    for round in 1..=2 {
+        // The second time players come from the log of a publisher that left.
+        let publisher = rig.publish(0, "show");
+        rig.burst(publisher, &burst);
+        for player in &players {
+            assert_eq!(rig.seen(*player, 1).len(), round * burst.len(), "round {round}");
+        }
+        rig.lose(publisher, CloseReason::PeerReset);
+    }
+    rig.empty();
+}
+
+#[test]
+fn a_silent_publish_ends_alone() {
+    let mut rig = Rig::with(1, |config| config.publisher_idle = Duration::from_secs(1));
+    let publisher = rig.publish(0, "show");
+    rig.also(publisher, 2, "publish", "other");
+    for step in 0..20 {
+        rig.pass_ms(100);
+        rig.video(publisher, step * 100, KEY);
+    }
+    assert!(rig.peers[publisher].open, "its other publish is alive");
+    assert_eq!(rig.closed(CloseReason::PublisherIdle), 0);
+    let next = rig.publish(0, "other");
+    assert!(rig.peers[next].open, "the silent one's name is free");
+    rig.empty();
+}
+
+#[test]
+fn names_asked_for_and_left_are_not_remembered() {
+    let mut rig = Rig::new(1);
+    let player = rig.play(0, "first");
+    for _ in 0..50 {
+        rig.command(player, 1, "closeStream", |_| {});
+        rig.command(player, 1, "play", |out| {
+            out.string("next");
+        });
+        rig.command(player, 1, "closeStream", |_| {});
+        assert_eq!(rig.shared.directory.waited_names(), 0);
+    }
+    rig.empty();
+}

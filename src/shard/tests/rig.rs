@@ -135,6 +135,14 @@ impl Rig {
         self.settle();
     }
 
+    /// Video messages that arrive in one read.
+    pub(super) fn burst(&mut self, peer: usize, messages: &[(u32, Vec<u8>)]) {
+        for (timestamp, payload) in messages {
+            self.peers[peer].session.send_media(Kind::Video, *timestamp, payload);
+        }
+        self.settle();
+    }
+
     pub(super) fn video(&mut self, peer: usize, timestamp: u32, payload: &[u8]) {
         self.say(peer, Kind::Video, timestamp, payload);
     }
