@@ -1,6 +1,7 @@
 //! The command line: what each subcommand takes and how its values are read.
 
 use crate::pacing::Shape;
+use crate::sys;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ pub struct Cli {
 pub enum Command {
     /// One load on a server that runs already
     Run(RunArgs),
+    /// Players that stop reading among healthy ones, on a server that runs already
+    Stall(StallArgs),
     /// The same load on Shardcast and on nginx-rtmp in turn, each started and stopped here
     Compare(CompareArgs),
 }
@@ -78,19 +81,52 @@ pub struct LoadArgs {
     pub json: bool,
 }
 
-#[derive(Debug, Args)]
-pub struct RunArgs {
+/// A server that runs already.
+#[derive(Clone, Debug, Args)]
+pub struct TargetArgs {
     /// rtmp://host:port/app/name; with several streams, name-0, name-1 ...
     #[arg(long, value_parser = parse_url)]
     pub url: Url,
-    #[command(flatten)]
-    pub load: LoadArgs,
     /// CPUs of the load generator: worker i runs on the i-th, modulo their number
     #[arg(long, value_delimiter = ',')]
     pub pin: Vec<usize>,
     /// The server's process, to measure its CPU and memory (its children included)
     #[arg(long)]
     pub server_pid: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StallArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Players of each stream, besides the healthy --players, that read nothing more once the measurement begins
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub stalled: u32,
+    /// Receive buffer of those players, in bytes: the larger, the longer a server cannot notice them
+    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1_024..=67_108_864))]
+    pub receive_buffer: u32,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+impl TargetArgs {
+    /// Descriptors for many connections, and the controlling thread on the load generator's first CPU.
+    ///
+    /// # Errors
+    /// The kernel refuses one of them.
+    pub fn prepare(&self) -> Result<(), String> {
+        sys::raise_descriptor_limit().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
+        let pinned = self.pin.first().map_or(Ok(()), |cpu| sys::pin_thread(*cpu));
+        pinned.map_err(|error| format!("cannot use the CPUs of --pin: {error}"))
+    }
 }
 
 #[derive(Debug, Args)]

@@ -21,6 +21,8 @@ mod run;
 mod sabotage;
 mod server;
 mod shared;
+mod sockets;
+mod stall;
 mod stats;
 mod sys;
 mod tally;
@@ -35,6 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Run(args) => run::run(&args),
+        cli::Command::Stall(args) => stall::stall(&args),
         cli::Command::Compare(args) => compare::compare(&args),
     };
     result.unwrap_or_else(|error| {

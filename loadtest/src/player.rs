@@ -19,8 +19,23 @@ use std::time::Duration;
 const ACK_BYTES: u64 = 2_500_000;
 const ACK_NS: u64 = 10_000_000_000;
 
+/// What a player is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Checks every message.
+    Verified,
+    /// Counts bytes.
+    Drained,
+    /// Counts bytes until the window begins, then reads nothing more.
+    Stalled,
+    /// Asks for a stream nobody publishes; it has joined when it has asked.
+    Waiting,
+}
+
 pub struct Player {
     pub stream: usize,
+    pub role: Role,
+    stalled_ns: Option<u64>,
     link: Link,
     /// `None` once drained.
     session: Option<ClientSession>,
@@ -42,14 +57,17 @@ pub enum Step {
 }
 
 impl Player {
-    pub fn connect(s: &Settings, stream: usize, verified: bool, token: u64, bench: &Bench) -> Result<Self, String> {
+    pub fn connect(s: &Settings, stream: usize, role: Role, token: u64, bench: &Bench) -> Result<Self, String> {
         let connect_ns = monotonic_ns();
-        let link = Link::connect(s.address, &bench.epoll, token).map_err(|e| format!("connect: {e}"))?;
+        let receive_bytes = (role == Role::Stalled).then_some(s.stalled_receive_bytes);
+        let link = Link::connect(s.address, &bench.epoll, token, receive_bytes).map_err(|e| format!("connect: {e}"))?;
         Ok(Self {
             stream,
+            role,
+            stalled_ns: None,
             link,
             session: Some(session(s, stream, ClientRole::Play, connect_ns ^ token << 20)),
-            verifier: verified.then(|| Verifier::new(u32::try_from(stream).unwrap_or(u32::MAX))),
+            verifier: (role == Role::Verified).then(|| Verifier::new(u32::try_from(stream).unwrap_or(u32::MAX))),
             connect_ns,
             playing: false,
             joined: false,
@@ -71,8 +89,28 @@ impl Player {
         self.verifier
     }
 
+    /// Whether it is to be read by [`Player::drain`].
     pub fn drained(&self) -> bool {
-        self.session.is_none()
+        self.session.is_none() && self.stalled_ns.is_none()
+    }
+
+    /// Reads nothing from now on; epoll tells when the server resets or ends the connection.
+    pub fn stall(&mut self, bench: &Bench, now_ns: u64) -> Result<(), String> {
+        if self.session.is_none() && self.stalled_ns.is_none() {
+            self.link.watch_end(&bench.epoll).map_err(|e| format!("player: {e}"))?;
+            self.stalled_ns = Some(now_ns);
+        }
+        Ok(())
+    }
+
+    /// Since when it has not read.
+    pub fn stalled_ns(&self) -> Option<u64> {
+        self.stalled_ns
+    }
+
+    /// The port it connected from.
+    pub fn local_port(&self) -> Option<u16> {
+        self.link.local_port()
     }
 
     /// Reads, parses and answers what it can.
@@ -85,6 +123,8 @@ impl Player {
             self.read(bench)?;
         }
         let Some(session) = &mut self.session else { return Ok(Step::Same) };
+        // The last deadline of a player's session ends when it sends `play`.
+        self.joined |= self.role == Role::Waiting && session.deadline().is_none();
         self.link.flush(&bench.epoll, session.output()).map_err(|e| format!("player: {e}"))?;
         if self.joined && self.verifier.is_none() && session.output().is_empty() {
             self.link.unwatch(&bench.epoll).map_err(|e| format!("player: {e}"))?;

@@ -36,7 +36,7 @@ pub fn session(settings: &Settings, stream: usize, role: ClientRole, now_ns: u64
 
 impl Publisher {
     pub fn connect(settings: &Settings, stream: usize, token: u64, bench: &Bench) -> Result<Self, String> {
-        let link = Link::connect(settings.address, &bench.epoll, token).map_err(|e| format!("connect: {e}"))?;
+        let link = Link::connect(settings.address, &bench.epoll, token, None).map_err(|e| format!("connect: {e}"))?;
         let session = session(settings, stream, ClientRole::Publish, monotonic_ns());
         Ok(Self { stream, link, session, schedule: None })
     }

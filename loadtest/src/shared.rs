@@ -22,6 +22,10 @@ pub struct Settings {
     /// The workers this many connects per second share.
     pub connects_per_second: u32,
     pub threads: usize,
+    /// Receive buffer of players that stop reading.
+    pub stalled_receive_bytes: usize,
+    /// Publishers send as fast as verified players receive, instead of when frames are due.
+    pub unpaced: bool,
 }
 
 /// Only the controlling thread changes it.
@@ -29,8 +33,10 @@ pub struct Settings {
 pub enum Phase {
     /// Publishers connect and send.
     Publish,
-    /// Players connect.
+    /// The first part of the players connects.
     Join,
+    /// The rest of them.
+    Grow,
     /// All connections go.
     Close,
 }
@@ -90,6 +96,7 @@ impl Shared {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Publish,
             1 => Phase::Join,
+            2 => Phase::Grow,
             _ => Phase::Close,
         }
     }
