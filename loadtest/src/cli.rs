@@ -2,7 +2,7 @@
 
 use crate::pacing::Shape;
 use crate::sys;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub enum Command {
     Run(RunArgs),
     /// Players that stop reading among healthy ones, on a server that runs already
     Stall(StallArgs),
+    /// Memory per connection, on a freshly started server
+    Idle(IdleArgs),
     /// The same load on Shardcast and on nginx-rtmp in turn, each started and stopped here
     Compare(CompareArgs),
 }
@@ -117,13 +119,43 @@ pub struct StallArgs {
     pub load: LoadArgs,
 }
 
+#[derive(Debug, Args)]
+pub struct IdleArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// What the players do
+    #[arg(long, value_enum, default_value_t = Kind::Playing)]
+    pub kind: Kind,
+    /// The smaller audience
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub small: u32,
+    /// The larger audience
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub large: u32,
+    /// Time between an audience's last join and the end of its readings
+    #[arg(long, default_value = "6s", value_parser = parse_duration)]
+    pub settle: Duration,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+/// What an idle connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Players of a stream that is published
+    Playing,
+    /// Players that asked for a stream nobody publishes; the server must let them wait longer than the run takes
+    Waiting,
+}
+
 impl TargetArgs {
-    /// Descriptors for many connections, and the controlling thread on the load generator's first CPU.
+    /// Descriptors and ports for `connections`, and the controlling thread on the load generator's first CPU.
     ///
     /// # Errors
-    /// The kernel refuses one of them.
-    pub fn prepare(&self) -> Result<(), String> {
-        sys::raise_descriptor_limit().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
+    /// There are too few of them.
+    pub fn prepare(&self, connections: u32) -> Result<(), String> {
+        prepare(connections)?;
         let pinned = self.pin.first().map_or(Ok(()), |cpu| sys::pin_thread(*cpu));
         pinned.map_err(|error| format!("cannot use the CPUs of --pin: {error}"))
     }
@@ -166,6 +198,11 @@ pub enum Switch {
 }
 
 impl LoadArgs {
+    /// All publishers and players.
+    pub fn connections(&self) -> u32 {
+        self.players.saturating_add(1).saturating_mul(self.streams)
+    }
+
     pub fn shape(&self) -> Shape {
         Shape {
             video_bits_per_second: self.bitrate,
@@ -176,6 +213,26 @@ impl LoadArgs {
     }
 }
 
+/// Raises the limit of descriptors.
+///
+/// # Errors
+/// There are too few descriptors or ports for `connections`.
+pub fn prepare(connections: u32) -> Result<(), String> {
+    let limit = sys::raise_descriptor_limit().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
+    if u64::from(connections) + DESCRIPTORS_OWN > limit {
+        return Err(format!("{connections} connections need more than the {limit} descriptors allowed; see ulimit -Hn"));
+    }
+    let ports = sys::local_ports();
+    if ports.is_some_and(|ports| connections > ports) {
+        let ports = ports.unwrap_or(0);
+        return Err(format!("{connections} connections need more than {ports} ports; see net.ipv4.ip_local_port_range"));
+    }
+    Ok(())
+}
+
+/// Descriptors of the load generator besides its connections.
+const DESCRIPTORS_OWN: u64 = 100;
+
 /// Where the streams are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
@@ -184,6 +241,23 @@ pub struct Url {
     pub app: String,
     pub name: String,
 }
+
+impl Cli {
+    /// Reads the command line; some subcommands have defaults of their own for the load.
+    pub fn read() -> Self {
+        let matches = Self::with_defaults().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    fn with_defaults() -> clap::Command {
+        DEFAULTS.iter().fold(Self::command(), |command, (subcommand, argument, value)| {
+            command.mut_subcommand(subcommand, |sub| sub.mut_arg(argument, |arg| arg.default_value(value)))
+        })
+    }
+}
+
+/// Subcommand, argument and its default.
+const DEFAULTS: &[(&str, &str, &str)] = &[("idle", "bitrate", "100k"), ("idle", "connect_rate", "1000")];
 
 impl Url {
     /// The names of `streams` streams.
@@ -242,8 +316,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
+        Cli::with_defaults().debug_assert();
     }
 
     #[test]

@@ -54,7 +54,7 @@ struct Summary {
 /// # Errors
 /// A server could not be started or a run not be carried out.
 pub fn compare(args: &CompareArgs) -> Result<ExitCode, String> {
-    sys::raise_descriptor_limit().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
+    crate::cli::prepare(args.load.connections())?;
     // The controlling thread must not disturb the server either.
     sys::pin_thread(args.client_cpu).map_err(|error| format!("cannot use CPU {}: {error}", args.client_cpu))?;
     let contenders = contenders(args)?;

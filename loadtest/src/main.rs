@@ -9,6 +9,7 @@
 mod cli;
 mod compare;
 mod engine;
+mod idle;
 mod link;
 mod pacing;
 mod payload;
@@ -28,15 +29,15 @@ mod sys;
 mod tally;
 mod verify;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let result = match cli::Cli::parse().command {
+    let result = match cli::Cli::read().command {
         cli::Command::Run(args) => run::run(&args),
+        cli::Command::Idle(args) => idle::idle(&args),
         cli::Command::Stall(args) => stall::stall(&args),
         cli::Command::Compare(args) => compare::compare(&args),
     };

@@ -44,7 +44,7 @@ pub struct Plan<'a> {
 /// The run could not be carried out.
 pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
     let target = &args.target;
-    target.prepare()?;
+    target.prepare(args.load.connections())?;
     let report = measure(&args.load, &target.url, &target.pin, target.server_pid)?;
     report::print(&report, args.load.json, || report::text(&report))?;
     Ok(report::exit_code(&report.problems, args.load.allow_loss))

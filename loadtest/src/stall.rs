@@ -31,7 +31,7 @@ pub struct StallReport {
 /// # Errors
 /// The run could not be carried out.
 pub fn stall(args: &StallArgs) -> Result<ExitCode, String> {
-    args.target.prepare()?;
+    args.target.prepare(args.load.connections().saturating_add(args.stalled.saturating_mul(args.load.streams)))?;
     let report = measure(args, &args.target)?;
     report::print(&report, args.load.json, || report.text())?;
     Ok(report::exit_code(&report.problems, args.load.allow_loss))

@@ -141,6 +141,14 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// How many ports connections of this machine to one address may use; `None` if the kernel does not say.
+pub fn local_ports() -> Option<u32> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut bounds = text.split_whitespace().map(|bound| bound.parse::<u32>().ok());
+    let (low, high) = (bounds.next()??, bounds.next()??);
+    Some(high.saturating_sub(low) + 1)
+}
+
 /// Makes the child run on `cpu` and end when the thread that spawns it does.
 pub fn pin_child(command: &mut Command, cpu: Option<usize>) {
     let prepare = move || {
