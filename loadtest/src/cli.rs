@@ -21,6 +21,8 @@ pub enum Command {
     Run(RunArgs),
     /// Players that stop reading among healthy ones, on a server that runs already
     Stall(StallArgs),
+    /// Storms of connect, play and leave, beside an audience that watches; --duration is that of each storm
+    Churn(ChurnArgs),
     /// Memory per connection, on a freshly started server
     Idle(IdleArgs),
     /// The same load on Shardcast and on nginx-rtmp in turn, each started and stopped here
@@ -135,6 +137,20 @@ pub struct IdleArgs {
     /// Time between an audience's last join and the end of its readings
     #[arg(long, default_value = "6s", value_parser = parse_duration)]
     pub settle: Duration,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ChurnArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Storms with so many attempts under way, each followed by the next when it is answered
+    #[arg(long, value_delimiter = ',', default_value = "1,32", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub at_once: Vec<u32>,
+    /// Storms with so many attempts a second, however fast the server answers
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: Vec<u32>,
     #[command(flatten)]
     pub load: LoadArgs,
 }
@@ -257,7 +273,7 @@ impl Cli {
 }
 
 /// Subcommand, argument and its default.
-const DEFAULTS: &[(&str, &str, &str)] = &[("idle", "bitrate", "100k"), ("idle", "connect_rate", "1000")];
+const DEFAULTS: &[(&str, &str, &str)] = &[("idle", "bitrate", "100k"), ("idle", "connect_rate", "1000"), ("churn", "players", "4"), ("churn", "bitrate", "500k"), ("churn", "duration", "5s")];
 
 impl Url {
     /// The names of `streams` streams.

@@ -6,6 +6,7 @@
 
 #![allow(unreachable_pub, reason = "in a binary `pub` means: for the other modules")]
 
+mod churn;
 mod cli;
 mod compare;
 mod engine;
@@ -25,6 +26,7 @@ mod shared;
 mod sockets;
 mod stall;
 mod stats;
+mod storm;
 mod sys;
 mod tally;
 mod verify;
@@ -37,6 +39,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let result = match cli::Cli::read().command {
         cli::Command::Run(args) => run::run(&args),
+        cli::Command::Churn(args) => churn::churn(&args),
         cli::Command::Idle(args) => idle::idle(&args),
         cli::Command::Stall(args) => stall::stall(&args),
         cli::Command::Compare(args) => compare::compare(&args),

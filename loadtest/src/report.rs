@@ -11,7 +11,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 /// A worker busier than this may itself have been what limited the run.
-const WORKER_SHARE_MAX: f64 = 0.9;
+pub const WORKER_SHARE_MAX: f64 = 0.9;
 /// Server or load generator waiting for a CPU longer than this share of the window: others use the machine.
 pub const WAITED_SHARE_MAX: f64 = 0.05;
 
