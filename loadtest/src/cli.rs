@@ -21,6 +21,9 @@ pub enum Command {
     Run(RunArgs),
     /// Players that stop reading among healthy ones, on a server that runs already
     Stall(StallArgs),
+    /// The largest audience within a delay bound and without loss, on a server that runs already or on those of
+    /// `compare`; --players is where the search begins
+    Capacity(CapacityArgs),
     /// Storms of connect, play and leave, beside an audience that watches; --duration is that of each storm
     Churn(ChurnArgs),
     /// Memory per connection, on a freshly started server
@@ -184,6 +187,39 @@ pub struct CompareArgs {
     /// Runs per server
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub runs: u32,
+    #[command(flatten)]
+    pub servers: ServersArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CapacityArgs {
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// The 99th percentile of delay that an audience has to stay within
+    #[arg(long, default_value = "200ms", value_parser = parse_duration)]
+    pub delay_p99: Duration,
+    /// Largest audience tried, in players of each stream
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max: u32,
+    /// The search ends when the next larger audience that failed is within this share
+    #[arg(long, default_value_t = 0.05, value_parser = parse_share)]
+    pub precision: f64,
+    /// A server that runs already, instead of those started here: rtmp://host:port/app/name
+    #[arg(long, value_parser = parse_url, conflicts_with_all = ["shardcast", "nginx"])]
+    pub url: Option<Url>,
+    /// The process of the server at --url
+    #[arg(long, requires = "url")]
+    pub server_pid: Option<u32>,
+    /// CPUs of the load generator with --url
+    #[arg(long, value_delimiter = ',', requires = "url")]
+    pub pin: Vec<usize>,
+    #[command(flatten)]
+    pub servers: ServersArgs,
+}
+
+/// Servers that are started here.
+#[derive(Clone, Debug, Args)]
+pub struct ServersArgs {
     /// The CPU servers run on
     #[arg(long, default_value_t = 0)]
     pub server_cpu: usize,
@@ -234,14 +270,19 @@ impl LoadArgs {
 /// # Errors
 /// There are too few descriptors or ports for `connections`.
 pub fn prepare(connections: u32) -> Result<(), String> {
-    let limit = sys::raise_descriptor_limit().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
+    let limit =
+        sys::raise_descriptor_limit().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
     if u64::from(connections) + DESCRIPTORS_OWN > limit {
-        return Err(format!("{connections} connections need more than the {limit} descriptors allowed; see ulimit -Hn"));
+        return Err(format!(
+            "{connections} connections need more than the {limit} descriptors allowed; see ulimit -Hn"
+        ));
     }
     let ports = sys::local_ports();
     if ports.is_some_and(|ports| connections > ports) {
         let ports = ports.unwrap_or(0);
-        return Err(format!("{connections} connections need more than {ports} ports; see net.ipv4.ip_local_port_range"));
+        return Err(format!(
+            "{connections} connections need more than {ports} ports; see net.ipv4.ip_local_port_range"
+        ));
     }
     Ok(())
 }
@@ -273,9 +314,22 @@ impl Cli {
 }
 
 /// Subcommand, argument and its default.
-const DEFAULTS: &[(&str, &str, &str)] = &[("idle", "bitrate", "100k"), ("idle", "connect_rate", "1000"), ("churn", "players", "4"), ("churn", "bitrate", "500k"), ("churn", "duration", "5s")];
+const DEFAULTS: &[(&str, &str, &str)] = &[
+    ("idle", "bitrate", "100k"),
+    ("idle", "connect_rate", "1000"),
+    ("capacity", "bitrate", "1M"),
+    ("capacity", "duration", "8s"),
+    ("churn", "players", "4"),
+    ("churn", "bitrate", "500k"),
+    ("churn", "duration", "5s"),
+];
 
 impl Url {
+    /// Of a server that was started here.
+    pub fn of(address: SocketAddr) -> Self {
+        Self { address, tc_url: format!("rtmp://{address}/live"), app: "live".into(), name: "load".into() }
+    }
+
     /// The names of `streams` streams.
     pub fn names(&self, streams: u32) -> Vec<String> {
         match streams {
@@ -298,6 +352,12 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
     let mut addresses = with_port.to_socket_addrs().map_err(|error| format!("{with_port}: {error}"))?;
     let address = addresses.next().ok_or_else(|| format!("{with_port} has no address"))?;
     Ok(Url { address, tc_url: format!("rtmp://{host}/{app}"), app: app.to_owned(), name: name.to_owned() })
+}
+
+/// A share above 0, below 1.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| *share > 0.0 && *share < 1.0);
+    share.ok_or_else(|| format!("{text} is no share like 0.05"))
 }
 
 /// A number with k, M or G behind it, or none.

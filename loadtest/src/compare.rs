@@ -1,7 +1,7 @@
 //! The same load on several servers in turn, the order reversed from run to run, summed up as medians and as ratios to
 //! the first server.
 
-use crate::cli::{CompareArgs, Url};
+use crate::cli::{CompareArgs, LoadArgs, ServersArgs, Url};
 use crate::report::{self, RunReport};
 use crate::run::measure;
 use crate::server::Server;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 /// A server that takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Contender {
+pub enum Contender {
     Nginx,
     Shardcast { binary: PathBuf, merge_ms: u32 },
 }
@@ -56,8 +56,9 @@ struct Summary {
 pub fn compare(args: &CompareArgs) -> Result<ExitCode, String> {
     crate::cli::prepare(args.load.connections())?;
     // The controlling thread must not disturb the server either.
-    sys::pin_thread(args.client_cpu).map_err(|error| format!("cannot use CPU {}: {error}", args.client_cpu))?;
-    let contenders = contenders(args)?;
+    sys::pin_thread(args.servers.client_cpu)
+        .map_err(|error| format!("cannot use CPU {}: {error}", args.servers.client_cpu))?;
+    let contenders = contenders(&args.servers)?;
     let mut runs: Vec<Vec<RunReport>> = contenders.iter().map(|_| Vec::new()).collect();
     for run in 0..args.runs {
         let mut order: Vec<usize> = (0..contenders.len()).collect();
@@ -81,7 +82,9 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, String> {
 }
 
 /// nginx first, so that ratios refer to it.
-fn contenders(args: &CompareArgs) -> Result<Vec<Contender>, String> {
+/// # Errors
+/// The path of this binary is unknown.
+pub fn contenders(args: &ServersArgs) -> Result<Vec<Contender>, String> {
     let both = !args.nginx && args.shardcast.is_none();
     let mut contenders = Vec::new();
     if args.nginx || both {
@@ -96,20 +99,22 @@ fn contenders(args: &CompareArgs) -> Result<Vec<Contender>, String> {
     Ok(contenders)
 }
 
+/// Starts `contender` with room for the connections of `load`.
+///
+/// # Errors
+/// It could not be started.
+pub fn start(args: &ServersArgs, contender: &Contender, load: &LoadArgs) -> Result<Server, String> {
+    let connections = usize::try_from(load.connections()).unwrap_or(usize::MAX / 4);
+    match contender {
+        Contender::Nginx => Server::nginx(&args.nginx_path, &args.nginx_module, args.server_cpu, connections),
+        Contender::Shardcast { binary, merge_ms } => Server::shardcast(binary, args.server_cpu, *merge_ms),
+    }
+}
+
 fn one(args: &CompareArgs, contender: &Contender) -> Result<RunReport, String> {
-    let players = args.load.streams.saturating_mul(args.load.players.saturating_add(1));
-    let connections = usize::try_from(players).unwrap_or(usize::MAX / 4);
-    let server = match contender {
-        Contender::Nginx => Server::nginx(&args.nginx_path, &args.nginx_module, args.server_cpu, connections)?,
-        Contender::Shardcast { binary, merge_ms } => Server::shardcast(binary, args.server_cpu, *merge_ms)?,
-    };
-    let url = Url {
-        address: server.address,
-        tc_url: format!("rtmp://{}/live", server.address),
-        app: "live".into(),
-        name: "load".into(),
-    };
-    let report = measure(&args.load, &url, &[args.client_cpu], Some(server.pid()));
+    let server = start(&args.servers, contender, &args.load)?;
+    let url = Url::of(server.address);
+    let report = measure(&args.load, &url, &[args.servers.client_cpu], Some(server.pid()));
     server.stop();
     report
 }
@@ -130,7 +135,7 @@ fn one_line(contender: &Contender, report: &RunReport) -> String {
 }
 
 impl Contender {
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match self {
             Contender::Nginx => "nginx-rtmp".into(),
             Contender::Shardcast { merge_ms, .. } => format!("shardcast --merge-ms {merge_ms}"),
@@ -242,7 +247,7 @@ mod tests {
         let crate::cli::Command::Compare(args) = crate::cli::Cli::parse_from(arguments).command else {
             panic!("not compare")
         };
-        contenders(&args).unwrap().iter().map(Contender::name).collect()
+        contenders(&args.servers).unwrap().iter().map(Contender::name).collect()
     }
 
     #[test]

@@ -4,9 +4,9 @@
 use crate::link::DISCARD_BYTES;
 use crate::payload::FrameWriter;
 use crate::player::{Player, Role, Step};
-use crate::sockets;
 use crate::publisher::Publisher;
 use crate::shared::{Phase, Settings, Shared};
+use crate::sockets;
 use crate::sys::{self, Epoll, Ready, monotonic_ns};
 use crate::tally::Tally;
 use crate::verify::Verifier;
@@ -179,7 +179,9 @@ impl<'a> Worker<'a> {
     /// Those that are to stop reading stop now.
     fn stall(&mut self, now_ns: u64) {
         for index in 0..self.players.len() {
-            let Some(player) = self.players[index].as_mut().filter(|player| player.role == Role::Stalled) else { continue };
+            let Some(player) = self.players[index].as_mut().filter(|player| player.role == Role::Stalled) else {
+                continue;
+            };
             match player.stall(&self.bench, now_ns) {
                 Ok(()) => self.next_stalled_ns = now_ns + STALLED_LOOK_NS,
                 Err(reason) => self.player_failed(index, reason),
@@ -192,7 +194,9 @@ impl<'a> Worker<'a> {
     fn find_closed(&mut self, now_ns: u64) {
         let Some(served) = sockets::served_ports(self.settings.address.port()) else { return };
         for index in 0..self.players.len() {
-            let Some(player) = self.players[index].as_ref().filter(|player| player.stalled_ns().is_some()) else { continue };
+            let Some(player) = self.players[index].as_ref().filter(|player| player.stalled_ns().is_some()) else {
+                continue;
+            };
             if player.local_port().is_some_and(|port| !served.contains(&port)) {
                 self.stalled_closed(index, now_ns);
             }

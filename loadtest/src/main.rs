@@ -6,6 +6,7 @@
 
 #![allow(unreachable_pub, reason = "in a binary `pub` means: for the other modules")]
 
+mod capacity;
 mod churn;
 mod cli;
 mod compare;
@@ -39,6 +40,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let result = match cli::Cli::read().command {
         cli::Command::Run(args) => run::run(&args),
+        cli::Command::Capacity(args) => capacity::capacity(&args),
         cli::Command::Churn(args) => churn::churn(&args),
         cli::Command::Idle(args) => idle::idle(&args),
         cli::Command::Stall(args) => stall::stall(&args),

@@ -195,21 +195,20 @@ impl RunReport {
         report
     }
 
+    /// Whether the load generator, and not the server, may be what limited the run.
+    pub fn generator_limited(&self) -> bool {
+        let server_busy = self.server.as_ref().is_some_and(|server| server.cpu_share > WORKER_SHARE_MAX);
+        self.client.busiest_worker_share > WORKER_SHARE_MAX && !server_busy
+    }
+
+    /// Whether players missed anything, or got what they should not.
+    pub fn server_failed(&self) -> bool {
+        self.failures().iter().any(|(count, _)| *count > 0)
+    }
+
     fn find_problems(&self, load: &LoadArgs) -> Vec<String> {
-        let found = &self.verified;
-        let counts = [
-            (self.publishers.failed, "publishers failed"),
-            (self.connect.players_failed, "players failed"),
-            (self.connect.players_without_keyframe, "players never got a keyframe"),
-            (found.lost, "frames lost"),
-            (found.disordered, "frames repeated or out of order"),
-            (found.corrupt, "messages corrupt"),
-            (found.timestamps_backwards, "timestamps went backwards"),
-            (found.header_missing, "tracks began before their sequence header"),
-            (found.tracks_silent, "tracks stayed silent"),
-            (self.delivery.players_starved, "players received under 90 % of their stream's median"),
-        ];
-        let counted = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let counted =
+            self.failures().into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
         let mut problems: Vec<String> = counted.collect();
         let late_ms = load.late.as_secs_f64() * 1e3;
         if self.publishers.late_ms.p99 > late_ms {
@@ -232,6 +231,22 @@ impl RunReport {
             problems.push("no delay was measured: no verified player got a frame in the window".into());
         }
         problems
+    }
+
+    fn failures(&self) -> [(u64, &'static str); 10] {
+        let found = &self.verified;
+        [
+            (self.publishers.failed, "publishers failed"),
+            (self.connect.players_failed, "players failed"),
+            (self.connect.players_without_keyframe, "players never got a keyframe"),
+            (found.lost, "frames lost"),
+            (found.disordered, "frames repeated or out of order"),
+            (found.corrupt, "messages corrupt"),
+            (found.timestamps_backwards, "timestamps went backwards"),
+            (found.header_missing, "tracks began before their sequence header"),
+            (found.tracks_silent, "tracks stayed silent"),
+            (self.delivery.players_starved, "players received under 90 % of their stream's median"),
+        ]
     }
 
     fn find_notes(&self) -> Vec<String> {
@@ -377,8 +392,15 @@ pub(crate) mod tests {
         tally.late.record_ns(10_000);
         let client =
             ClientReport { cpu_seconds: 1.0, cpu_seconds_per_gb: 1.0, busiest_worker_share: 0.1, waited_share: 0.0 };
-        let mut measured =
-            Measured { window_seconds: 10.0, player_bytes: 1_000_000_000, join_seconds: 1.0, client, server: None, timeline: Vec::new(), stalled_per_stream: 0 };
+        let mut measured = Measured {
+            window_seconds: 10.0,
+            player_bytes: 1_000_000_000,
+            join_seconds: 1.0,
+            client,
+            server: None,
+            timeline: Vec::new(),
+            stalled_per_stream: 0,
+        };
         change(&mut tally, &mut measured);
         RunReport::new(&args.load, &measured, &tally)
     }

@@ -3,8 +3,8 @@
 
 use crate::cli::{LoadArgs, RunArgs, Url};
 use crate::engine::{Share, Worker};
-use crate::process::{self, Cpu, Tree};
 use crate::player::Role;
+use crate::process::{self, Cpu, Tree};
 use crate::report::{self, ClientReport, RunReport, Sample, ServerReport};
 use crate::shared::{Phase, Settings, Shared};
 use crate::sys::{self, monotonic_ns};
@@ -219,7 +219,15 @@ fn conduct(l: &LoadArgs, s: &Settings, shared: &Shared, server: Option<&Tree>, p
         ServerReport::new(&cpu, window_seconds, player_bytes, rss_kib, players)
     });
     let client = client_report(&start, &end, window_seconds, player_bytes);
-    Ok(Measured { window_seconds, player_bytes, join_seconds, client, server, timeline, stalled_per_stream: plan.stalled })
+    Ok(Measured {
+        window_seconds,
+        player_bytes,
+        join_seconds,
+        client,
+        server,
+        timeline,
+        stalled_per_stream: plan.stalled,
+    })
 }
 
 /// Waits until all publishers may publish.

@@ -37,7 +37,8 @@ mod tests {
 
     #[test]
     fn lines_of_the_table_are_read() {
-        let line = "   0: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000  0 0 1 1 0 20 4 30 10 -1";
+        let line =
+            "   0: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000  0 0 1 1 0 20 4 30 10 -1";
         assert_eq!(parse(line), Some((0x1F90, 0xC350, "01")));
         assert_eq!(parse("  sl  local_address rem_address   st tx_queue"), None);
         assert_eq!(parse(""), None);
