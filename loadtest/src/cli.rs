@@ -19,6 +19,9 @@ pub struct Cli {
 pub enum Command {
     /// One load on a server that runs already
     Run(RunArgs),
+    /// Chunks and bytes a server delivers when publishers do not pace themselves, but send as fast as verified players
+    /// receive; --bitrate, --fps and --gop shape the frames. For chunks of 128 bytes on both sides, set the server's too
+    Max(MaxArgs),
     /// Players that stop reading among healthy ones, on a server that runs already
     Stall(StallArgs),
     /// The largest audience within a delay bound and without loss, on a server that runs already or on those of
@@ -140,6 +143,14 @@ pub struct IdleArgs {
     /// Time between an audience's last join and the end of its readings
     #[arg(long, default_value = "6s", value_parser = parse_duration)]
     pub settle: Duration,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct MaxArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
     #[command(flatten)]
     pub load: LoadArgs,
 }
@@ -319,6 +330,10 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
     ("idle", "connect_rate", "1000"),
     ("capacity", "bitrate", "1M"),
     ("capacity", "duration", "8s"),
+    ("max", "chunk_size", "128"),
+    ("max", "drain_every", "2ms"),
+    ("max", "sample", "1"),
+    ("max", "players", "20"),
     ("churn", "players", "4"),
     ("churn", "bitrate", "500k"),
     ("churn", "duration", "5s"),

@@ -234,6 +234,10 @@ impl<'a> Worker<'a> {
             }
             self.due.pop();
             let Some(publisher) = &mut self.publishers[index] else { continue };
+            if self.settings.unpaced && monotonic_ns() >= self.bench.window.start {
+                self.send_unpaced(index);
+                continue;
+            }
             if let Err(reason) = publisher.send_due(&mut self.bench) {
                 self.publisher_failed(index, reason);
                 continue;
@@ -242,6 +246,16 @@ impl<'a> Worker<'a> {
                 Some(next_ns) if next_ns < self.bench.window.end => self.due.push(Reverse((next_ns, index))),
                 _ => self.shared.streams[publisher.stream].end(publisher.sent()),
             }
+        }
+    }
+
+    fn send_unpaced(&mut self, index: usize) {
+        let Some(publisher) = &mut self.publishers[index] else { return };
+        let stream = &self.shared.streams[publisher.stream];
+        match publisher.send_unpaced(stream.seen_least(), &mut self.bench) {
+            Ok(next_ns) if next_ns < self.bench.window.end => self.due.push(Reverse((next_ns, index))),
+            Ok(_) => stream.end(publisher.sent()),
+            Err(reason) => self.publisher_failed(index, reason),
         }
     }
 
@@ -261,7 +275,12 @@ impl<'a> Worker<'a> {
                 Connect::Player(index) => {
                     let (stream, role) = self.share.players[index];
                     match Player::connect(self.settings, stream, role, index as u64, &self.bench) {
-                        Ok(player) => self.players[index] = Some(player),
+                        Ok(mut player) => {
+                            if self.settings.unpaced && role == Role::Verified {
+                                player.report_to(self.shared.streams[stream].watch());
+                            }
+                            self.players[index] = Some(player);
+                        }
                         Err(reason) => self.player_failed(index, reason),
                     }
                 }
@@ -330,7 +349,8 @@ impl<'a> Worker<'a> {
     }
 
     fn player_failed(&mut self, index: usize, reason: String) {
-        let player = self.players[index].take();
+        let mut player = self.players[index].take();
+        player.iter_mut().for_each(|player| player.leave(&mut self.bench));
         if player.as_ref().is_none_or(|player| !player.joined()) {
             self.bench.tally.players_unjoined += 1;
             self.shared.joined.fetch_add(1, Ordering::AcqRel);
@@ -346,7 +366,8 @@ impl<'a> Worker<'a> {
     fn finish(mut self) -> Tally {
         let starts = self.window_start_bytes.take().unwrap_or_default();
         for (index, slot) in std::mem::take(&mut self.players).into_iter().enumerate() {
-            let Some(player) = slot else { continue };
+            let Some(mut player) = slot else { continue };
+            player.leave(&mut self.bench);
             self.bench.tally.players_unjoined += u64::from(!player.joined());
             if player.stalled_ns().is_some() {
                 self.bench.tally.stalled_open += 1;

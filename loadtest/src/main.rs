@@ -7,12 +7,14 @@
 #![allow(unreachable_pub, reason = "in a binary `pub` means: for the other modules")]
 
 mod capacity;
+mod chunks;
 mod churn;
 mod cli;
 mod compare;
 mod engine;
 mod idle;
 mod link;
+mod max;
 mod pacing;
 mod payload;
 mod player;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         cli::Command::Capacity(args) => capacity::capacity(&args),
         cli::Command::Churn(args) => churn::churn(&args),
         cli::Command::Idle(args) => idle::idle(&args),
+        cli::Command::Max(args) => max::max(&args),
         cli::Command::Stall(args) => stall::stall(&args),
         cli::Command::Compare(args) => compare::compare(&args),
     };

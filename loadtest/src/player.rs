@@ -4,15 +4,18 @@
 //! A drained player acknowledges what it received as RTMP asks for (5.4.3), which is also what tells a server that it
 //! is alive.
 
+use crate::chunks::ChunkCounter;
 use crate::engine::Bench;
 use crate::link::{Link, Received};
-use crate::payload::is_keyframe;
+use crate::payload::{Track, is_keyframe};
 use crate::publisher::session;
 use crate::shared::Settings;
 use crate::sys::{Ready, monotonic_ns};
 use crate::verify::Verifier;
 use shardcast::rtmp::client::{ClientEvent, ClientRole, ClientSession};
 use shardcast::rtmp::message::Kind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A drained player acknowledges after so many bytes, or after so long.
@@ -40,6 +43,10 @@ pub struct Player {
     /// `None` once drained.
     session: Option<ClientSession>,
     verifier: Option<Verifier>,
+    /// Of a verified player when publishers are unpaced.
+    chunks: Option<Box<ChunkCounter>>,
+    /// Video frames it has seen, for its publisher to know.
+    seen: Option<Arc<AtomicU64>>,
     connect_ns: u64,
     playing: bool,
     joined: bool,
@@ -68,6 +75,8 @@ impl Player {
             link,
             session: Some(session(s, stream, ClientRole::Play, connect_ns ^ token << 20)),
             verifier: (role == Role::Verified).then(|| Verifier::new(u32::try_from(stream).unwrap_or(u32::MAX))),
+            chunks: (s.unpaced && role == Role::Verified).then(|| Box::new(ChunkCounter::new())),
+            seen: None,
             connect_ns,
             playing: false,
             joined: false,
@@ -83,6 +92,22 @@ impl Player {
 
     pub fn verifier(&self) -> Option<&Verifier> {
         self.verifier.as_ref()
+    }
+
+    /// Its publisher learns from `seen` how far it is.
+    pub fn report_to(&mut self, seen: Arc<AtomicU64>) {
+        self.seen = Some(seen);
+    }
+
+    /// What it counted goes to the tally; its publisher need not wait for it any more.
+    pub fn leave(&mut self, bench: &mut Bench) {
+        if let Some(seen) = self.seen.take() {
+            seen.store(u64::MAX, Ordering::Release);
+        }
+        if let Some(chunks) = self.chunks.take() {
+            bench.tally.chunks.add(&chunks.counted);
+            bench.tally.chunks_lost += u64::from(!chunks.follows());
+        }
     }
 
     pub fn into_verifier(self) -> Option<Verifier> {
@@ -144,6 +169,9 @@ impl Player {
         self.bytes += count as u64;
         bench.player_bytes += count as u64;
         let now_ns = monotonic_ns();
+        if let Some(chunks) = &mut self.chunks {
+            chunks.receive(&bench.buffer[..count], bench.window.contains(&now_ns));
+        }
         let mut at = 0;
         // What comes after the keyframe of a player that is not verified need not be parsed.
         while self.verifier.is_some() || !self.joined {
@@ -163,6 +191,11 @@ impl Player {
                         bench.tally.keyframe.record_ns(now_ns - self.connect_ns);
                     }
                     let stamp = self.verifier.as_mut().and_then(|v| v.message(kind, timestamp, payload));
+                    if let (Some(seen), Some(stamp)) = (&self.seen, &stamp)
+                        && stamp.track == Track::Video
+                    {
+                        seen.store(stamp.sequence + 1, Ordering::Release);
+                    }
                     if let Some(stamp) = stamp.filter(|stamp| bench.window.contains(&stamp.due_ns)) {
                         bench.tally.delay.record_ns(now_ns.saturating_sub(stamp.due_ns));
                     }

@@ -3,8 +3,8 @@
 
 use crate::payload::Track;
 use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What all workers need to know about a run.
@@ -64,6 +64,8 @@ pub struct Shared {
 pub struct StreamEnd {
     sent: [AtomicU64; 2],
     ended: AtomicBool,
+    /// Video frames each verified player has seen, for an unpaced publisher.
+    seen: Mutex<Vec<Arc<AtomicU64>>>,
 }
 
 /// A worker's running figures.
@@ -145,6 +147,19 @@ impl Shared {
 }
 
 impl StreamEnd {
+    /// Where a verified player tells how far it is; `u64::MAX` while and when it does not count.
+    pub fn watch(&self) -> Arc<AtomicU64> {
+        let seen = Arc::new(AtomicU64::new(u64::MAX));
+        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(seen.clone());
+        seen
+    }
+
+    /// Video frames the verified player furthest behind has seen; `None` if there is none.
+    pub fn seen_least(&self) -> Option<u64> {
+        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.iter().map(|seen| seen.load(Ordering::Acquire)).filter(|seen| *seen != u64::MAX).min()
+    }
+
     /// The publisher sends no more; `sent` counts frames by [`Track::index`].
     pub fn end(&self, sent: [u64; 2]) {
         for track in [Track::Audio, Track::Video] {

@@ -32,6 +32,8 @@ pub struct Tally {
     pub stalled_open: u64,
     /// Counted by the verified players in the window.
     pub chunks: Counted,
+    /// Verified players whose chunks could not be followed.
+    pub chunks_lost: u64,
 }
 
 /// What verified players counted by parsing.
@@ -74,6 +76,7 @@ impl Tally {
             stalled_closed: Times::new(),
             stalled_open: 0,
             chunks: Counted::default(),
+            chunks_lost: 0,
         }
     }
 
@@ -97,6 +100,7 @@ impl Tally {
         self.stalled_closed.merge(&other.stalled_closed);
         self.stalled_open += other.stalled_open;
         self.chunks.add(&other.chunks);
+        self.chunks_lost += other.chunks_lost;
         self.window_bytes.extend(other.window_bytes);
         other.reasons.into_iter().for_each(|reason| self.reason(reason));
     }
