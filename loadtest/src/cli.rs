@@ -107,6 +107,9 @@ pub struct TargetArgs {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// Write the report with plots to this file: one page without scripts that loads nothing
+    #[arg(long)]
+    pub html: Option<PathBuf>,
     #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]
@@ -193,6 +196,9 @@ impl TargetArgs {
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
+    /// Write the report with plots to this file: one page without scripts that loads nothing
+    #[arg(long)]
+    pub html: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadArgs,
     /// Runs per server

@@ -2,6 +2,8 @@
 //! the first server.
 
 use crate::cli::{CompareArgs, LoadArgs, ServersArgs, Url};
+use crate::html;
+use crate::plot;
 use crate::report::{self, RunReport};
 use crate::run::measure;
 use crate::server::Server;
@@ -73,6 +75,9 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, String> {
         }
     }
     let comparison = Comparison::new(&contenders, runs);
+    if let Some(path) = &args.html {
+        html::write(path, &comparison.page())?;
+    }
     if args.load.json {
         println!("{}", serde_json::to_string_pretty(&comparison).map_err(|error| error.to_string())?);
     } else {
@@ -156,6 +161,33 @@ impl Comparison {
         };
         let problems = servers.iter().flat_map(problems_of).collect();
         Self { base: servers.first().map(|summary| summary.server.clone()).unwrap_or_default(), servers, problems }
+    }
+
+    /// Bars of the medians, and each server's run whose CPU per GB is the median one in plots.
+    fn page(&self) -> String {
+        let bars = |title, value: fn(&Summary) -> f64| {
+            let named = self.servers.iter().map(|summary| (summary.server.clone(), value(summary)));
+            plot::bars(title, &named.collect::<Vec<_>>())
+        };
+        let all = [
+            bars("Server CPU, seconds per GB delivered (less is better)", |summary| summary.cpu_seconds_per_gb),
+            bars("Delay p50, ms", |summary| summary.delay_p50_ms),
+            bars("Delay p99, ms", |summary| summary.delay_p99_ms),
+            bars("Connect to first keyframe p50, ms", |summary| summary.keyframe_p50_ms),
+            bars("Memory per player, KiB", |summary| summary.kib_per_player),
+        ];
+        let typical = |summary: &'_ Summary| {
+            let distance = |run: &&RunReport| {
+                run.server.as_ref().map_or(0.0, |server| (server.cpu_seconds_per_gb - summary.cpu_seconds_per_gb).abs())
+            };
+            summary.runs.iter().enumerate().min_by(|a, b| distance(&a.1).total_cmp(&distance(&b.1))).map(|(at, _)| at)
+        };
+        let runs: Vec<_> = self
+            .servers
+            .iter()
+            .filter_map(|summary| Some((summary.server.as_str(), summary.runs.get(typical(summary)?)?)))
+            .collect();
+        html::comparison(&all, &runs, &self.problems, &self.text())
     }
 
     fn text(&self) -> String {

@@ -3,6 +3,7 @@
 
 use crate::cli::{LoadArgs, RunArgs, Url};
 use crate::engine::{Share, Worker};
+use crate::html;
 use crate::player::Role;
 use crate::process::{self, Cpu, Tree};
 use crate::report::{self, ClientReport, RunReport, Sample, ServerReport};
@@ -46,6 +47,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
     let target = &args.target;
     target.prepare(args.load.connections())?;
     let report = measure(&args.load, &target.url, &target.pin, target.server_pid)?;
+    if let Some(path) = &args.html {
+        html::write(path, &html::run(&report))?;
+    }
     report::print(&report, args.load.json, || report::text(&report))?;
     Ok(report::exit_code(&report.problems, args.load.allow_loss))
 }
