@@ -51,6 +51,14 @@ impl MaxReport {
         if chunks == 0 {
             problems.push("no chunk was counted".into());
         }
+        let idle = |server: &report::ServerReport| server.cpu_share <= report::WORKER_SHARE_MAX;
+        if run.server.as_ref().is_some_and(idle) && run.client.busiest_worker_share <= report::WORKER_SHARE_MAX {
+            problems.push(
+                "neither the server nor the load generator was saturated: this is not the most either can do; others \
+                 used the machine, or there are too few --streams and --players"
+                    .into(),
+            );
+        }
         if tally.chunks_lost > 0 {
             problems.push(format!("the chunks of {} players could not be followed", tally.chunks_lost));
         }
@@ -108,6 +116,19 @@ mod tests {
         let max = MaxReport::new(report(|_, _| {}), &tally);
         assert!((max.chunks_per_second - 1e8 / 129.0).abs() < 1.0, "{}", max.chunks_per_second);
         assert_eq!((max.gigabytes_per_second, max.problems.len()), (0.1, 0));
+        let busy = |client_share, server_share| {
+            let mut run = report(|_, measured| {
+                let cpu = crate::process::Cpu { scheduled_seconds: server_share * 10.0, ..Default::default() };
+                measured.server = Some(report::ServerReport::new(&cpu, 10.0, 1_000, [0; 4], 1));
+                measured.client.busiest_worker_share = client_share;
+                measured.unpaced = true;
+            });
+            run.notes.clear();
+            MaxReport::new(run, &tally).problems.concat()
+        };
+        assert!(busy(0.99, 0.5).contains("bottleneck itself"), "{}", busy(0.99, 0.5));
+        assert!(busy(0.5, 0.5).starts_with("neither"));
+        assert_eq!((busy(0.99, 0.99), busy(0.5, 0.99)), (String::new(), String::new()));
         assert_eq!(MaxReport::new(report(|_, _| {}), &Tally::new()).problems, ["no chunk was counted"]);
     }
 }

@@ -165,6 +165,7 @@ pub struct Measured {
     pub server: Option<ServerReport>,
     pub timeline: Vec<Sample>,
     pub stalled_per_stream: u32,
+    pub unpaced: bool,
 }
 
 /// The state of everything at one end of the window.
@@ -231,6 +232,7 @@ fn conduct(l: &LoadArgs, s: &Settings, shared: &Shared, server: Option<&Tree>, p
         server,
         timeline,
         stalled_per_stream: plan.stalled,
+        unpaced: plan.unpaced,
     })
 }
 
