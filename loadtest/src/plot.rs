@@ -9,6 +9,8 @@ const LEFT: f64 = 60.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 28.0;
 const BOTTOM: f64 = 34.0;
+/// Height of a row of the legend.
+const ROW: f64 = 14.0;
 const COLOURS: [&str; 6] = ["#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#475569"];
 
 /// One line of a plot.
@@ -67,8 +69,11 @@ impl Plot<'_> {
             true => (y.max(y_floor) / y_floor).log10() / (y_max / y_floor).log10(),
             false => y / y_max,
         };
-        let at_y = |y: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share(y);
-        let mut out = begin(self.title, HEIGHT);
+        let places = legend(lines.iter().map(|line| line.name.as_str()));
+        let top = TOP + ROW * f64::from(places.last().map_or(0, |(_, row)| *row));
+        let height = HEIGHT - TOP + top;
+        let at_y = |y: f64| height - BOTTOM - (HEIGHT - TOP - BOTTOM) * share(y);
+        let mut out = begin(self.title, height);
         let y_marks: Vec<f64> = match self.logarithmic {
             true => std::iter::successors(Some(y_floor), |y| Some(y * 10.0)).take_while(|y| *y <= y_max).collect(),
             false => (0..=4).map(|step| y_max * f64::from(step) / 4.0).collect(),
@@ -84,16 +89,17 @@ impl Plot<'_> {
             marks => marks.iter().map(|(x, label)| (*x, (*label).to_owned())).collect(),
         };
         for (x, label) in chosen.iter().filter(|(x, _)| *x <= x_max * 1.001) {
-            text(&mut out, at_x(*x), HEIGHT - BOTTOM + 14.0, "middle", label);
+            text(&mut out, at_x(*x), height - BOTTOM + 14.0, "middle", label);
         }
-        text(&mut out, (LEFT + WIDTH) / 2.0, HEIGHT - 4.0, "middle", self.x_name);
-        for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+        text(&mut out, (LEFT + WIDTH) / 2.0, height - 4.0, "middle", self.x_name);
+        for ((line, (x, row)), colour) in lines.iter().zip(places).zip(COLOURS.iter().cycle()) {
+            let (y, name) = (16.0 + ROW * f64::from(row), escape(&line.name));
+            let _ = write!(out, "<text x=\"{x:.0}\" y=\"{y}\" font-size=\"11\" fill=\"{colour}\">{name}</text>");
             let points = line.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite());
             let path: Vec<String> = points.map(|(x, y)| format!("{:.1},{:.1}", at_x(*x), at_y(*y))).collect();
             let path = path.join(" ");
             let _ = write!(out, "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{path}\"/>");
         }
-        legend(&mut out, lines.iter().map(|line| line.name.as_str()));
         out + "</svg>"
     }
 }
@@ -130,14 +136,19 @@ fn text(out: &mut String, x: f64, y: f64, anchor: &str, label: &str) {
     let _ = write!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\" text-anchor=\"{anchor}\">{label}</text>");
 }
 
-fn legend<'a>(out: &mut String, names: impl Iterator<Item = &'a str>) {
-    let mut x = WIDTH - RIGHT;
-    let named: Vec<_> = names.zip(COLOURS.iter().cycle()).collect();
-    for (name, colour) in named.into_iter().rev() {
-        let _ = write!(out, "<text x=\"{x:.0}\" y=\"16\" font-size=\"11\" text-anchor=\"end\" fill=\"{colour}\">");
-        let _ = write!(out, "{}</text>", escape(name));
-        x -= 14.0 + 6.2 * name.chars().count() as f64;
-    }
+/// Where each name of a legend goes: x, and its row below the title.
+fn legend<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(f64, u32)> {
+    let (mut x, mut row) = (8.0, 1);
+    let place = |name: &str| {
+        let width = 14.0 + 6.6 * name.chars().count() as f64;
+        if x + width > WIDTH && x > 8.0 {
+            (x, row) = (8.0, row + 1);
+        }
+        let at = (x, row);
+        x += width;
+        at
+    };
+    names.map(place).collect()
 }
 
 #[cfg(test)]
@@ -150,7 +161,7 @@ mod tests {
     fn a_line_spans_the_plot_and_names_are_escaped() {
         let line = Line { name: "x & y".into(), points: vec![(0.0, 0.0), (10.0, 100.0)] };
         let svg = PLOT.svg(&[line]);
-        assert!(svg.contains("points=\"60.0,186.0 628.0,28.0\""), "{svg}");
+        assert!(svg.contains("points=\"60.0,200.0 628.0,42.0\""), "{svg}");
         assert!(svg.contains("a &lt; b") && svg.contains("x &amp; y"));
     }
 
@@ -169,6 +180,13 @@ mod tests {
     fn the_longest_bar_is_the_largest_value() {
         let svg = bars("t", &[("one".into(), 1.0), ("two".into(), 2.0)]);
         assert!(svg.contains("width=\"175.0\"") && svg.contains("width=\"350.0\""), "{svg}");
+    }
+
+    #[test]
+    fn a_legend_that_is_too_wide_goes_on_below() {
+        assert_eq!(legend(["short", "also short"].into_iter()), [(8.0, 1), (55.0, 1)]);
+        let wide = "n".repeat(60);
+        assert_eq!(legend([wide.as_str(), wide.as_str()].into_iter()), [(8.0, 1), (8.0, 2)]);
     }
 
     #[test]
