@@ -1,7 +1,8 @@
 //! The command line: what each subcommand takes and how its values are read.
 
 use crate::pacing::Shape;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::sys;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,18 @@ pub struct Cli {
 pub enum Command {
     /// One load on a server that runs already
     Run(RunArgs),
+    /// Chunks and bytes a server delivers when publishers do not pace themselves, but send as fast as verified players
+    /// receive; --bitrate, --fps and --gop shape the frames. For chunks of 128 bytes on both sides, set the server's too
+    Max(MaxArgs),
+    /// Players that stop reading among healthy ones, on a server that runs already
+    Stall(StallArgs),
+    /// The largest audience within a delay bound and without loss, on a server that runs already or on those of
+    /// `compare`; --players is where the search begins
+    Capacity(CapacityArgs),
+    /// Storms of connect, play and leave, beside an audience that watches; --duration is that of each storm
+    Churn(ChurnArgs),
+    /// Memory per connection, on a freshly started server
+    Idle(IdleArgs),
     /// The same load on Shardcast and on nginx-rtmp in turn, each started and stopped here
     Compare(CompareArgs),
 }
@@ -78,13 +91,12 @@ pub struct LoadArgs {
     pub json: bool,
 }
 
-#[derive(Debug, Args)]
-pub struct RunArgs {
+/// A server that runs already.
+#[derive(Clone, Debug, Args)]
+pub struct TargetArgs {
     /// rtmp://host:port/app/name; with several streams, name-0, name-1 ...
     #[arg(long, value_parser = parse_url)]
     pub url: Url,
-    #[command(flatten)]
-    pub load: LoadArgs,
     /// CPUs of the load generator: worker i runs on the i-th, modulo their number
     #[arg(long, value_delimiter = ',')]
     pub pin: Vec<usize>,
@@ -94,12 +106,137 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Write the report with plots to this file: one page without scripts that loads nothing
+    #[arg(long)]
+    pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StallArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Players of each stream, besides the healthy --players, that read nothing more once the measurement begins
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub stalled: u32,
+    /// Receive buffer of those players, in bytes: the larger, the longer a server cannot notice them
+    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1_024..=67_108_864))]
+    pub receive_buffer: u32,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct IdleArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// What the players do
+    #[arg(long, value_enum, default_value_t = Kind::Playing)]
+    pub kind: Kind,
+    /// The smaller audience
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub small: u32,
+    /// The larger audience
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub large: u32,
+    /// Time between an audience's last join and the end of its readings
+    #[arg(long, default_value = "6s", value_parser = parse_duration)]
+    pub settle: Duration,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct MaxArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ChurnArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Storms with so many attempts under way, each followed by the next when it is answered
+    #[arg(long, value_delimiter = ',', default_value = "1,32", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub at_once: Vec<u32>,
+    /// Storms with so many attempts a second, however fast the server answers
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: Vec<u32>,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+/// What an idle connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Players of a stream that is published
+    Playing,
+    /// Players that asked for a stream nobody publishes; the server must let them wait longer than the run takes
+    Waiting,
+}
+
+impl TargetArgs {
+    /// Descriptors and ports for `connections`, and the controlling thread on the load generator's first CPU.
+    ///
+    /// # Errors
+    /// There are too few of them.
+    pub fn prepare(&self, connections: u32) -> Result<(), String> {
+        prepare(connections)?;
+        let pinned = self.pin.first().map_or(Ok(()), |cpu| sys::pin_thread(*cpu));
+        pinned.map_err(|error| format!("cannot use the CPUs of --pin: {error}"))
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct CompareArgs {
+    /// Write the report with plots to this file: one page without scripts that loads nothing
+    #[arg(long)]
+    pub html: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadArgs,
     /// Runs per server
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub runs: u32,
+    #[command(flatten)]
+    pub servers: ServersArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CapacityArgs {
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// The 99th percentile of delay that an audience has to stay within
+    #[arg(long, default_value = "200ms", value_parser = parse_duration)]
+    pub delay_p99: Duration,
+    /// Largest audience tried, in players of each stream
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max: u32,
+    /// The search ends when the next larger audience that failed is within this share
+    #[arg(long, default_value_t = 0.05, value_parser = parse_share)]
+    pub precision: f64,
+    /// A server that runs already, instead of those started here: rtmp://host:port/app/name
+    #[arg(long, value_parser = parse_url, conflicts_with_all = ["shardcast", "nginx"])]
+    pub url: Option<Url>,
+    /// The process of the server at --url
+    #[arg(long, requires = "url")]
+    pub server_pid: Option<u32>,
+    /// CPUs of the load generator with --url
+    #[arg(long, value_delimiter = ',', requires = "url")]
+    pub pin: Vec<usize>,
+    #[command(flatten)]
+    pub servers: ServersArgs,
+}
+
+/// Servers that are started here.
+#[derive(Clone, Debug, Args)]
+pub struct ServersArgs {
     /// The CPU servers run on
     #[arg(long, default_value_t = 0)]
     pub server_cpu: usize,
@@ -130,6 +267,11 @@ pub enum Switch {
 }
 
 impl LoadArgs {
+    /// All publishers and players.
+    pub fn connections(&self) -> u32 {
+        self.players.saturating_add(1).saturating_mul(self.streams)
+    }
+
     pub fn shape(&self) -> Shape {
         Shape {
             video_bits_per_second: self.bitrate,
@@ -140,6 +282,31 @@ impl LoadArgs {
     }
 }
 
+/// Raises the limit of descriptors.
+///
+/// # Errors
+/// There are too few descriptors or ports for `connections`.
+pub fn prepare(connections: u32) -> Result<(), String> {
+    let limit =
+        sys::raise_descriptor_limit().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
+    if u64::from(connections) + DESCRIPTORS_OWN > limit {
+        return Err(format!(
+            "{connections} connections need more than the {limit} descriptors allowed; see ulimit -Hn"
+        ));
+    }
+    let ports = sys::local_ports();
+    if ports.is_some_and(|ports| connections > ports) {
+        let ports = ports.unwrap_or(0);
+        return Err(format!(
+            "{connections} connections need more than {ports} ports; see net.ipv4.ip_local_port_range"
+        ));
+    }
+    Ok(())
+}
+
+/// Descriptors of the load generator besides its connections.
+const DESCRIPTORS_OWN: u64 = 100;
+
 /// Where the streams are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
@@ -149,7 +316,41 @@ pub struct Url {
     pub name: String,
 }
 
+impl Cli {
+    /// Reads the command line; some subcommands have defaults of their own for the load.
+    pub fn read() -> Self {
+        let matches = Self::with_defaults().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    fn with_defaults() -> clap::Command {
+        DEFAULTS.iter().fold(Self::command(), |command, (subcommand, argument, value)| {
+            command.mut_subcommand(subcommand, |sub| sub.mut_arg(argument, |arg| arg.default_value(value)))
+        })
+    }
+}
+
+/// Subcommand, argument and its default.
+const DEFAULTS: &[(&str, &str, &str)] = &[
+    ("idle", "bitrate", "100k"),
+    ("idle", "connect_rate", "1000"),
+    ("capacity", "bitrate", "1M"),
+    ("capacity", "duration", "8s"),
+    ("max", "chunk_size", "128"),
+    ("max", "drain_every", "2ms"),
+    ("max", "sample", "1"),
+    ("max", "players", "20"),
+    ("churn", "players", "4"),
+    ("churn", "bitrate", "500k"),
+    ("churn", "duration", "5s"),
+];
+
 impl Url {
+    /// Of a server that was started here.
+    pub fn of(address: SocketAddr) -> Self {
+        Self { address, tc_url: format!("rtmp://{address}/live"), app: "live".into(), name: "load".into() }
+    }
+
     /// The names of `streams` streams.
     pub fn names(&self, streams: u32) -> Vec<String> {
         match streams {
@@ -172,6 +373,12 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
     let mut addresses = with_port.to_socket_addrs().map_err(|error| format!("{with_port}: {error}"))?;
     let address = addresses.next().ok_or_else(|| format!("{with_port} has no address"))?;
     Ok(Url { address, tc_url: format!("rtmp://{host}/{app}"), app: app.to_owned(), name: name.to_owned() })
+}
+
+/// A share above 0, below 1.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| *share > 0.0 && *share < 1.0);
+    share.ok_or_else(|| format!("{text} is no share like 0.05"))
 }
 
 /// A number with k, M or G behind it, or none.
@@ -206,8 +413,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
+        Cli::with_defaults().debug_assert();
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The same load on several servers in turn, the order reversed from run to run, summed up as medians and as ratios to
 //! the first server.
 
-use crate::cli::{CompareArgs, Url};
+use crate::cli::{CompareArgs, LoadArgs, ServersArgs, Url};
+use crate::html;
+use crate::plot;
 use crate::report::{self, RunReport};
 use crate::run::measure;
 use crate::server::Server;
@@ -14,7 +16,7 @@ use std::process::ExitCode;
 
 /// A server that takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Contender {
+pub enum Contender {
     Nginx,
     Shardcast { binary: PathBuf, merge_ms: u32 },
 }
@@ -54,10 +56,11 @@ struct Summary {
 /// # Errors
 /// A server could not be started or a run not be carried out.
 pub fn compare(args: &CompareArgs) -> Result<ExitCode, String> {
-    sys::raise_descriptor_limit().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
+    crate::cli::prepare(args.load.connections())?;
     // The controlling thread must not disturb the server either.
-    sys::pin_thread(args.client_cpu).map_err(|error| format!("cannot use CPU {}: {error}", args.client_cpu))?;
-    let contenders = contenders(args)?;
+    sys::pin_thread(args.servers.client_cpu)
+        .map_err(|error| format!("cannot use CPU {}: {error}", args.servers.client_cpu))?;
+    let contenders = contenders(&args.servers)?;
     let mut runs: Vec<Vec<RunReport>> = contenders.iter().map(|_| Vec::new()).collect();
     for run in 0..args.runs {
         let mut order: Vec<usize> = (0..contenders.len()).collect();
@@ -72,6 +75,9 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, String> {
         }
     }
     let comparison = Comparison::new(&contenders, runs);
+    if let Some(path) = &args.html {
+        html::write(path, &comparison.page())?;
+    }
     if args.load.json {
         println!("{}", serde_json::to_string_pretty(&comparison).map_err(|error| error.to_string())?);
     } else {
@@ -81,7 +87,9 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, String> {
 }
 
 /// nginx first, so that ratios refer to it.
-fn contenders(args: &CompareArgs) -> Result<Vec<Contender>, String> {
+/// # Errors
+/// The path of this binary is unknown.
+pub fn contenders(args: &ServersArgs) -> Result<Vec<Contender>, String> {
     let both = !args.nginx && args.shardcast.is_none();
     let mut contenders = Vec::new();
     if args.nginx || both {
@@ -96,20 +104,22 @@ fn contenders(args: &CompareArgs) -> Result<Vec<Contender>, String> {
     Ok(contenders)
 }
 
+/// Starts `contender` with room for the connections of `load`.
+///
+/// # Errors
+/// It could not be started.
+pub fn start(args: &ServersArgs, contender: &Contender, load: &LoadArgs) -> Result<Server, String> {
+    let connections = usize::try_from(load.connections()).unwrap_or(usize::MAX / 4);
+    match contender {
+        Contender::Nginx => Server::nginx(&args.nginx_path, &args.nginx_module, args.server_cpu, connections),
+        Contender::Shardcast { binary, merge_ms } => Server::shardcast(binary, args.server_cpu, *merge_ms),
+    }
+}
+
 fn one(args: &CompareArgs, contender: &Contender) -> Result<RunReport, String> {
-    let players = args.load.streams.saturating_mul(args.load.players.saturating_add(1));
-    let connections = usize::try_from(players).unwrap_or(usize::MAX / 4);
-    let server = match contender {
-        Contender::Nginx => Server::nginx(&args.nginx_path, &args.nginx_module, args.server_cpu, connections)?,
-        Contender::Shardcast { binary, merge_ms } => Server::shardcast(binary, args.server_cpu, *merge_ms)?,
-    };
-    let url = Url {
-        address: server.address,
-        tc_url: format!("rtmp://{}/live", server.address),
-        app: "live".into(),
-        name: "load".into(),
-    };
-    let report = measure(&args.load, &url, &[args.client_cpu], Some(server.pid()));
+    let server = start(&args.servers, contender, &args.load)?;
+    let url = Url::of(server.address);
+    let report = measure(&args.load, &url, &[args.servers.client_cpu], Some(server.pid()));
     server.stop();
     report
 }
@@ -130,7 +140,7 @@ fn one_line(contender: &Contender, report: &RunReport) -> String {
 }
 
 impl Contender {
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match self {
             Contender::Nginx => "nginx-rtmp".into(),
             Contender::Shardcast { merge_ms, .. } => format!("shardcast --merge-ms {merge_ms}"),
@@ -151,6 +161,33 @@ impl Comparison {
         };
         let problems = servers.iter().flat_map(problems_of).collect();
         Self { base: servers.first().map(|summary| summary.server.clone()).unwrap_or_default(), servers, problems }
+    }
+
+    /// Bars of the medians, and each server's run whose CPU per GB is the median one in plots.
+    fn page(&self) -> String {
+        let bars = |title, value: fn(&Summary) -> f64| {
+            let named = self.servers.iter().map(|summary| (summary.server.clone(), value(summary)));
+            plot::bars(title, &named.collect::<Vec<_>>())
+        };
+        let all = [
+            bars("Server CPU, seconds per GB delivered (less is better)", |summary| summary.cpu_seconds_per_gb),
+            bars("Delay p50, ms", |summary| summary.delay_p50_ms),
+            bars("Delay p99, ms", |summary| summary.delay_p99_ms),
+            bars("Connect to first keyframe p50, ms", |summary| summary.keyframe_p50_ms),
+            bars("Memory per player, KiB", |summary| summary.kib_per_player),
+        ];
+        let typical = |summary: &'_ Summary| {
+            let distance = |run: &&RunReport| {
+                run.server.as_ref().map_or(0.0, |server| (server.cpu_seconds_per_gb - summary.cpu_seconds_per_gb).abs())
+            };
+            summary.runs.iter().enumerate().min_by(|a, b| distance(&a.1).total_cmp(&distance(&b.1))).map(|(at, _)| at)
+        };
+        let runs: Vec<_> = self
+            .servers
+            .iter()
+            .filter_map(|summary| Some((summary.server.as_str(), summary.runs.get(typical(summary)?)?)))
+            .collect();
+        html::comparison(&all, &runs, &self.problems, &self.text())
     }
 
     fn text(&self) -> String {
@@ -242,7 +279,7 @@ mod tests {
         let crate::cli::Command::Compare(args) = crate::cli::Cli::parse_from(arguments).command else {
             panic!("not compare")
         };
-        contenders(&args).unwrap().iter().map(Contender::name).collect()
+        contenders(&args.servers).unwrap().iter().map(Contender::name).collect()
     }
 
     #[test]

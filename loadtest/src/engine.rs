@@ -3,9 +3,10 @@
 
 use crate::link::DISCARD_BYTES;
 use crate::payload::FrameWriter;
-use crate::player::{Player, Step};
+use crate::player::{Player, Role, Step};
 use crate::publisher::Publisher;
 use crate::shared::{Phase, Settings, Shared};
+use crate::sockets;
 use crate::sys::{self, Epoll, Ready, monotonic_ns};
 use crate::tally::Tally;
 use crate::verify::Verifier;
@@ -22,6 +23,8 @@ const READ_BYTES: usize = 256 * 1024;
 const SWEEP_PLAYERS: usize = 64;
 /// The controlling thread's wishes are looked at this often.
 const LOOK_NS: u64 = 5_000_000;
+/// Looks for stalled players that the server has let go.
+const STALLED_LOOK_NS: u64 = 100_000_000;
 /// Tokens of publishers have this bit; the rest is an index.
 const PUBLISHER: u64 = 1 << 32;
 
@@ -31,8 +34,10 @@ pub struct Share {
     pub worker: usize,
     /// Stream numbers.
     pub publishers: Vec<usize>,
-    /// Stream number, and whether the player verifies what it gets.
-    pub players: Vec<(usize, bool)>,
+    /// Stream number and role.
+    pub players: Vec<(usize, Role)>,
+    /// How many of the players connect first; the others in [`Phase::Grow`].
+    pub first: usize,
 }
 
 /// What a worker's connections use together.
@@ -71,6 +76,8 @@ pub struct Worker<'a> {
     next_connect_ns: u64,
     next_look_ns: u64,
     next_sweep_ns: u64,
+    /// When to look for stalled players that were let go.
+    next_stalled_ns: u64,
     sweep_at: usize,
     phase: Phase,
     settled: bool,
@@ -102,6 +109,7 @@ impl<'a> Worker<'a> {
             next_connect_ns: monotonic_ns(),
             next_look_ns: 0,
             next_sweep_ns: 0,
+            next_stalled_ns: u64::MAX,
             sweep_at: 0,
             phase: Phase::Publish,
             settled: false,
@@ -139,8 +147,14 @@ impl<'a> Worker<'a> {
     fn look(&mut self, now_ns: u64) {
         self.next_look_ns = now_ns + LOOK_NS;
         let phase = self.shared.phase();
-        if phase == Phase::Join && self.phase == Phase::Publish {
-            self.connects.extend((0..self.share.players.len()).map(Connect::Player));
+        let (first, all) = (self.share.first, self.share.players.len());
+        let connecting = match (self.phase, phase) {
+            (Phase::Publish, Phase::Join) => 0..first,
+            (Phase::Join, Phase::Grow) => first..all,
+            _ => 0..0,
+        };
+        if !connecting.is_empty() {
+            self.connects.extend(connecting.map(Connect::Player));
             self.next_connect_ns = now_ns;
         }
         self.phase = phase;
@@ -148,6 +162,11 @@ impl<'a> Worker<'a> {
         if now_ns >= self.bench.window.start && self.window_start_bytes.is_none() {
             let bytes = |player: &Option<Player>| player.as_ref().map_or(0, |player| player.bytes);
             self.window_start_bytes = Some(self.players.iter().map(bytes).collect());
+            self.stall(now_ns);
+        }
+        if now_ns >= self.next_stalled_ns {
+            self.next_stalled_ns = now_ns + STALLED_LOOK_NS;
+            self.find_closed(now_ns);
         }
         let gauges = &self.shared.gauges[self.share.worker];
         gauges.player_bytes.store(self.bench.player_bytes, Ordering::Relaxed);
@@ -155,6 +174,38 @@ impl<'a> Worker<'a> {
         if now_ns >= self.bench.window.end && !self.settled {
             self.settle(now_ns);
         }
+    }
+
+    /// Those that are to stop reading stop now.
+    fn stall(&mut self, now_ns: u64) {
+        for index in 0..self.players.len() {
+            let Some(player) = self.players[index].as_mut().filter(|player| player.role == Role::Stalled) else {
+                continue;
+            };
+            match player.stall(&self.bench, now_ns) {
+                Ok(()) => self.next_stalled_ns = now_ns + STALLED_LOOK_NS,
+                Err(reason) => self.player_failed(index, reason),
+            }
+        }
+    }
+
+    /// An orderly end does not reach a peer that does not read: it is behind data the peer has no room for. The kernel's
+    /// table of sockets tells, if the server is on this machine.
+    fn find_closed(&mut self, now_ns: u64) {
+        let Some(served) = sockets::served_ports(self.settings.address.port()) else { return };
+        for index in 0..self.players.len() {
+            let Some(player) = self.players[index].as_ref().filter(|player| player.stalled_ns().is_some()) else {
+                continue;
+            };
+            if player.local_port().is_some_and(|port| !served.contains(&port)) {
+                self.stalled_closed(index, now_ns);
+            }
+        }
+    }
+
+    fn stalled_closed(&mut self, index: usize, now_ns: u64) {
+        let Some(since_ns) = self.players[index].take().and_then(|player| player.stalled_ns()) else { return };
+        self.bench.tally.stalled_closed.record_ns(now_ns - since_ns);
     }
 
     /// Once publishers have stopped: are the verified players done?
@@ -183,6 +234,10 @@ impl<'a> Worker<'a> {
             }
             self.due.pop();
             let Some(publisher) = &mut self.publishers[index] else { continue };
+            if self.settings.unpaced && monotonic_ns() >= self.bench.window.start {
+                self.send_unpaced(index);
+                continue;
+            }
             if let Err(reason) = publisher.send_due(&mut self.bench) {
                 self.publisher_failed(index, reason);
                 continue;
@@ -191,6 +246,16 @@ impl<'a> Worker<'a> {
                 Some(next_ns) if next_ns < self.bench.window.end => self.due.push(Reverse((next_ns, index))),
                 _ => self.shared.streams[publisher.stream].end(publisher.sent()),
             }
+        }
+    }
+
+    fn send_unpaced(&mut self, index: usize) {
+        let Some(publisher) = &mut self.publishers[index] else { return };
+        let stream = &self.shared.streams[publisher.stream];
+        match publisher.send_unpaced(stream.seen_least(), &mut self.bench) {
+            Ok(next_ns) if next_ns < self.bench.window.end => self.due.push(Reverse((next_ns, index))),
+            Ok(_) => stream.end(publisher.sent()),
+            Err(reason) => self.publisher_failed(index, reason),
         }
     }
 
@@ -208,9 +273,14 @@ impl<'a> Worker<'a> {
                     }
                 }
                 Connect::Player(index) => {
-                    let (stream, verified) = self.share.players[index];
-                    match Player::connect(self.settings, stream, verified, index as u64, &self.bench) {
-                        Ok(player) => self.players[index] = Some(player),
+                    let (stream, role) = self.share.players[index];
+                    match Player::connect(self.settings, stream, role, index as u64, &self.bench) {
+                        Ok(mut player) => {
+                            if self.settings.unpaced && role == Role::Verified {
+                                player.report_to(self.shared.streams[stream].watch());
+                            }
+                            self.players[index] = Some(player);
+                        }
                         Err(reason) => self.player_failed(index, reason),
                     }
                 }
@@ -233,6 +303,9 @@ impl<'a> Worker<'a> {
             return;
         }
         let Some(Some(player)) = self.players.get_mut(index) else { return };
+        if player.stalled_ns().is_some() {
+            return self.stalled_closed(index, monotonic_ns());
+        }
         match player.ready(ready, &mut self.bench) {
             Ok(Step::Same) => {}
             Ok(Step::Joined) => {
@@ -276,7 +349,8 @@ impl<'a> Worker<'a> {
     }
 
     fn player_failed(&mut self, index: usize, reason: String) {
-        let player = self.players[index].take();
+        let mut player = self.players[index].take();
+        player.iter_mut().for_each(|player| player.leave(&mut self.bench));
         if player.as_ref().is_none_or(|player| !player.joined()) {
             self.bench.tally.players_unjoined += 1;
             self.shared.joined.fetch_add(1, Ordering::AcqRel);
@@ -292,8 +366,13 @@ impl<'a> Worker<'a> {
     fn finish(mut self) -> Tally {
         let starts = self.window_start_bytes.take().unwrap_or_default();
         for (index, slot) in std::mem::take(&mut self.players).into_iter().enumerate() {
-            let Some(player) = slot else { continue };
+            let Some(mut player) = slot else { continue };
+            player.leave(&mut self.bench);
             self.bench.tally.players_unjoined += u64::from(!player.joined());
+            if player.stalled_ns().is_some() {
+                self.bench.tally.stalled_open += 1;
+                continue;
+            }
             let start = starts.get(index).copied().unwrap_or(0);
             self.bench.tally.window_bytes.push((player.stream, player.bytes - start));
             let stream = player.stream;

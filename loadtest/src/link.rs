@@ -28,10 +28,12 @@ pub enum Received {
 }
 
 impl Link {
-    /// Begins to connect and registers `token`; the first readiness to write tells that it is done.
-    pub fn connect(address: SocketAddr, epoll: &Epoll, token: u64) -> io::Result<Self> {
+    /// Begins to connect and registers `token`; the first readiness to write tells that it is done. `receive_bytes` fixes
+    /// the receive buffer, which the kernel otherwise grows as it is read.
+    pub fn connect(address: SocketAddr, epoll: &Epoll, token: u64, receive_bytes: Option<usize>) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
+        receive_bytes.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes))?;
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
             _ => {}
@@ -86,6 +88,20 @@ impl Link {
         }
     }
 
+    /// Dropping it resets the connection (tcp(7), SO_LINGER 0), so that its port is free at once.
+    pub fn reset_on_drop(&self) -> io::Result<()> {
+        self.socket.set_linger(Some(std::time::Duration::ZERO))
+    }
+
+    pub fn local_port(&self) -> Option<u16> {
+        self.socket.local_addr().ok()?.as_socket().map(|address| address.port())
+    }
+
+    /// To be called after `unwatch`: epoll tells only of the connection's end.
+    pub fn watch_end(&self, epoll: &Epoll) -> io::Result<()> {
+        epoll.add_end(self.socket.as_raw_fd(), self.token)
+    }
+
     /// From now on epoll says nothing about this connection.
     pub fn unwatch(&self, epoll: &Epoll) -> io::Result<()> {
         epoll.remove(self.socket.as_raw_fd())
@@ -109,7 +125,7 @@ mod tests {
 
     fn connected(epoll: &Epoll) -> (Link, std::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut link = Link::connect(listener.local_addr().unwrap(), epoll, 5).unwrap();
+        let mut link = Link::connect(listener.local_addr().unwrap(), epoll, 5, None).unwrap();
         let mut ready = Vec::new();
         epoll.wait(Duration::from_secs(5), &mut ready).unwrap();
         assert!(ready[0].write && ready[0].token == 5);
@@ -143,7 +159,7 @@ mod tests {
     fn a_refused_connection_is_an_error() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let epoll = Epoll::new().unwrap();
-        let Ok(mut link) = Link::connect(address, &epoll, 1) else { return };
+        let Ok(mut link) = Link::connect(address, &epoll, 1, None) else { return };
         epoll.wait(Duration::from_secs(5), &mut Vec::new()).unwrap();
         assert_eq!(link.writable().unwrap_err().kind(), ErrorKind::ConnectionRefused);
     }

@@ -6,13 +6,20 @@
 
 #![allow(unreachable_pub, reason = "in a binary `pub` means: for the other modules")]
 
+mod capacity;
+mod chunks;
+mod churn;
 mod cli;
 mod compare;
 mod engine;
+mod html;
+mod idle;
 mod link;
+mod max;
 mod pacing;
 mod payload;
 mod player;
+mod plot;
 mod process;
 mod publisher;
 mod report;
@@ -21,20 +28,27 @@ mod run;
 mod sabotage;
 mod server;
 mod shared;
+mod sockets;
+mod stall;
 mod stats;
+mod storm;
 mod sys;
 mod tally;
 mod verify;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let result = match cli::Cli::parse().command {
+    let result = match cli::Cli::read().command {
         cli::Command::Run(args) => run::run(&args),
+        cli::Command::Capacity(args) => capacity::capacity(&args),
+        cli::Command::Churn(args) => churn::churn(&args),
+        cli::Command::Idle(args) => idle::idle(&args),
+        cli::Command::Max(args) => max::max(&args),
+        cli::Command::Stall(args) => stall::stall(&args),
         cli::Command::Compare(args) => compare::compare(&args),
     };
     result.unwrap_or_else(|error| {

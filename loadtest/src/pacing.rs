@@ -82,6 +82,11 @@ impl Schedule {
         self.taken
     }
 
+    /// Of video frames.
+    pub fn mean_bytes(&self) -> u64 {
+        self.inter_bytes * (self.gop_frames - 1 + KEYFRAME_WEIGHT) / self.gop_frames
+    }
+
     fn next_track(&self) -> Track {
         if self.shape.audio && self.audio_due_ns() < self.video_due_ns() { Track::Audio } else { Track::Video }
     }
@@ -137,6 +142,8 @@ mod tests {
         assert_eq!(video.iter().filter(|frame| frame.keyframe).count(), 30);
         assert_eq!(frames.len() - video.len(), 2_584, "44,100 / 1,024 audio frames a second");
         let bits: usize = video.iter().map(|frame| frame.bytes * 8).sum();
+        let mean = Schedule::new(SHAPE, 0).mean_bytes() as f64;
+        assert!((bits as f64 / 8.0 / 1_800.0 / mean - 1.0).abs() < 0.01, "{mean} bytes on average");
         assert!((bits as f64 / 60.0 / 2_500_000.0 - 1.0).abs() < 0.01, "{bits} bits");
     }
 

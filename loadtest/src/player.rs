@@ -4,27 +4,49 @@
 //! A drained player acknowledges what it received as RTMP asks for (5.4.3), which is also what tells a server that it
 //! is alive.
 
+use crate::chunks::ChunkCounter;
 use crate::engine::Bench;
 use crate::link::{Link, Received};
-use crate::payload::is_keyframe;
+use crate::payload::{Track, is_keyframe};
 use crate::publisher::session;
 use crate::shared::Settings;
 use crate::sys::{Ready, monotonic_ns};
 use crate::verify::Verifier;
 use shardcast::rtmp::client::{ClientEvent, ClientRole, ClientSession};
 use shardcast::rtmp::message::Kind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A drained player acknowledges after so many bytes, or after so long.
 const ACK_BYTES: u64 = 2_500_000;
 const ACK_NS: u64 = 10_000_000_000;
 
+/// What a player is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Checks every message.
+    Verified,
+    /// Counts bytes.
+    Drained,
+    /// Counts bytes until the window begins, then reads nothing more.
+    Stalled,
+    /// Asks for a stream nobody publishes; it has joined when it has asked.
+    Waiting,
+}
+
 pub struct Player {
     pub stream: usize,
+    pub role: Role,
+    stalled_ns: Option<u64>,
     link: Link,
     /// `None` once drained.
     session: Option<ClientSession>,
     verifier: Option<Verifier>,
+    /// Of a verified player when publishers are unpaced.
+    chunks: Option<Box<ChunkCounter>>,
+    /// Video frames it has seen, for its publisher to know.
+    seen: Option<Arc<AtomicU64>>,
     connect_ns: u64,
     playing: bool,
     joined: bool,
@@ -42,14 +64,19 @@ pub enum Step {
 }
 
 impl Player {
-    pub fn connect(s: &Settings, stream: usize, verified: bool, token: u64, bench: &Bench) -> Result<Self, String> {
+    pub fn connect(s: &Settings, stream: usize, role: Role, token: u64, bench: &Bench) -> Result<Self, String> {
         let connect_ns = monotonic_ns();
-        let link = Link::connect(s.address, &bench.epoll, token).map_err(|e| format!("connect: {e}"))?;
+        let receive_bytes = (role == Role::Stalled).then_some(s.stalled_receive_bytes);
+        let link = Link::connect(s.address, &bench.epoll, token, receive_bytes).map_err(|e| format!("connect: {e}"))?;
         Ok(Self {
             stream,
+            role,
+            stalled_ns: None,
             link,
             session: Some(session(s, stream, ClientRole::Play, connect_ns ^ token << 20)),
-            verifier: verified.then(|| Verifier::new(u32::try_from(stream).unwrap_or(u32::MAX))),
+            verifier: (role == Role::Verified).then(|| Verifier::new(u32::try_from(stream).unwrap_or(u32::MAX))),
+            chunks: (s.unpaced && role == Role::Verified).then(|| Box::new(ChunkCounter::new())),
+            seen: None,
             connect_ns,
             playing: false,
             joined: false,
@@ -67,12 +94,48 @@ impl Player {
         self.verifier.as_ref()
     }
 
+    /// Its publisher learns from `seen` how far it is.
+    pub fn report_to(&mut self, seen: Arc<AtomicU64>) {
+        self.seen = Some(seen);
+    }
+
+    /// What it counted goes to the tally; its publisher need not wait for it any more.
+    pub fn leave(&mut self, bench: &mut Bench) {
+        if let Some(seen) = self.seen.take() {
+            seen.store(u64::MAX, Ordering::Release);
+        }
+        if let Some(chunks) = self.chunks.take() {
+            bench.tally.chunks.add(&chunks.counted);
+            bench.tally.chunks_lost += u64::from(!chunks.follows());
+        }
+    }
+
     pub fn into_verifier(self) -> Option<Verifier> {
         self.verifier
     }
 
+    /// Whether it is to be read by [`Player::drain`].
     pub fn drained(&self) -> bool {
-        self.session.is_none()
+        self.session.is_none() && self.stalled_ns.is_none()
+    }
+
+    /// Reads nothing from now on; epoll tells when the server resets or ends the connection.
+    pub fn stall(&mut self, bench: &Bench, now_ns: u64) -> Result<(), String> {
+        if self.session.is_none() && self.stalled_ns.is_none() {
+            self.link.watch_end(&bench.epoll).map_err(|e| format!("player: {e}"))?;
+            self.stalled_ns = Some(now_ns);
+        }
+        Ok(())
+    }
+
+    /// Since when it has not read.
+    pub fn stalled_ns(&self) -> Option<u64> {
+        self.stalled_ns
+    }
+
+    /// The port it connected from.
+    pub fn local_port(&self) -> Option<u16> {
+        self.link.local_port()
     }
 
     /// Reads, parses and answers what it can.
@@ -85,6 +148,8 @@ impl Player {
             self.read(bench)?;
         }
         let Some(session) = &mut self.session else { return Ok(Step::Same) };
+        // The last deadline of a player's session ends when it sends `play`.
+        self.joined |= self.role == Role::Waiting && session.deadline().is_none();
         self.link.flush(&bench.epoll, session.output()).map_err(|e| format!("player: {e}"))?;
         if self.joined && self.verifier.is_none() && session.output().is_empty() {
             self.link.unwatch(&bench.epoll).map_err(|e| format!("player: {e}"))?;
@@ -104,6 +169,9 @@ impl Player {
         self.bytes += count as u64;
         bench.player_bytes += count as u64;
         let now_ns = monotonic_ns();
+        if let Some(chunks) = &mut self.chunks {
+            chunks.receive(&bench.buffer[..count], bench.window.contains(&now_ns));
+        }
         let mut at = 0;
         // What comes after the keyframe of a player that is not verified need not be parsed.
         while self.verifier.is_some() || !self.joined {
@@ -123,6 +191,11 @@ impl Player {
                         bench.tally.keyframe.record_ns(now_ns - self.connect_ns);
                     }
                     let stamp = self.verifier.as_mut().and_then(|v| v.message(kind, timestamp, payload));
+                    if let (Some(seen), Some(stamp)) = (&self.seen, &stamp)
+                        && stamp.track == Track::Video
+                    {
+                        seen.store(stamp.sequence + 1, Ordering::Release);
+                    }
                     if let Some(stamp) = stamp.filter(|stamp| bench.window.contains(&stamp.due_ns)) {
                         bench.tally.delay.record_ns(now_ns.saturating_sub(stamp.due_ns));
                     }

@@ -92,6 +92,15 @@ impl Tree {
     }
 }
 
+/// Memory of all TCP buffers of this network namespace, in KiB; 0 if the kernel does not say.
+pub fn kernel_tcp_kib() -> u64 {
+    const PAGE_KIB: u64 = 4;
+    let text = fs::read_to_string("/proc/self/net/sockstat").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or("");
+    let pages = line.split_whitespace().skip_while(|field| *field != "mem").nth(1);
+    pages.and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE_KIB
+}
+
 /// Seconds a thread ran, and seconds it waited for a CPU; zeros once it ended.
 pub fn thread_times(pid: u32, thread: u32) -> (f64, f64) {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).unwrap_or_default();

@@ -2,8 +2,8 @@
 
 use crate::engine::Bench;
 use crate::link::{Link, Received};
-use crate::pacing::Schedule;
-use crate::payload::{AAC_SEQUENCE_HEADER, AVC_SEQUENCE_HEADER, Stamp};
+use crate::pacing::{Frame, Schedule};
+use crate::payload::{AAC_SEQUENCE_HEADER, AVC_SEQUENCE_HEADER, Stamp, Track};
 use crate::shared::Settings;
 use crate::sys::{Ready, monotonic_ns};
 use shardcast::rtmp::client::{ClientConfig, ClientEvent, ClientRole, ClientSession};
@@ -12,6 +12,14 @@ use std::time::Duration;
 
 /// Bytes that may wait for a server that does not read; beyond them the publisher fails.
 const BACKLOG_BYTES_MAX: usize = 64 << 20;
+
+/// An unpaced publisher is ahead of its verified players by at most this.
+const AHEAD_BYTES: u64 = 2 << 20;
+/// What an unpaced publisher sends in one turn, and what it lets wait for a server that reads slowly.
+const TURN_BYTES: usize = 256 * 1024;
+/// From one turn of an unpaced publisher to the next, and to the next when it had to wait.
+const TURN_NS: u64 = 10_000;
+const WAIT_NS: u64 = 100_000;
 
 pub struct Publisher {
     pub stream: usize,
@@ -36,7 +44,7 @@ pub fn session(settings: &Settings, stream: usize, role: ClientRole, now_ns: u64
 
 impl Publisher {
     pub fn connect(settings: &Settings, stream: usize, token: u64, bench: &Bench) -> Result<Self, String> {
-        let link = Link::connect(settings.address, &bench.epoll, token).map_err(|e| format!("connect: {e}"))?;
+        let link = Link::connect(settings.address, &bench.epoll, token, None).map_err(|e| format!("connect: {e}"))?;
         let session = session(settings, stream, ClientRole::Publish, monotonic_ns());
         Ok(Self { stream, link, session, schedule: None })
     }
@@ -101,25 +109,49 @@ impl Publisher {
         self.schedule.as_ref().map_or([0; 2], Schedule::taken)
     }
 
+    /// Sends as much as fits while no more than [`AHEAD_BYTES`] are under way to verified players, which have `seen` so
+    /// many video frames; frames are due when they are sent. Returns when to be called again.
+    pub fn send_unpaced(&mut self, seen: Option<u64>, bench: &mut Bench) -> Result<u64, String> {
+        let Some(schedule) = &mut self.schedule else { return Ok(u64::MAX) };
+        let mut turn_bytes = 0;
+        while turn_bytes < TURN_BYTES && self.session.output().len() < TURN_BYTES {
+            let now_ns = monotonic_ns();
+            let sent = schedule.taken()[Track::Video.index()];
+            let seen = seen.unwrap_or(sent);
+            if !bench.window.contains(&now_ns) || sent.saturating_sub(seen) * schedule.mean_bytes() > AHEAD_BYTES {
+                break;
+            }
+            let frame = schedule.take();
+            turn_bytes += frame.bytes;
+            Self::send(self.stream, &mut self.session, Frame { due_ns: now_ns, ..frame }, bench);
+        }
+        self.flush(bench)?;
+        Ok(monotonic_ns() + if turn_bytes > 0 { TURN_NS } else { WAIT_NS })
+    }
+
+    fn send(stream: usize, session: &mut ClientSession, frame: Frame, bench: &mut Bench) {
+        let stamp = Stamp {
+            stream: u32::try_from(stream).unwrap_or(u32::MAX),
+            track: frame.track,
+            sequence: frame.sequence,
+            due_ns: frame.due_ns,
+            keyframe: frame.keyframe,
+        };
+        let payload = bench.frames.write(&stamp, frame.bytes);
+        session.send_media(frame.track.kind(), frame.timestamp_ms, payload);
+        bench.tally.frames_sent += 1;
+        if bench.window.contains(&frame.due_ns) {
+            bench.tally.late.record_ns(monotonic_ns().saturating_sub(frame.due_ns));
+        }
+    }
+
     /// Sends all frames due by now.
     pub fn send_due(&mut self, bench: &mut Bench) -> Result<(), String> {
         let Some(schedule) = &mut self.schedule else { return Ok(()) };
         let now_ns = monotonic_ns();
         while schedule.next_due_ns() <= now_ns && schedule.next_due_ns() < bench.window.end {
             let frame = schedule.take();
-            let stamp = Stamp {
-                stream: u32::try_from(self.stream).unwrap_or(u32::MAX),
-                track: frame.track,
-                sequence: frame.sequence,
-                due_ns: frame.due_ns,
-                keyframe: frame.keyframe,
-            };
-            let payload = bench.frames.write(&stamp, frame.bytes);
-            self.session.send_media(frame.track.kind(), frame.timestamp_ms, payload);
-            bench.tally.frames_sent += 1;
-            if bench.window.contains(&frame.due_ns) {
-                bench.tally.late.record_ns(monotonic_ns().saturating_sub(frame.due_ns));
-            }
+            Self::send(self.stream, &mut self.session, frame, bench);
         }
         self.flush(bench)
     }

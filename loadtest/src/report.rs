@@ -11,7 +11,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 /// A worker busier than this may itself have been what limited the run.
-const WORKER_SHARE_MAX: f64 = 0.9;
+pub const WORKER_SHARE_MAX: f64 = 0.9;
 /// Server or load generator waiting for a CPU longer than this share of the window: others use the machine.
 pub const WAITED_SHARE_MAX: f64 = 0.05;
 
@@ -30,16 +30,35 @@ pub struct RunReport {
     pub publishers: PublisherReport,
     pub client: ClientReport,
     pub server: Option<ServerReport>,
+    pub timeline: Vec<Sample>,
+    /// Delays in ms below which a share of the frames lies: pairs of share and delay.
+    pub delay_curve_ms: Vec<(f64, f64)>,
     /// Each makes the exit code 1.
     pub problems: Vec<String>,
     /// What a reader should know, but no fault of the server's.
     pub notes: Vec<String>,
 }
 
+/// What both sides did in one step of the window.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sample {
+    /// The step's end, from the window's begin.
+    pub at_seconds: f64,
+    pub megabits_per_second: f64,
+    /// Of one CPU, as the next.
+    pub client_cpu_share: f64,
+    pub server_cpu_share: Option<f64>,
+    pub server_rss_kib: Option<u64>,
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct LoadReport {
     pub streams: u32,
     pub players_per_stream: u32,
+    /// Further players that stop reading when the window begins.
+    pub stalled_per_stream: u32,
+    /// Publishers sent as fast as verified players received.
+    pub unpaced: bool,
     pub video_bits_per_second: u64,
     pub frames_per_second: u64,
     pub gop_ms: u64,
@@ -101,13 +120,15 @@ pub struct ServerReport {
     pub waited_share: f64,
     pub rss_idle_kib: u64,
     pub rss_before_players_kib: u64,
+    /// When the window began.
+    pub rss_before_window_kib: u64,
     pub rss_with_players_kib: u64,
     pub kib_per_player: f64,
 }
 
 impl ServerReport {
-    /// `rss_kib`: before anything connected, with publishers, with players.
-    pub fn new(cpu: &Cpu, seconds: f64, player_bytes: u64, rss_kib: [u64; 3], players: usize) -> Self {
+    /// `rss_kib`: before anything connected, with publishers, when the window began, when it ended.
+    pub fn new(cpu: &Cpu, seconds: f64, player_bytes: u64, rss_kib: [u64; 4], players: usize) -> Self {
         let cpu_seconds = cpu.total_seconds();
         Self {
             cpu_seconds,
@@ -118,20 +139,23 @@ impl ServerReport {
             waited_share: cpu.waited_seconds / seconds,
             rss_idle_kib: rss_kib[0],
             rss_before_players_kib: rss_kib[1],
-            rss_with_players_kib: rss_kib[2],
-            kib_per_player: (rss_kib[2] as f64 - rss_kib[1] as f64) / players.max(1) as f64,
+            rss_before_window_kib: rss_kib[2],
+            rss_with_players_kib: rss_kib[3],
+            kib_per_player: (rss_kib[3] as f64 - rss_kib[1] as f64) / players.max(1) as f64,
         }
     }
 }
 
 impl RunReport {
-    pub fn new(load: &LoadArgs, measured: &Measured, tally: Tally) -> Self {
+    pub fn new(load: &LoadArgs, measured: &Measured, tally: &Tally) -> Self {
         let late_ns = u64::try_from(load.late.as_nanos()).unwrap_or(u64::MAX);
         let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let mut report = Self {
             load: LoadReport {
                 streams: load.streams,
                 players_per_stream: load.players,
+                stalled_per_stream: measured.stalled_per_stream,
+                unpaced: measured.unpaced,
                 video_bits_per_second: load.bitrate,
                 frames_per_second: load.fps,
                 gop_ms: ms(load.gop),
@@ -163,41 +187,45 @@ impl RunReport {
             },
             client: measured.client.clone(),
             server: measured.server.clone(),
+            timeline: measured.timeline.clone(),
+            delay_curve_ms: tally.delay.curve(),
             problems: Vec::new(),
             notes: Vec::new(),
         };
         report.problems = report.find_problems(load);
-        report.problems.extend(tally.reasons);
+        report.problems.extend(tally.reasons.iter().cloned());
         report.notes = report.find_notes();
         report
     }
 
+    /// Whether the load generator, and not the server, may be what limited the run.
+    pub fn generator_limited(&self) -> bool {
+        let server_busy = self.server.as_ref().is_some_and(|server| server.cpu_share > WORKER_SHARE_MAX);
+        self.client.busiest_worker_share > WORKER_SHARE_MAX && !server_busy
+    }
+
+    /// Whether players missed anything, or got what they should not.
+    pub fn server_failed(&self) -> bool {
+        self.failures().iter().any(|(count, _)| *count > 0)
+    }
+
     fn find_problems(&self, load: &LoadArgs) -> Vec<String> {
-        let found = &self.verified;
-        let counts = [
-            (self.publishers.failed, "publishers failed"),
-            (self.connect.players_failed, "players failed"),
-            (self.connect.players_without_keyframe, "players never got a keyframe"),
-            (found.lost, "frames lost"),
-            (found.disordered, "frames repeated or out of order"),
-            (found.corrupt, "messages corrupt"),
-            (found.timestamps_backwards, "timestamps went backwards"),
-            (found.header_missing, "tracks began before their sequence header"),
-            (found.tracks_silent, "tracks stayed silent"),
-            (self.delivery.players_starved, "players received under 90 % of their stream's median"),
-        ];
-        let counted = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let counted =
+            self.failures().into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
         let mut problems: Vec<String> = counted.collect();
         let late_ms = load.late.as_secs_f64() * 1e3;
         if self.publishers.late_ms.p99 > late_ms {
-            let others = self.client.waited_share > WAITED_SHARE_MAX;
+            // A worker that was idle half the time was late because it was not let run.
+            let others = self.client.waited_share > WAITED_SHARE_MAX || self.client.busiest_worker_share < 0.5;
             problems.push(format!(
                 "publishers were late (p99 {:.1} ms, allowed {late_ms:.1}): {}, so delays are upper bounds",
                 self.publishers.late_ms.p99,
                 if others { "others used the load generator's CPU" } else { "the load generator was a bottleneck" }
             ));
         }
-        if self.client.busiest_worker_share > WORKER_SHARE_MAX {
+        // Unpaced, a server that is saturated too is what is measured; paced, a saturated worker spoils delays.
+        let saturated = self.client.busiest_worker_share > WORKER_SHARE_MAX;
+        if saturated && (!self.load.unpaced || self.generator_limited()) {
             problems.push(format!(
                 "the load generator's busiest worker used {:.0} % of its CPU: it was a bottleneck itself; give it more \
                  --threads or a larger --drain-every",
@@ -208,6 +236,22 @@ impl RunReport {
             problems.push("no delay was measured: no verified player got a frame in the window".into());
         }
         problems
+    }
+
+    fn failures(&self) -> [(u64, &'static str); 10] {
+        let found = &self.verified;
+        [
+            (self.publishers.failed, "publishers failed"),
+            (self.connect.players_failed, "players failed"),
+            (self.connect.players_without_keyframe, "players never got a keyframe"),
+            (found.lost, "frames lost"),
+            (found.disordered, "frames repeated or out of order"),
+            (found.corrupt, "messages corrupt"),
+            (found.timestamps_backwards, "timestamps went backwards"),
+            (found.header_missing, "tracks began before their sequence header"),
+            (found.tracks_silent, "tracks stayed silent"),
+            (self.delivery.players_starved, "players received under 90 % of their stream's median"),
+        ]
     }
 
     fn find_notes(&self) -> Vec<String> {
@@ -248,6 +292,19 @@ pub fn exit_code(problems: &[String], allow: bool) -> ExitCode {
     if problems.is_empty() || allow { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Prints a report to standard output, as JSON or as `text`.
+///
+/// # Errors
+/// It has no JSON.
+pub fn print<R: Serialize>(report: &R, json: bool, text: impl FnOnce() -> String) -> Result<(), String> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report).map_err(|error| error.to_string())?);
+    } else {
+        print!("{}", text());
+    }
+    Ok(())
+}
+
 /// The report for people.
 pub fn text(report: &RunReport) -> String {
     let mut out = String::new();
@@ -258,7 +315,7 @@ pub fn text(report: &RunReport) -> String {
 
 fn write_text(report: &RunReport, out: &mut String) -> std::fmt::Result {
     let (load, found) = (&report.load, &report.verified);
-    let players = u64::from(load.streams) * u64::from(load.players_per_stream);
+    let players = u64::from(load.streams) * (u64::from(load.players_per_stream) + u64::from(load.stalled_per_stream));
     writeln!(
         out,
         "load       {} x {} players, {:.2} Mb/s video at {} fps, GOP {} ms, audio {}",
@@ -328,11 +385,11 @@ fn write_server(out: &mut String, server: &ServerReport) -> std::fmt::Result {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use clap::Parser;
 
-    fn report(change: impl FnOnce(&mut Tally, &mut Measured)) -> RunReport {
+    pub(crate) fn report(change: impl FnOnce(&mut Tally, &mut Measured)) -> RunReport {
         let arguments = ["t", "run", "--url", "rtmp://127.0.0.1/a/b"];
         let crate::cli::Command::Run(args) = crate::cli::Cli::parse_from(arguments).command else { panic!("not run") };
         let mut tally = Tally::new();
@@ -340,10 +397,18 @@ mod tests {
         tally.late.record_ns(10_000);
         let client =
             ClientReport { cpu_seconds: 1.0, cpu_seconds_per_gb: 1.0, busiest_worker_share: 0.1, waited_share: 0.0 };
-        let mut measured =
-            Measured { window_seconds: 10.0, player_bytes: 1_000_000_000, join_seconds: 1.0, client, server: None };
+        let mut measured = Measured {
+            window_seconds: 10.0,
+            player_bytes: 1_000_000_000,
+            join_seconds: 1.0,
+            client,
+            server: None,
+            timeline: Vec::new(),
+            stalled_per_stream: 0,
+            unpaced: false,
+        };
         change(&mut tally, &mut measured);
-        RunReport::new(&args.load, &measured, tally)
+        RunReport::new(&args.load, &measured, &tally)
     }
 
     #[test]
@@ -370,7 +435,7 @@ mod tests {
     #[test]
     fn the_server_is_charged_per_gigabyte_and_player() {
         let cpu = Cpu { user_seconds: 1.0, system_seconds: 3.0, scheduled_seconds: 4.0, waited_seconds: 0.1 };
-        let server = ServerReport::new(&cpu, 10.0, 2_000_000_000, [100, 1_000, 1_500], 500);
+        let server = ServerReport::new(&cpu, 10.0, 2_000_000_000, [100, 1_000, 1_200, 1_500], 500);
         assert_eq!((server.cpu_share, server.cpu_seconds_per_gb, server.kib_per_player), (0.4, 2.0, 1.0));
     }
 }

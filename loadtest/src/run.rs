@@ -3,13 +3,15 @@
 
 use crate::cli::{LoadArgs, RunArgs, Url};
 use crate::engine::{Share, Worker};
+use crate::html;
+use crate::player::Role;
 use crate::process::{self, Cpu, Tree};
-use crate::report::{self, ClientReport, RunReport, ServerReport};
+use crate::report::{self, ClientReport, RunReport, Sample, ServerReport};
 use crate::shared::{Phase, Settings, Shared};
 use crate::sys::{self, monotonic_ns};
 use crate::tally::Tally;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -19,24 +21,36 @@ const BEGIN_DEADLINE: Duration = Duration::from_secs(15);
 const WINDOW_MIN: Duration = Duration::from_millis(500);
 /// Pause of the controlling thread between two looks.
 const LOOK: Duration = Duration::from_millis(5);
+/// The window is sampled this often, and in longer steps when that makes too many.
+const SAMPLE_NS: u64 = 250_000_000;
+const SAMPLES_MAX: u64 = 200;
 /// After the verified players have everything, the others may still be behind by this.
 const LAST_BYTES: Duration = Duration::from_millis(300);
+
+/// What a run does beyond its load.
+#[derive(Default)]
+pub struct Plan<'a> {
+    /// Further players of each stream, which stop reading when the window begins.
+    pub stalled: u32,
+    pub stalled_receive_bytes: usize,
+    /// Publishers send as fast as verified players receive.
+    pub unpaced: bool,
+    /// Runs beside the window on a thread of its own, until told that the window is over.
+    pub beside: Option<&'a (dyn Fn(&AtomicBool) + Sync)>,
+}
 
 /// The `run` subcommand.
 ///
 /// # Errors
 /// The run could not be carried out.
 pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
-    sys::raise_descriptor_limit().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
-    if let Some(cpu) = args.pin.first() {
-        sys::pin_thread(*cpu).map_err(|error| format!("cannot use CPU {cpu}: {error}"))?;
+    let target = &args.target;
+    target.prepare(args.load.connections())?;
+    let report = measure(&args.load, &target.url, &target.pin, target.server_pid)?;
+    if let Some(path) = &args.html {
+        html::write(path, &html::run(&report))?;
     }
-    let report = measure(&args.load, &args.url, &args.pin, args.server_pid)?;
-    if args.load.json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?);
-    } else {
-        print!("{}", report::text(&report));
-    }
+    report::print(&report, args.load.json, || report::text(&report))?;
     Ok(report::exit_code(&report.problems, args.load.allow_loss))
 }
 
@@ -45,10 +59,31 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
 /// # Errors
 /// Publishers could not publish, the server's process is gone, or a worker failed.
 pub fn measure(load: &LoadArgs, url: &Url, pin: &[usize], server_pid: Option<u32>) -> Result<RunReport, String> {
+    let (report, _) = measure_plan(load, url, pin, server_pid, &Plan::default())?;
+    Ok(report)
+}
+
+/// As [`measure`], with `plan`; the tally of all workers too.
+pub fn measure_plan(
+    load: &LoadArgs,
+    url: &Url,
+    pin: &[usize],
+    server_pid: Option<u32>,
+    plan: &Plan,
+) -> Result<(RunReport, Tally), String> {
     if load.duration < WINDOW_MIN {
         return Err(format!("--duration is at least {} ms", WINDOW_MIN.as_millis()));
     }
-    let settings = Settings {
+    let server = server_pid.map(Tree::of).transpose()?;
+    let settings = settings(load, url, plan);
+    let (measured, tally) = with_workers(&settings, shares(load, plan.stalled), pin, |shared| {
+        conduct(load, &settings, shared, server.as_ref(), plan)
+    })?;
+    Ok((RunReport::new(load, &measured, &tally), tally))
+}
+
+pub fn settings(load: &LoadArgs, url: &Url, plan: &Plan) -> Settings {
+    Settings {
         address: url.address,
         tc_url: url.tc_url.clone(),
         app: url.app.clone(),
@@ -58,23 +93,33 @@ pub fn measure(load: &LoadArgs, url: &Url, pin: &[usize], server_pid: Option<u32
         drain_every: load.drain_every.max(Duration::from_millis(1)),
         connects_per_second: load.connect_rate,
         threads: usize::try_from(load.threads).unwrap_or(1),
-    };
-    let server = server_pid.map(Tree::of).transpose()?;
+        stalled_receive_bytes: plan.stalled_receive_bytes,
+        unpaced: plan.unpaced,
+    }
+}
+
+/// Runs `conduct` while workers serve `shares`, then closes all connections.
+pub fn with_workers<T>(
+    settings: &Settings,
+    shares: Vec<Share>,
+    pin: &[usize],
+    conduct: impl FnOnce(&Shared) -> Result<T, String>,
+) -> Result<(T, Tally), String> {
     let shared = Shared::new(settings.names.len(), settings.threads);
     thread::scope(|scope| {
         let spawn = |share: Share| {
-            let (settings, shared) = (&settings, &shared);
+            let shared = &shared;
             let cpu = (!pin.is_empty()).then(|| pin[share.worker % pin.len()]);
             scope.spawn(move || work(settings, shared, share, cpu))
         };
-        let workers: Vec<_> = shares(load).into_iter().map(spawn).collect();
-        let measured = conduct(load, &settings, &shared, server.as_ref());
+        let workers: Vec<_> = shares.into_iter().map(spawn).collect();
+        let measured = conduct(&shared);
         shared.enter(Phase::Close);
         let mut tally = Tally::new();
         for worker in workers {
             tally.add(worker.join().map_err(|_| "a worker panicked")??);
         }
-        Ok(RunReport::new(load, &measured?, tally))
+        Ok((measured?, tally))
     })
 }
 
@@ -89,19 +134,25 @@ fn work(settings: &Settings, shared: &Shared, share: Share, cpu: Option<usize>) 
 }
 
 /// Deals streams and players out to workers. The first players of each stream are the verified ones.
-fn shares(load: &LoadArgs) -> Vec<Share> {
+pub fn shares(load: &LoadArgs, stalled: u32) -> Vec<Share> {
     let workers = usize::try_from(load.threads).unwrap_or(1).max(1);
     let mut shares: Vec<Share> = (0..workers).map(|worker| Share { worker, ..Share::default() }).collect();
     let streams = usize::try_from(load.streams).unwrap_or(0);
     for stream in 0..streams {
         shares[stream % workers].publishers.push(stream);
     }
-    for player in 0..load.players {
+    for player in 0..load.players.saturating_add(stalled) {
         for stream in 0..streams {
             let worker = (stream + usize::try_from(player).unwrap_or(0)) % workers;
-            shares[worker].players.push((stream, player < load.sample));
+            let role = match player {
+                _ if player >= load.players => Role::Stalled,
+                _ if player < load.sample => Role::Verified,
+                _ => Role::Drained,
+            };
+            shares[worker].players.push((stream, role));
         }
     }
+    shares.iter_mut().for_each(|share| share.first = share.players.len());
     shares
 }
 
@@ -112,6 +163,9 @@ pub struct Measured {
     pub join_seconds: f64,
     pub client: ClientReport,
     pub server: Option<ServerReport>,
+    pub timeline: Vec<Sample>,
+    pub stalled_per_stream: u32,
+    pub unpaced: bool,
 }
 
 /// The state of everything at one end of the window.
@@ -123,17 +177,12 @@ struct Snapshot {
     server_cpu: Cpu,
 }
 
-fn conduct(load: &LoadArgs, settings: &Settings, shared: &Shared, server: Option<&Tree>) -> Result<Measured, String> {
+fn conduct(l: &LoadArgs, s: &Settings, shared: &Shared, server: Option<&Tree>, p: &Plan) -> Result<Measured, String> {
+    let (load, settings, plan) = (l, s, p);
     let streams = settings.names.len();
-    let players = streams * usize::try_from(load.players).unwrap_or(usize::MAX);
-    let connecting = |count: usize| Duration::from_secs_f64(count as f64 / f64::from(load.connect_rate));
+    let players = streams * usize::try_from(load.players.saturating_add(plan.stalled)).unwrap_or(usize::MAX);
     let rss_idle_kib = server.map_or(0, Tree::rss_kib);
-
-    await_all(shared, server, connecting(streams) + BEGIN_DEADLINE, || {
-        shared.publishing.load(Ordering::Acquire) == streams
-    })?
-    .then_some(())
-    .ok_or("not all publishers were allowed to publish in time; is the URL's app one the server accepts?")?;
+    await_publishers(load, streams, shared, server)?;
     // The server's own buffers of the stream are filled before players count, and the first player joins in the middle
     // of a GOP.
     thread::sleep((load.gop * 5 / 2).clamp(Duration::from_secs(1), Duration::from_secs(20)));
@@ -141,9 +190,7 @@ fn conduct(load: &LoadArgs, settings: &Settings, shared: &Shared, server: Option
 
     let join_from_ns = monotonic_ns();
     shared.enter(Phase::Join);
-    await_all(shared, server, connecting(players) + load.gop * 2 + BEGIN_DEADLINE, || {
-        shared.joined.load(Ordering::Acquire) == players
-    })?;
+    await_players(load, players, shared, server)?;
     let join_seconds = (monotonic_ns() - join_from_ns) as f64 / 1e9;
 
     let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -152,7 +199,16 @@ fn conduct(load: &LoadArgs, settings: &Settings, shared: &Shared, server: Option
     shared.set_window(from_ns, until_ns, until_ns + ns(load.drain_deadline));
     sleep_until(from_ns, shared, server)?;
     let start = Snapshot::take(shared, server);
-    sleep_until(until_ns, shared, server)?;
+    let rss_window_kib = server.map_or(0, Tree::rss_kib);
+    let over = AtomicBool::new(false);
+    let timeline = thread::scope(|scope| {
+        if let Some(beside) = plan.beside {
+            scope.spawn(|| beside(&over));
+        }
+        let timeline = observe(until_ns, shared, server, &start);
+        over.store(true, Ordering::Release);
+        timeline
+    })?;
     let end = Snapshot::take(shared, server);
     let rss_players_kib = server.map_or(0, Tree::rss_kib);
 
@@ -164,11 +220,63 @@ fn conduct(load: &LoadArgs, settings: &Settings, shared: &Shared, server: Option
     let player_bytes = end.player_bytes - start.player_bytes;
     let server = server.map(|_| {
         let cpu = end.server_cpu.since(&start.server_cpu);
-        let rss_kib = [rss_idle_kib, rss_before_kib, rss_players_kib];
+        let rss_kib = [rss_idle_kib, rss_before_kib, rss_window_kib, rss_players_kib];
         ServerReport::new(&cpu, window_seconds, player_bytes, rss_kib, players)
     });
     let client = client_report(&start, &end, window_seconds, player_bytes);
-    Ok(Measured { window_seconds, player_bytes, join_seconds, client, server })
+    Ok(Measured {
+        window_seconds,
+        player_bytes,
+        join_seconds,
+        client,
+        server,
+        timeline,
+        stalled_per_stream: plan.stalled,
+        unpaced: plan.unpaced,
+    })
+}
+
+/// Waits until all publishers may publish.
+///
+/// # Errors
+/// They were not allowed to in time, or the run failed.
+pub fn await_publishers(load: &LoadArgs, count: usize, s: &Shared, server: Option<&Tree>) -> Result<(), String> {
+    let deadline = connecting(load, count) + BEGIN_DEADLINE;
+    await_all(s, server, deadline, || s.publishing.load(Ordering::Acquire) == count)?
+        .then_some(())
+        .ok_or("not all publishers were allowed to publish in time; is the URL's app one the server accepts?".into())
+}
+
+/// Waits until `count` players have joined or failed; false if they took too long.
+pub fn await_players(load: &LoadArgs, count: usize, s: &Shared, server: Option<&Tree>) -> Result<bool, String> {
+    let deadline = connecting(load, count) + load.gop * 2 + BEGIN_DEADLINE;
+    await_all(s, server, deadline, || s.joined.load(Ordering::Acquire) >= count)
+}
+
+fn connecting(load: &LoadArgs, count: usize) -> Duration {
+    Duration::from_secs_f64(count as f64 / f64::from(load.connect_rate))
+}
+
+/// Waits for the window's end and samples what both sides do.
+fn observe(until_ns: u64, s: &Shared, server: Option<&Tree>, start: &Snapshot) -> Result<Vec<Sample>, String> {
+    let (mut samples, mut last) = (Vec::new(), Snapshot::take(s, server));
+    let seconds = (until_ns.saturating_sub(last.at_ns)) / 1_000_000_000;
+    let every_ns = (seconds / SAMPLES_MAX + 1) * SAMPLE_NS;
+    while last.at_ns < until_ns {
+        sleep_until((last.at_ns + every_ns).min(until_ns), s, server)?;
+        let now = Snapshot::take(s, server);
+        let seconds = (now.at_ns - last.at_ns) as f64 / 1e9;
+        let client_ns = now.workers_cpu_ns.iter().sum::<u64>().saturating_sub(last.workers_cpu_ns.iter().sum());
+        samples.push(Sample {
+            at_seconds: (now.at_ns - start.at_ns) as f64 / 1e9,
+            megabits_per_second: (now.player_bytes - last.player_bytes) as f64 * 8.0 / 1e6 / seconds,
+            client_cpu_share: client_ns as f64 / 1e9 / seconds,
+            server_cpu_share: server.map(|_| now.server_cpu.since(&last.server_cpu).total_seconds() / seconds),
+            server_rss_kib: server.map(Tree::rss_kib),
+        });
+        last = now;
+    }
+    Ok(samples)
 }
 
 fn client_report(start: &Snapshot, end: &Snapshot, seconds: f64, player_bytes: u64) -> ClientReport {
@@ -211,7 +319,7 @@ fn await_all(s: &Shared, server: Option<&Tree>, deadline: Duration, done: impl F
     Ok(true)
 }
 
-fn sleep_until(at_ns: u64, shared: &Shared, server: Option<&Tree>) -> Result<(), String> {
+pub fn sleep_until(at_ns: u64, shared: &Shared, server: Option<&Tree>) -> Result<(), String> {
     loop {
         let left = Duration::from_nanos(at_ns.saturating_sub(monotonic_ns()));
         if left.is_zero() {
@@ -243,15 +351,15 @@ mod tests {
         let crate::cli::Command::Run(args) = crate::cli::Cli::parse_from(arguments.split(' ')).command else {
             panic!("not run")
         };
-        let shares = shares(&args.load);
+        let shares = shares(&args.load, 1);
         let mut streams: Vec<_> = shares.iter().flat_map(|share| share.publishers.clone()).collect();
         streams.sort_unstable();
         assert_eq!(streams, [0, 1, 2]);
         let players: Vec<_> = shares.iter().flat_map(|share| share.players.clone()).collect();
         for stream in 0..3 {
-            assert_eq!(players.iter().filter(|player| **player == (stream, true)).count(), 2);
-            assert_eq!(players.iter().filter(|player| **player == (stream, false)).count(), 3);
+            let count = |role| players.iter().filter(|player| **player == (stream, role)).count();
+            assert_eq!([Role::Verified, Role::Drained, Role::Stalled].map(count), [2, 3, 1]);
         }
-        assert!(shares.iter().all(|share| share.players.len() >= 7), "evenly");
+        assert!(shares.iter().all(|share| share.players.len() >= 8 && share.first == share.players.len()), "evenly");
     }
 }

@@ -4,7 +4,9 @@
 use crate::cli::{Cli, Command, LoadArgs, Url};
 use crate::payload::AVC_SEQUENCE_HEADER;
 use crate::report::RunReport;
-use crate::run::measure;
+use crate::run::{Plan, measure, measure_plan, settings};
+use crate::storm::{Mode, storm};
+use crate::tally::Tally;
 use bytes::{Buf, BytesMut};
 use clap::Parser;
 use shardcast::rtmp::chunk::ChunkWriter;
@@ -160,6 +162,11 @@ fn load() -> LoadArgs {
 }
 
 fn with(fault: Fault) -> Result<RunReport, String> {
+    beside_relay(fault, |url| measure(&load(), url, &[], None))
+}
+
+/// `test` with the URL of a relay that has `fault`.
+fn beside_relay<T>(fault: Fault, test: impl FnOnce(&Url) -> T) -> T {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
@@ -174,9 +181,9 @@ fn with(fault: Fault) -> Result<RunReport, String> {
                 thread::sleep(Duration::from_micros(500));
             }
         });
-        let report = measure(&load(), &url, &[], None);
+        let result = test(&url);
         over.store(true, Ordering::Release);
-        report
+        result
     })
 }
 
@@ -248,4 +255,53 @@ fn refused_peers_end_the_run_or_count() {
     assert!(with(Fault::RefusePublish).unwrap_err().contains("publisher"));
     let problems = problems(Fault::RefusePlay);
     assert_eq!(problems[..2], ["6 players failed", "6 players never got a keyframe"]);
+}
+
+fn planned(fault: Fault, plan: &Plan) -> (RunReport, Tally) {
+    beside_relay(fault, |url| measure_plan(&load(), url, &[], None, plan)).unwrap()
+}
+
+#[test]
+fn players_that_stop_reading_are_neither_lost_nor_starved() {
+    let plan = Plan { stalled: 3, stalled_receive_bytes: 4_096, ..Plan::default() };
+    let (report, tally) = planned(Fault::None, &plan);
+    assert_eq!(report.problems, [""; 0]);
+    assert_eq!((tally.stalled_open, tally.stalled_closed.percentiles().count), (3, 0));
+}
+
+#[test]
+fn stalled_players_that_are_let_go_are_counted_with_their_time() {
+    let plan = Plan { stalled: 3, stalled_receive_bytes: 4_096, ..Plan::default() };
+    let (_, tally) = planned(Fault::ClosePlayers, &plan);
+    let closed = tally.stalled_closed.percentiles();
+    assert_eq!((tally.stalled_open, closed.count), (0, 3));
+    assert!(closed.max < 4_000.0, "{closed:?}");
+}
+
+#[test]
+fn unpaced_publishers_outrun_their_schedule_without_loss() {
+    let (report, tally) = planned(Fault::None, &Plan { unpaced: true, ..Plan::default() });
+    assert_eq!((report.verified.lost, report.verified.corrupt, tally.chunks_lost), (0, 0, 0));
+    let paced = 2 * (60 + 44);
+    assert!(report.delay_ms.count > 2 * 2 * paced, "{} frames", report.delay_ms.count);
+    let counted = tally.chunks;
+    assert_eq!((counted.chunk_bytes_min, counted.chunk_bytes_max), (CHUNK_BYTES as u64, CHUNK_BYTES as u64));
+    // Every frame of this load fits into one chunk.
+    assert!(counted.chunks > 0 && counted.chunks.abs_diff(counted.messages) <= 4, "{counted:?}");
+}
+
+#[test]
+fn storms_count_what_is_answered_and_what_is_refused() {
+    let settings = |url: &Url| settings(&load(), url, &Plan::default());
+    let half = Duration::from_millis(500);
+    for mode in [Mode::AtOnce(3), Mode::Rate(40)] {
+        let over = AtomicBool::new(false);
+        let outcome = beside_relay(Fault::None, |url| storm(&settings(url), mode, half, &over)).unwrap();
+        assert!(outcome.answered > 3 && outcome.failed == 0, "{mode:?}: {:?}", outcome.reasons);
+        assert_eq!(outcome.answered + outcome.unfinished, outcome.begun);
+        assert_eq!(outcome.connect.percentiles().count, outcome.answered);
+    }
+    let over = AtomicBool::new(false);
+    let refused = beside_relay(Fault::RefusePlay, |url| storm(&settings(url), Mode::Rate(40), half, &over)).unwrap();
+    assert!(refused.answered == 0 && refused.failed > 3, "{} failed", refused.failed);
 }

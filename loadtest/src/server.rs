@@ -36,7 +36,7 @@ impl Server {
     /// It could not be started, or did not say that it is ready.
     pub fn shardcast(binary: &Path, cpu: usize, merge_ms: u32) -> Result<Self, String> {
         let mut command = Command::new(binary);
-        command.args(["--rtmp", "127.0.0.1:0", "--admin", "off", "--shards", "1"]);
+        command.args(["--rtmp", "127.0.0.1:0", "--admin", "off", "--shards", "1", "--log", "warn"]);
         command.args(["--cpus", &cpu.to_string(), "--merge-ms", &merge_ms.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         sys::pin_child(&mut command, Some(cpu));

@@ -3,8 +3,8 @@
 
 use crate::payload::Track;
 use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What all workers need to know about a run.
@@ -22,6 +22,10 @@ pub struct Settings {
     /// The workers this many connects per second share.
     pub connects_per_second: u32,
     pub threads: usize,
+    /// Receive buffer of players that stop reading.
+    pub stalled_receive_bytes: usize,
+    /// Publishers send as fast as verified players receive, instead of when frames are due.
+    pub unpaced: bool,
 }
 
 /// Only the controlling thread changes it.
@@ -29,8 +33,10 @@ pub struct Settings {
 pub enum Phase {
     /// Publishers connect and send.
     Publish,
-    /// Players connect.
+    /// The first part of the players connects.
     Join,
+    /// The rest of them.
+    Grow,
     /// All connections go.
     Close,
 }
@@ -58,6 +64,8 @@ pub struct Shared {
 pub struct StreamEnd {
     sent: [AtomicU64; 2],
     ended: AtomicBool,
+    /// Video frames each verified player has seen, for an unpaced publisher.
+    seen: Mutex<Vec<Arc<AtomicU64>>>,
 }
 
 /// A worker's running figures.
@@ -90,6 +98,7 @@ impl Shared {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Publish,
             1 => Phase::Join,
+            2 => Phase::Grow,
             _ => Phase::Close,
         }
     }
@@ -138,6 +147,19 @@ impl Shared {
 }
 
 impl StreamEnd {
+    /// Where a verified player tells how far it is; `u64::MAX` while and when it does not count.
+    pub fn watch(&self) -> Arc<AtomicU64> {
+        let seen = Arc::new(AtomicU64::new(u64::MAX));
+        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(seen.clone());
+        seen
+    }
+
+    /// Video frames the verified player furthest behind has seen; `None` if there is none.
+    pub fn seen_least(&self) -> Option<u64> {
+        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.iter().map(|seen| seen.load(Ordering::Acquire)).filter(|seen| *seen != u64::MAX).min()
+    }
+
     /// The publisher sends no more; `sent` counts frames by [`Track::index`].
     pub fn end(&self, sent: [u64; 2]) {
         for track in [Track::Audio, Track::Video] {

@@ -30,6 +30,15 @@ impl Times {
         self.0.iter_recorded().filter(|step| step.value_iterated_to() > micros).map(|s| s.count_at_value()).sum()
     }
 
+    /// Shares of all values, and the ms they lie within, up to one in ten thousand.
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let shares = (0..=40).map(|step| 1.0 - 10_f64.powf(-f64::from(step) / 10.0));
+        shares.map(|share| (share, self.0.value_at_quantile(share) as f64 / 1_000.0)).collect()
+    }
+
     pub fn percentiles(&self) -> Percentiles {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1_000.0;
         Percentiles {
@@ -92,6 +101,16 @@ mod tests {
         left.merge(&right);
         assert_eq!(left.percentiles().count, 2);
         assert!(left.percentiles().max >= 600_000.0);
+    }
+
+    #[test]
+    fn the_curve_rises_through_the_percentiles() {
+        let mut times = Times::new();
+        assert!(times.curve().is_empty());
+        (1..=1_000).for_each(|ms| times.record_ns(ms * 1_000_000));
+        let curve = times.curve();
+        assert!(curve.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1));
+        assert!((curve[10].0 - 0.9).abs() < 1e-9 && (curve[10].1 - 900.0).abs() < 2.0, "{:?}", curve[10]);
     }
 
     #[test]

@@ -33,19 +33,27 @@ impl Epoll {
 
     /// Watches `fd` for reading, and for writing if `write`.
     pub fn add(&self, fd: RawFd, token: u64, write: bool) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, fd, token, write)
+        self.control(libc::EPOLL_CTL_ADD, fd, token, Self::events(write))
+    }
+
+    /// Watches `fd` for its end only: closed, reset or failed.
+    pub fn add_end(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, token, libc::EPOLLRDHUP)
+    }
+
+    fn events(write: bool) -> i32 {
+        libc::EPOLLIN | if write { libc::EPOLLOUT } else { 0 }
     }
 
     pub fn change(&self, fd: RawFd, token: u64, write: bool) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, fd, token, write)
+        self.control(libc::EPOLL_CTL_MOD, fd, token, Self::events(write))
     }
 
     pub fn remove(&self, fd: RawFd) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_DEL, fd, 0, false)
+        self.control(libc::EPOLL_CTL_DEL, fd, 0, 0)
     }
 
-    fn control(&self, operation: i32, fd: RawFd, token: u64, write: bool) -> io::Result<()> {
-        let events = libc::EPOLLIN | if write { libc::EPOLLOUT } else { 0 };
+    fn control(&self, operation: i32, fd: RawFd, token: u64, events: i32) -> io::Result<()> {
         let mut event = libc::epoll_event { events: events.cast_unsigned(), u64: token };
         // SAFETY: `event` lives through the call; the kernel checks the descriptors.
         check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd, &raw mut event) }).map(drop)
@@ -131,6 +139,14 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     // SAFETY: `limit` is valid for reading.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
     Ok(limit.rlim_cur)
+}
+
+/// How many ports connections of this machine to one address may use; `None` if the kernel does not say.
+pub fn local_ports() -> Option<u32> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut bounds = text.split_whitespace().map(|bound| bound.parse::<u32>().ok());
+    let (low, high) = (bounds.next()??, bounds.next()??);
+    Some(high.saturating_sub(low) + 1)
 }
 
 /// Makes the child run on `cpu` and end when the thread that spawns it does.

@@ -26,6 +26,36 @@ pub struct Tally {
     /// Per player: its stream, and the bytes it received from the window's start on.
     pub window_bytes: Vec<(usize, u64)>,
     pub reasons: Vec<String>,
+    /// From when players stopped reading to when the server let them go.
+    pub stalled_closed: Times,
+    /// Players that stopped reading and were never let go.
+    pub stalled_open: u64,
+    /// Counted by the verified players in the window.
+    pub chunks: Counted,
+    /// Verified players whose chunks could not be followed.
+    pub chunks_lost: u64,
+}
+
+/// What verified players counted by parsing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    pub chunks: u64,
+    pub bytes: u64,
+    pub messages: u64,
+    /// Chunk sizes the server used, over all players: smallest and largest; 0 without any.
+    pub chunk_bytes_min: u64,
+    pub chunk_bytes_max: u64,
+}
+
+impl Counted {
+    pub fn add(&mut self, other: &Counted) {
+        self.chunks += other.chunks;
+        self.bytes += other.bytes;
+        self.messages += other.messages;
+        self.chunk_bytes_max = self.chunk_bytes_max.max(other.chunk_bytes_max);
+        let mins = [self.chunk_bytes_min, other.chunk_bytes_min];
+        self.chunk_bytes_min = mins.into_iter().filter(|bytes| *bytes > 0).min().unwrap_or(0);
+    }
 }
 
 impl Tally {
@@ -43,6 +73,10 @@ impl Tally {
             players_unjoined: 0,
             window_bytes: Vec::new(),
             reasons: Vec::new(),
+            stalled_closed: Times::new(),
+            stalled_open: 0,
+            chunks: Counted::default(),
+            chunks_lost: 0,
         }
     }
 
@@ -63,6 +97,10 @@ impl Tally {
         self.frames_sent += other.frames_sent;
         self.publisher_backlog_max = self.publisher_backlog_max.max(other.publisher_backlog_max);
         self.players_unjoined += other.players_unjoined;
+        self.stalled_closed.merge(&other.stalled_closed);
+        self.stalled_open += other.stalled_open;
+        self.chunks.add(&other.chunks);
+        self.chunks_lost += other.chunks_lost;
         self.window_bytes.extend(other.window_bytes);
         other.reasons.into_iter().for_each(|reason| self.reason(reason));
     }
