@@ -6,9 +6,9 @@ use super::rig::{INTER, KEY, Rig, frame};
 use crate::{
     limits::{
         CHUNK_STREAMS_MAX, CONNECT_DEADLINE, HANDSHAKE_DEADLINE, LAG_BYTES_MAX, PROGRESS_DEADLINE, REQUEST_DEADLINE,
-        SKIPS_MAX, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX,
+        SKIPS_MAX, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX, WAITED_NAMES_MAX,
     },
-    rtmp::{client::ClientRole, message::type_id},
+    rtmp::{client::ClientRole, key::StreamKey, message::type_id},
     shard::close::{CloseReason, RefuseReason},
 };
 
@@ -234,5 +234,23 @@ fn a_player_that_only_skips_is_closed() {
     }
     assert_eq!((rig.closed(CloseReason::Skips), rig.metrics[0].skips.get()), (1, u64::from(SKIPS_MAX) + 1));
     assert!(!rig.peers[player].open);
+    rig.empty();
+}
+
+#[test]
+fn a_player_of_one_name_too_many_is_refused_and_counted() {
+    let mut rig = Rig::new(1);
+    let key = |name: usize| StreamKey::new("", "crowd", &name.to_string()).expect("valid");
+    for name in 0..WAITED_NAMES_MAX {
+        rig.shared.directory.follow(&key(name), 9).expect("room");
+    }
+    let player = rig.connect(0, ClientRole::Play, "show");
+    rig.settle();
+    assert_eq!(rig.refused(RefuseReason::WaitedNames), 1);
+    assert_eq!(rig.peers[player].statuses(1), ["NetStream.Play.Failed"]);
+    assert!(!rig.peers[player].open);
+    for name in 0..WAITED_NAMES_MAX {
+        rig.shared.directory.unfollow(&key(name), 9);
+    }
     rig.empty();
 }
