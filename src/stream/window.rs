@@ -364,7 +364,7 @@ impl Window {
             return Some(());
         }
         let slice = self.exact(range)?;
-        out.extend_from_slice(slice.segment.get(slice.range)?);
+        out.extend(slice.segment.get(slice.range)?);
         Some(())
     }
 
