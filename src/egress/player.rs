@@ -199,8 +199,8 @@ impl Player {
 
     /// Whether the player is late and a newer join point could help.
     fn is_late(&self, window: &Window, policy: &Policy) -> bool {
-        let Some(join) = window.join().filter(|join| join.offset > self.cursor) else { return false };
-        join.offset > self.cursor && window.lag_ms(self.cursor) > policy.lag_ms()
+        let helps = window.join().is_some_and(|join| join.offset > self.cursor);
+        helps && window.lag_ms(self.cursor) > policy.lag_ms()
     }
 
     /// Ends the message the player is in, then skips to the newest join point.
