@@ -15,8 +15,8 @@ pub(super) struct LineBudget {
 }
 
 impl LineBudget {
-    /// Whether a line may be written now; how many were not since the last one that was.
-    pub(super) fn take(&mut self, per_second: u32, now: Duration) -> Option<u64> {
+    /// Whether a line may be written now, and how many were not since the last one, if any.
+    pub(super) fn take(&mut self, per_second: u32, now: Duration) -> Option<Option<u64>> {
         if self.second != now.as_secs() {
             *self = Self { second: now.as_secs(), lines: 0, ..*self };
         }
@@ -25,7 +25,8 @@ impl LineBudget {
             return None;
         }
         self.lines += 1;
-        Some(std::mem::take(&mut self.suppressed))
+        let suppressed = std::mem::take(&mut self.suppressed);
+        Some((suppressed > 0).then_some(suppressed))
     }
 }
 
