@@ -24,10 +24,10 @@ use shardcast::{
         config::Config,
         conn::ConnId,
         core::{Core, Shared, Transmit},
+        merge::Merging,
         mesh::{Bell, Port, message::MeshMessage, ports},
         metrics::ShardMetrics,
     },
-    stream::{directory::Directory, segment::LogGauge},
 };
 
 struct Silent;
@@ -151,11 +151,7 @@ impl Client {
 fn core(c: &mut Criterion) {
     let mut group = c.benchmark_group("core/frame_to_players");
     for players in [1, 100, 1_000] {
-        let shared = Shared {
-            config: Arc::new(Config::default()),
-            directory: Arc::new(Directory::default()),
-            gauge: LogGauge::default(),
-        };
+        let shared = Shared::new(Config { merging: Merging::Fixed(Duration::ZERO), ..Config::default() });
         let port = ports(vec![Box::new(Silent)]).remove(0);
         let mut core = Core::new(&shared, port, Arc::new(ShardMetrics::default()), 1);
         let mut publisher = Client::connect(&mut core, ClientRole::Publish);

@@ -166,10 +166,23 @@ pub const CLOSE_LOG_LINES_PER_SECOND: u32 = 10;
 /// Listener backlog.
 pub const LISTEN_BACKLOG: i32 = 4_096;
 
+/// What `--merge-ms auto` may cost a player in delay (`--delay-target-ms`).
+pub const DELAY_TARGET_DEFAULT: Duration = Duration::from_millis(100);
+/// Share of one core from which on `--merge-ms auto` merges, and from which on as much as the delay target lets it.
+pub const MERGE_LOAD_START: f64 = 0.25;
+pub const MERGE_LOAD_FULL: f64 = 0.75;
+/// A shard's load is averaged over this long.
+pub const MERGE_LOAD_TIME: Duration = Duration::from_secs(1);
+
 // Control: command line, log and admin listener.
 
 /// Longest `--merge-ms`: beyond it players see stutter, not savings.
 pub const MERGE_MS_MAX: u64 = 1_000;
+/// Bounds of `--delay-target-ms`.
+pub const DELAY_TARGET_MS_MIN: u64 = 10;
+pub const DELAY_TARGET_MS_MAX: u64 = 1_000;
+/// Longest `--hold-audio-ms`: players buffer more than that.
+pub const HOLD_AUDIO_MS_MAX: u64 = 100;
 /// Bounds of `--gop-bytes-max`: a joiner must start nearer than a lagging player is closed.
 pub const GOP_BYTES_MAX_MIN: usize = 64 * 1024;
 pub const GOP_BYTES_MAX_MAX: usize = LAG_BYTES_MAX as usize;

@@ -42,8 +42,7 @@ pub struct Place {
 impl Net {
     pub fn new(chunk_bytes: usize) -> Self {
         let config = Config { chunk_bytes, cpus: vec![None, None], ..Config::default() };
-        let shared =
-            Shared { config: Arc::new(config), directory: Arc::new(Directory::default()), gauge: LogGauge::default() };
+        let shared = Shared::new(config);
         let metrics: Vec<_> = (0..2).map(|_| Arc::new(ShardMetrics::default())).collect();
         let ports = ports(vec![Box::new(Silent), Box::new(Silent)]);
         let cores = ports.into_iter().zip(&metrics).map(|(port, metrics)| Core::new(&shared, port, metrics.clone(), 1));

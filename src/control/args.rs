@@ -16,14 +16,17 @@ use super::{
 };
 use crate::{
     limits,
-    shard::config::{Config, DriverChoice},
+    shard::{
+        config::{Config, DriverChoice},
+        merge::Merging,
+    },
 };
 
 const EXAMPLES: &str = "\
 Examples:
   shardcast                          one shard per CPU, RTMP on port 1935
   shardcast --rtmp 127.0.0.1:1935    for this machine only
-  shardcast --merge-ms 40            less CPU per player for at most 40 ms more delay
+  shardcast --merge-ms 0             the lowest delay at any load; auto (the default) merges as shards fill
   shardcast --cpus 2-5               four shards, on CPUs 2 to 5
   SHARDCAST_LOG=debug shardcast      every flag has an environment variable
 
@@ -75,11 +78,24 @@ pub(super) struct Args {
     #[arg(help_heading = "Cores")]
     driver: DriverChoice,
 
-    /// Gather messages for this many milliseconds before sending them to players. 0 sends at once; more costs a player
-    /// up to that much delay and saves CPU, because sends become fewer and larger
-    #[arg(long, env = "SHARDCAST_MERGE_MS", value_name = "MS", default_value_t = 0, help_heading = "Delivery")]
-    #[arg(value_parser = values::whole(0..=limits::MERGE_MS_MAX, "milliseconds"))]
-    merge_ms: u64,
+    /// Gather messages for this many milliseconds before sending them to players: up to that much delay for less CPU,
+    /// because sends become fewer and larger. 0 sends at once; auto does while the shards have slack, and gathers more
+    /// as they fill
+    #[arg(long, env = "SHARDCAST_MERGE_MS", value_name = "auto|MS", default_value = "auto", help_heading = "Delivery")]
+    #[arg(value_parser = values::merging)]
+    merge_ms: Merging,
+
+    /// With --merge-ms auto, the delay a full shard may add: its window and the pass that follows it
+    #[arg(long, env = "SHARDCAST_DELAY_TARGET_MS", value_name = "MS", help_heading = "Delivery")]
+    #[arg(value_parser = values::whole(limits::DELAY_TARGET_MS_MIN..=limits::DELAY_TARGET_MS_MAX, "milliseconds"))]
+    #[arg(default_value_t = limits::DELAY_TARGET_DEFAULT.as_millis() as u64)]
+    delay_target_ms: u64,
+
+    /// Let audio wait up to this many milliseconds for the next video message and be sent with it: fewer sends where
+    /// nothing else is merged
+    #[arg(long, env = "SHARDCAST_HOLD_AUDIO_MS", value_name = "MS", default_value_t = 0, help_heading = "Delivery")]
+    #[arg(value_parser = values::whole(0..=limits::HOLD_AUDIO_MS_MAX, "milliseconds"))]
+    hold_audio_ms: u64,
 
     /// Whether a player that joins starts at the newest keyframe already sent (on: picture at once) or waits for the
     /// next (off: lowest delay)
@@ -240,7 +256,9 @@ pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) ->
         cpus: plan.cpus,
         driver: args.driver,
         chunk_bytes: usize::try_from(args.chunk_size).unwrap_or(limits::CHUNK_BYTES_OUT_DEFAULT),
-        merge: Duration::from_millis(args.merge_ms),
+        merging: args.merge_ms,
+        delay_target: Duration::from_millis(args.delay_target_ms),
+        hold_audio: Duration::from_millis(args.hold_audio_ms),
         gop_cache: args.gop_cache,
         tcp_nodelay: args.tcp_nodelay,
         gop_bytes_max: args.gop_bytes_max.0,
@@ -327,7 +345,8 @@ mod tests {
         assert_eq!(config.rtmp.iter().map(SocketAddr::port).collect::<Vec<_>>(), [1935, 1936, 1937]);
         assert_eq!((config.cpus.as_slice(), config.driver), (&[Some(1)][..], DriverChoice::Legacy));
         assert_eq!((config.chunk_bytes, config.gop_bytes_max, config.gop_cache), (4_096, 8 << 20, false));
-        assert_eq!((config.merge.as_millis(), config.lag_max.as_millis(), config.join_wait.as_millis()), (40, 900, 3));
+        assert_eq!(config.merging, Merging::Fixed(Duration::from_millis(40)));
+        assert_eq!((config.lag_max.as_millis(), config.join_wait.as_millis()), (900, 3));
         assert_eq!(config.play_wait, Duration::ZERO);
         assert_eq!((config.publisher_idle.as_secs(), config.unpublish_grace.as_secs()), (5, 6));
         assert_eq!((settings.admin, settings.log.as_str(), settings.log_format), (None, "debug", LogFormat::Json));
@@ -337,7 +356,7 @@ mod tests {
     fn a_fault_names_the_flag_the_value_and_what_to_do() {
         assert_eq!(
             fault("--merge-ms 5000"),
-            "--merge-ms \"5000\": expected a whole number of milliseconds from 0 to 1000"
+            "--merge-ms \"5000\": expected auto, or a whole number of milliseconds from 0 to 1000"
         );
         assert!(fault("--merge-ms=x").starts_with("--merge-ms \"x\": expected"));
         assert!(fault("--rtmp 1935,nowhere").starts_with("--rtmp \"nowhere\": expected an IP address"));

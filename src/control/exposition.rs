@@ -72,6 +72,7 @@ pub(super) fn render(sample: &Sample) -> String {
             line(&mut out, format_args!("{}{{shard=\"{shard}\"}} {}", series.name, (series.read)(metrics)));
         }
     }
+    load(&mut out, sample.metrics);
     let closed = "shardcast_connections_closed_total";
     head(&mut out, closed, "counter", "Connections closed, by reason.");
     for (shard, metrics) in sample.metrics.iter().enumerate() {
@@ -90,6 +91,20 @@ pub(super) fn render(sample: &Sample) -> String {
     }
     node(&mut out, sample);
     out
+}
+
+/// How full each shard is, and what it does about it.
+fn load(out: &mut String, shards: &[Arc<ShardMetrics>]) {
+    let name = "shardcast_load_ratio";
+    head(out, name, "gauge", "Share of its time the shard was busy, or waiting for its CPU, over the last second or so.");
+    for (shard, metrics) in shards.iter().enumerate() {
+        line(out, format_args!("{name}{{shard=\"{shard}\"}} {}", metrics.load_permille.get() as f64 / 1e3));
+    }
+    let name = "shardcast_merge_window_seconds";
+    head(out, name, "gauge", "For how long messages are gathered before they are sent to players.");
+    for (shard, metrics) in shards.iter().enumerate() {
+        line(out, format_args!("{name}{{shard=\"{shard}\"}} {}", metrics.merge_window_us.get() as f64 / 1e6));
+    }
 }
 
 /// What there is once per process.
@@ -161,6 +176,8 @@ mod tests {
         metrics[0].bytes_sent.add(u64::MAX);
         metrics[1].closed(CloseReason::NotRtmp).add(2);
         metrics[0].refused(RefuseReason::NameTaken).add(3);
+        metrics[1].load_permille.set(250);
+        metrics[0].merge_window_us.set(12_500);
         let text = sample_of(&metrics);
         for expected in [
             "shardcast_players{shard=\"1\"} -1",
@@ -170,6 +187,8 @@ mod tests {
             "shardcast_requests_refused_total{shard=\"0\",reason=\"name_taken\"} 3",
             "shardcast_shard_info{shard=\"0\",cpu=\"3\",driver=\"io_uring\"} 1",
             "shardcast_shard_info{shard=\"1\",cpu=\"\",driver=\"epoll (legacy)\"} 1",
+            "shardcast_load_ratio{shard=\"1\"} 0.25",
+            "shardcast_merge_window_seconds{shard=\"0\"} 0.0125",
             "shardcast_log_bytes 7",
             "shardcast_log_lines_dropped_total 5",
             "shardcast_uptime_seconds 2.5",
@@ -196,6 +215,6 @@ mod tests {
                 assert!(keys.insert(key), "{key} stands twice");
             }
         }
-        assert_eq!(keys.len(), 2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + 1) + 10);
+        assert_eq!(keys.len(), 2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + 3) + 10);
     }
 }

@@ -7,12 +7,16 @@ use std::{
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
+    time::Duration,
 };
 
 use rustix::thread::CpuSet;
 use tracing_subscriber::EnvFilter;
 
-use crate::{limits, shard::config::DriverChoice};
+use crate::{
+    limits,
+    shard::{config::DriverChoice, merge::Merging},
+};
 
 /// An address to listen on: `ADDR:PORT`, or a port alone (`1935`, `:1935`) for every IPv6 and IPv4 address.
 pub(super) fn listen_addr(text: &str) -> Result<SocketAddr, String> {
@@ -99,6 +103,17 @@ pub(super) fn gop_bytes(text: &str) -> Result<Bytes, String> {
         .unwrap_or((upper, 1));
     let bytes = digits.trim().parse::<usize>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(expected)?;
     if range.contains(&bytes) { Ok(Bytes(bytes)) } else { Err(expected()) }
+}
+
+/// `auto`, or milliseconds up to [`limits::MERGE_MS_MAX`].
+pub(super) fn merging(text: &str) -> Result<Merging, String> {
+    if text.trim() == "auto" {
+        return Ok(Merging::Auto);
+    }
+    let window_ms = whole(0..=limits::MERGE_MS_MAX, "milliseconds")(text);
+    window_ms
+        .map(|window_ms| Merging::Fixed(Duration::from_millis(window_ms)))
+        .map_err(|why| why.replacen("expected", "expected auto, or", 1))
 }
 
 /// A parser of whole numbers in `range`; `unit` names what is counted.

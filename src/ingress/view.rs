@@ -140,6 +140,11 @@ impl View {
         rolled
     }
 
+    /// Whether video messages have come lately.
+    pub fn video_flows(&self, now_ms: u32) -> bool {
+        self.video_ms.is_some_and(|at| u128::from(now_ms.wrapping_sub(at)) < VIDEO_QUIET.as_millis())
+    }
+
     /// The first audio, while what comes may still make it a join point.
     fn may_be_joined(&self, arrived_ms: u32) -> Option<u64> {
         let undecided = !self.coded_video_seen && self.audio_join_ms.is_none();

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use super::merge::Merging;
 use crate::limits;
 
 /// Which monoio driver the shards run on.
@@ -26,8 +27,11 @@ pub struct Config {
     pub driver: DriverChoice,
     /// Outbound chunk size, [`limits::CHUNK_BYTES_OUT_MIN`]..=[`limits::CHUNK_BYTES_OUT_MAX`].
     pub chunk_bytes: usize,
-    /// How long messages are gathered before they are flushed to players; zero flushes at once.
-    pub merge: Duration,
+    pub merging: Merging,
+    /// What [`Merging::Auto`] may cost a player in delay: the window and the pass that follows it.
+    pub delay_target: Duration,
+    /// How long audio may wait for the next video message to be sent with it.
+    pub hold_audio: Duration,
     /// Whether joiners start at the newest keyframe already sent (true) or wait for the next (false).
     pub gop_cache: bool,
     /// Whether players in step are sent small pieces at once (true), or the kernel may join them while earlier ones are
@@ -52,7 +56,9 @@ impl Default for Config {
             cpus: vec![None],
             driver: DriverChoice::Auto,
             chunk_bytes: limits::CHUNK_BYTES_OUT_DEFAULT,
-            merge: Duration::ZERO,
+            merging: Merging::Auto,
+            delay_target: limits::DELAY_TARGET_DEFAULT,
+            hold_audio: Duration::ZERO,
             gop_cache: true,
             tcp_nodelay: false,
             gop_bytes_max: limits::GOP_BYTES_MAX_DEFAULT,

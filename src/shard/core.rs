@@ -14,6 +14,7 @@ use super::{
     close_log::{CloseLog, LineBudget},
     config::Config,
     conn::{Closing, Conn, ConnId, Use},
+    merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
     streams::Streams,
@@ -42,6 +43,19 @@ pub struct Shared {
     pub config: Arc<Config>,
     pub directory: Arc<Directory>,
     pub gauge: LogGauge,
+    pub merge_windows: MergeWindows,
+}
+
+impl Shared {
+    /// For the shards of a process that begins.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config: Arc::new(config),
+            directory: Arc::default(),
+            gauge: LogGauge::default(),
+            merge_windows: MergeWindows::default(),
+        }
+    }
 }
 
 /// See the file's head.
@@ -70,7 +84,7 @@ impl Core {
         let config = shared.config.clone();
         Self {
             conns: Slab::new(),
-            streams: Streams::new(&config, shared.gauge.clone()),
+            streams: Streams::new(shared, port.shard()),
             port,
             directory: shared.directory.clone(),
             policy: Policy { gop_cache: config.gop_cache, lag_max: config.lag_max, join_wait: config.join_wait },

@@ -19,6 +19,7 @@ use super::{
     conn::ConnId,
     core::{Core, Transmit},
     fleet::{Command, Mailbox},
+    load::LoadMeter,
     metrics::ShardMetrics,
     socket::Socket,
 };
@@ -310,6 +311,7 @@ impl Driver {
 
     /// Calls the core when something is due: merges to the millisecond, all else at ticks.
     async fn keep_time(self: Rc<Self>) {
+        let mut meter = LoadMeter::new();
         let mut next_tick = self.start.elapsed() + limits::TICK;
         loop {
             let due = self.core.borrow().due_at().min(next_tick);
@@ -336,7 +338,11 @@ impl Driver {
                     self.metrics.slow_turns.add(1);
                 }
                 next_tick = now + limits::TICK;
-                self.with_core(Core::tick);
+                let (busy, elapsed) = meter.sample();
+                self.with_core(|core| {
+                    core.note_load(busy, elapsed);
+                    core.tick();
+                });
                 if self.core.borrow().is_ending() {
                     // Whether the end has come is for the task that waits for the bell to see.
                     self.mailbox.ring();

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     limits,
-    stream::{directory::Directory, segment::LogGauge},
+    stream::segment::LogGauge,
 };
 
 /// Why a fleet did not start.
@@ -167,8 +167,7 @@ impl Fleet {
             mailboxes.push(Arc::new(Mailbox { commands: Mutex::default(), bell }));
         }
         let cpus = config.cpus.clone();
-        let shared =
-            Shared { config: Arc::new(config), directory: Arc::new(Directory::default()), gauge: LogGauge::default() };
+        let shared = Shared::new(config);
         let ends = Arc::new(Ends::default());
         let mut fleet = Self {
             rtmp,

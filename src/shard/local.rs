@@ -77,8 +77,8 @@ pub(super) struct Owned {
     pub(super) unannounced: ShardSet,
     /// Shards with players that waited for it, until they follow: its first messages are kept for them.
     pub(super) awaited: ShardSet,
-    /// A release of merged messages is scheduled.
-    pub(super) merging: bool,
+    /// Process time at which merged messages are let go.
+    pub(super) release_due: Option<Duration>,
     /// Process time.
     pub(super) started: Duration,
 }

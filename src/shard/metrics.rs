@@ -62,6 +62,10 @@ pub struct ShardMetrics {
     pub doorbells: Counter,
     /// Accepts that failed for want of descriptors or memory.
     pub accept_failures: Counter,
+    /// Share of its time the shard was busy lately, in thousandths.
+    pub load_permille: Gauge,
+    /// How long messages are gathered, in microseconds.
+    pub merge_window_us: Gauge,
     /// Turns of the shard that took longer than 100 ms.
     pub slow_turns: Counter,
     closed: [Counter; CloseReason::ALL.len()],
@@ -87,6 +91,8 @@ impl Default for ShardMetrics {
             mesh_full: Counter::default(),
             doorbells: Counter::default(),
             accept_failures: Counter::default(),
+            load_permille: Gauge::default(),
+            merge_window_us: Gauge::default(),
             slow_turns: Counter::default(),
             closed: std::array::from_fn(|_| Counter::default()),
             refused: std::array::from_fn(|_| Counter::default()),

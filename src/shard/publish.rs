@@ -47,7 +47,7 @@ impl Core {
             feeds: Vec::new(),
             unannounced: claim.followers & !(1 << self.port.shard()),
             awaited: claim.followers & !(1 << self.port.shard()),
-            merging: false,
+            release_due: None,
             started: self.time.process(),
         };
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });

@@ -2,15 +2,15 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
     time::Duration,
 };
 
 use slab::Slab;
 
 use super::{
-    config::Config,
+    core::Shared,
     local::{LocalLog, LocalStream, Source},
+    merge::Merger,
     mesh::message::MeshMessage,
     metrics::ShardMetrics,
     time::ShardTime,
@@ -21,28 +21,16 @@ use crate::{
     limits,
     media::TagError,
     rtmp::{key::StreamKey, message::Kind},
-    stream::segment::LogGauge,
 };
-
-/// A release that is due: the messages of one log have been merged for long enough.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Merge {
-    /// Process time.
-    pub(super) due: Duration,
-    pub(super) local: usize,
-    pub(super) epoch: u64,
-}
 
 #[derive(Debug)]
 pub(super) struct Streams {
     pub(super) slab: Slab<LocalStream>,
     pub(super) by_key: HashMap<StreamKey, usize, foldhash::fast::RandomState>,
     pub(super) broadcast: BroadcastConfig,
-    pub(super) merge: Duration,
+    pub(super) merger: Merger,
     /// Streams with messages since the last flush.
     pub(super) touched: Vec<usize>,
-    /// In the order they are due: the delay is the same for all.
-    pub(super) merges: VecDeque<Merge>,
     /// Streams with messages for other shards.
     pub(super) dirty: Vec<usize>,
     /// Answers to other shards, at most one for each request of theirs.
@@ -50,17 +38,18 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(config: &Arc<Config>, gauge: LogGauge) -> Self {
+    pub(super) fn new(shared: &Shared, shard: usize) -> Self {
+        let config = &shared.config;
+        let windows = shared.merge_windows.clone();
         Self {
             slab: Slab::new(),
             by_key: HashMap::default(),
             broadcast: BroadcastConfig {
                 segment_bytes: config.segment_bytes,
-                ..BroadcastConfig::new(config.chunk_bytes, config.gop_bytes_max, gauge)
+                ..BroadcastConfig::new(config.chunk_bytes, config.gop_bytes_max, shared.gauge.clone())
             },
-            merge: config.merge,
+            merger: Merger::new(config.merging, config.delay_target, config.hold_audio, shard, windows),
             touched: Vec::new(),
-            merges: VecDeque::new(),
             dirty: Vec::new(),
             replies: VecDeque::new(),
         }
@@ -108,33 +97,38 @@ impl Streams {
 
     /// Releases what a stream's logs have gathered, as merging allows. True if players have something new.
     pub(super) fn release(&mut self, local: usize, due: bool, time: &ShardTime) -> bool {
-        let merge = self.merge;
         let Some(stream) = self.slab.get_mut(local) else { return false };
+        let now = time.process();
         let mut released = false;
         for log in &mut stream.logs {
             let Source::Owned(owned) = &mut log.source else { continue };
-            let mut left = false;
+            let merge = self.merger.window_for(owned.feeds.iter().map(|feed| feed.shard));
+            let mut wait: Option<Duration> = None;
             for view in owned.broadcast.views_mut() {
+                let patience = if due { Duration::ZERO } else { self.merger.patience(merge, view, time.now_ms()) };
                 let window = view.log_mut().window_mut();
-                if merge.is_zero() || due {
+                if patience.is_zero() {
                     released |= window.released() < window.head();
                     window.release();
-                } else {
-                    released |= window.release_whole_flushes();
-                    left |= window.released() < window.head();
+                    continue;
+                }
+                released |= window.release_whole_flushes();
+                if window.released() < window.head() {
+                    wait = Some(wait.map_or(patience, |wait| wait.min(patience)));
                 }
             }
-            if left && !owned.merging {
-                owned.merging = true;
-                self.merges.push_back(Merge { due: time.process() + merge, local, epoch: log.epoch });
-            }
+            owned.release_due = match (wait, owned.release_due) {
+                (None, _) => None,
+                (Some(wait), Some(due)) if due <= now + wait => Some(due),
+                (Some(wait), _) => Some(self.merger.schedule(now, wait, local, log.epoch)),
+            };
         }
         released
     }
 
     /// Process time at which [`super::core::Core::timers`] has something to do.
     pub(super) fn next_timer(&self, time: &ShardTime) -> Option<Duration> {
-        let merge = self.merges.front().map(|merge| merge.due);
+        let merge = self.merger.next_due();
         let retry = (!self.dirty.is_empty() || !self.replies.is_empty()).then(|| time.process() + limits::MESH_RETRY);
         merge.into_iter().chain(retry).min()
     }

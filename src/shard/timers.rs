@@ -1,5 +1,7 @@
 //! What passes with time: merges that are due, and the coarse timers of connections and streams.
 
+use std::time::Duration;
+
 use super::{
     close::{CloseReason, RefuseReason},
     conn::{Conn, ConnId, Use},
@@ -20,15 +22,21 @@ impl Core {
     /// Called when [`Core::due_at`] says so: releases merged messages that are due.
     pub fn timers(&mut self) {
         let process = self.time.process();
-        while let Some(merge) = self.streams.merges.front().copied().filter(|merge| merge.due <= process) {
-            self.streams.merges.pop_front();
-            let owned = self.streams.slab.get_mut(merge.local).and_then(|stream| stream.owned_mut(merge.epoch));
-            if let Some(owned) = owned {
-                owned.merging = false;
-                self.flush(merge.local, true);
+        while let Some(release) = self.streams.merger.take_due(process) {
+            let owned = self.streams.slab.get_mut(release.local).and_then(|stream| stream.owned_mut(release.epoch));
+            if owned.is_some_and(|owned| owned.release_due == Some(release.due)) {
+                self.flush(release.local, true);
             }
         }
         self.turn();
+    }
+
+    /// Of the last `elapsed`, the shard was busy for `busy`. Said about once a tick.
+    pub fn note_load(&mut self, busy: Duration, elapsed: Duration) {
+        let merger = &mut self.streams.merger;
+        merger.sample(busy, elapsed);
+        self.metrics.load_permille.set((merger.load() * 1_000.0) as i64);
+        self.metrics.merge_window_us.set(i64::try_from(merger.window().as_micros()).unwrap_or(i64::MAX));
     }
 
     /// The coarse timers, every [`limits::TICK`].

@@ -200,6 +200,12 @@ impl Window {
         self.released = self.head;
     }
 
+    /// Whether what is not released yet is audio and nothing else.
+    pub fn gathers_audio_only(&self) -> bool {
+        let gathered = self.entries.iter().rev().take_while(|entry| entry.offset >= self.released);
+        self.released < self.head && gathered.into_iter().all(|entry| entry.kind == Kind::Audio)
+    }
+
     /// Lets players in step have whole flushes only, so that merging by size leaves no small tail to send. True if that
     /// was anything.
     pub fn release_whole_flushes(&mut self) -> bool {

@@ -72,6 +72,8 @@ pub(crate) struct Node {
     slots: BTreeMap<ConnId, Slot>,
     sleeps_until: u64,
     next_tick: u64,
+    /// Of each tick.
+    busy_ms: u64,
     /// Not run before.
     pub(crate) starved_until: u64,
     sends: Sends,
@@ -93,6 +95,7 @@ impl Node {
             slots: BTreeMap::new(),
             sleeps_until: 0,
             next_tick: TICK_MS,
+            busy_ms: 0,
             starved_until: 0,
             sends,
         }
@@ -137,7 +140,7 @@ impl Node {
             match *task {
                 Task::Read(id) => self.read(id, now, links, rng),
                 Task::Write(id) => self.write(id, now, links, rng),
-                Task::Time => self.keep_time(now),
+                Task::Time => self.keep_time(now, rng),
                 Task::Mail => {
                     self.bell.store(false, Ordering::Relaxed);
                     self.core.advance(Duration::from_millis(now));
@@ -165,12 +168,17 @@ impl Node {
         }
     }
 
-    fn keep_time(&mut self, now: u64) {
+    fn keep_time(&mut self, now: u64, rng: &mut Rng) {
         self.core.advance(Duration::from_millis(now));
         self.core.timers();
         self.pass_on();
         if now >= self.next_tick {
             self.next_tick = now + TICK_MS;
+            if rng.chance(5) {
+                self.busy_ms = rng.below(TICK_MS + 1);
+            }
+            let ms = Duration::from_millis;
+            self.core.note_load(ms(self.busy_ms), ms(TICK_MS));
             self.core.tick();
             self.pass_on();
         }

@@ -11,6 +11,7 @@ use shardcast::{
         close::{CloseReason, RefuseReason},
         config::Config,
         core::{Core, Shared},
+        merge::Merging,
         mesh::{self, Bell},
         metrics::ShardMetrics,
     },
@@ -88,9 +89,13 @@ impl World {
         let mood = rng.pick(&[Mood::Prompt, Mood::Loose, Mood::Loose, Mood::Starved]);
         let ms = Duration::from_millis;
         let chunk_bytes = rng.pick(&[128, 500, 4_096, 60_000]);
-        let config = Arc::new(Config {
+        let config = Config {
             chunk_bytes,
-            merge: ms(rng.pick(&[0, 0, 10, 40])),
+            merging: match rng.pick(&[0, 0, 10, 40, 1_000]) {
+                1_000 => Merging::Auto,
+                window => Merging::Fixed(ms(window)),
+            },
+            hold_audio: ms(rng.pick(&[0, 0, 20])),
             gop_cache: rng.chance(75),
             gop_bytes_max: rng.pick(&[64 << 10, 256 << 10, 4 << 20, 32 << 20]),
             segment_bytes: rng.pick(&[1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10]),
@@ -100,13 +105,12 @@ impl World {
             publisher_idle: ms(rng.pick(&[0, 3_000, 10_000])),
             unpublish_grace: ms(rng.pick(&[0, 300, 1_500, 3_000])),
             ..Config::default()
-        });
+        };
         let shards = rng.between(2, 4) as usize;
         let bells: Vec<_> = (0..shards).map(|_| Arc::new(AtomicBool::new(false))).collect();
         let notes = bells.iter().map(|bell| Box::new(NoteBell(bell.clone())) as Box<dyn Bell>).collect();
-        let directory = Arc::new(Directory::default());
-        let gauge = LogGauge::default();
-        let shared = Shared { config: config.clone(), directory: directory.clone(), gauge: gauge.clone() };
+        let shared = Shared::new(config);
+        let (config, directory, gauge) = (shared.config.clone(), shared.directory.clone(), shared.gauge.clone());
         let sends = Sends { short: rng.pick(&[0, 5, 40]) };
         let nodes = mesh::ports(notes).into_iter().zip(bells).map(|(port, bell)| {
             let metrics = Arc::new(ShardMetrics::default());
@@ -276,7 +280,11 @@ impl World {
         self.links.push(Link::new(up, down));
         let node = rng.below(self.nodes.len() as u64) as usize;
         self.nodes[node].accept(link, self.now);
-        let merge = self.config.merge.as_millis() as u64;
+        let merge = match self.config.merging {
+            Merging::Auto => self.config.delay_target,
+            Merging::Fixed(window) => window.max(self.config.hold_audio),
+        };
+        let merge = merge.as_millis() as u64;
         let terms = Terms {
             fast: !slow,
             fickle: !script.whims.is_empty(),

@@ -2,6 +2,7 @@
 
 mod closing;
 mod ends;
+mod merging;
 mod players;
 mod publishing;
 mod rig;

@@ -234,23 +234,3 @@ fn without_a_keyframe_players_begin_anyway_after_a_while() {
     }
     rig.empty();
 }
-
-#[test]
-fn messages_are_merged_for_players_in_step_and_not_for_joiners() {
-    let mut rig = Rig::with(2, |config| config.merge = Duration::from_millis(100));
-    let publisher = rig.publish(0, "show");
-    let players = [rig.play(0, "show"), rig.play(1, "show")];
-    rig.video(publisher, 0, KEY);
-    rig.pass_ms(200);
-    rig.video(publisher, 40, INTER);
-    rig.video(publisher, 80, INTER);
-    assert!(players.iter().all(|player| rig.seen(*player, 1).len() == 1));
-    let joiner = rig.play(0, "show");
-    assert_eq!(rig.seen(joiner, 1).len(), 3);
-    rig.pass_ms(200);
-    assert!(players.iter().all(|player| rig.seen(*player, 1).len() == 3));
-    rig.video(publisher, 120, INTER);
-    rig.lose(publisher, CloseReason::PeerClosed);
-    assert!(players.iter().all(|player| rig.seen(*player, 1).len() == 4), "the end merges nothing away");
-    rig.empty();
-}

@@ -28,7 +28,6 @@ use crate::{
         mesh::{Bell, ports},
         metrics::ShardMetrics,
     },
-    stream::{directory::Directory, segment::LogGauge},
 };
 
 pub(super) const KEY: &[u8] = b"\x17\x01\x00\x00\x00key";
@@ -85,8 +84,7 @@ impl Rig {
     pub(super) fn with(cores: usize, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { chunk_bytes: 4_096, ..Config::default() };
         change(&mut config);
-        let shared =
-            Shared { config: Arc::new(config), directory: Arc::new(Directory::default()), gauge: LogGauge::default() };
+        let shared = Shared::new(config);
         let rings = Arc::new(AtomicU64::new(0));
         let bells = (0..cores).map(|_| Box::new(CountingBell(rings.clone())) as Box<dyn Bell>).collect();
         let metrics: Vec<_> = (0..cores).map(|_| Arc::new(ShardMetrics::default())).collect();
@@ -299,7 +297,7 @@ impl Rig {
         self.pass(Duration::from_secs(15));
         for (core, metrics) in self.cores.iter().zip(&self.metrics) {
             assert!(core.conns.is_empty() && core.streams.slab.is_empty() && core.streams.by_key.is_empty());
-            assert!(core.streams.dirty.is_empty() && core.streams.replies.is_empty() && core.streams.merges.is_empty());
+            assert!(core.streams.dirty.is_empty() && core.streams.replies.is_empty() && core.streams.merger.next_due().is_none());
             assert_eq!((metrics.connections.get(), metrics.publishers.get(), metrics.players.get()), (0, 0, 0));
         }
         assert_eq!(self.shared.gauge.bytes(), 0, "bytes of logs nobody has");
