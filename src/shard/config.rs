@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use super::socket_options::SocketOptions;
 use crate::limits;
 
 /// Which monoio driver the shards run on.
@@ -43,6 +44,7 @@ pub struct Config {
     /// Publishers that send no media for this long are closed; zero never.
     pub publisher_idle: Duration,
     pub unpublish_grace: Duration,
+    pub sockets: SocketOptions,
 }
 
 impl Default for Config {
@@ -62,6 +64,7 @@ impl Default for Config {
             play_wait: limits::PLAY_WAIT_DEFAULT,
             publisher_idle: limits::PUBLISHER_IDLE_DEFAULT,
             unpublish_grace: limits::UNPUBLISH_GRACE_DEFAULT,
+            sockets: SocketOptions::default(),
         }
     }
 }
