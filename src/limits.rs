@@ -124,8 +124,6 @@ pub const PLAY_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 pub const PUBLISHER_IDLE_DEFAULT: Duration = Duration::from_secs(30);
 /// How long players wait for a lost publisher to come back (`--unpublish-grace-s`).
 pub const UNPUBLISH_GRACE_DEFAULT: Duration = Duration::from_secs(5);
-/// Unsent bytes the kernel may hold for a player before the send waits (TCP_NOTSENT_LOWAT).
-pub const NOTSENT_LOWAT_BYTES: u32 = 128 * 1024;
 /// Time a closing connection has to take its last bytes.
 pub const LINGER: Duration = Duration::from_secs(2);
 
@@ -163,13 +161,28 @@ pub const RING_ENTRIES: u32 = 4_096;
 pub const STREAM_LOG_LINES_PER_SECOND: u32 = 50;
 /// Log lines about one kind of closed connection per second and shard.
 pub const CLOSE_LOG_LINES_PER_SECOND: u32 = 10;
-/// Listener backlog.
-pub const LISTEN_BACKLOG: i32 = 4_096;
+
+// Sockets.
+
+/// Connections that may wait to be accepted, per shard and address (`--backlog`).
+pub const LISTEN_BACKLOG_DEFAULT: i32 = 4_096;
+pub const LISTEN_BACKLOG_MAX: i32 = 1_048_576;
+/// Unsent bytes the kernel may hold for a player before the send waits (`--notsent-lowat`): two flushes.
+pub const NOTSENT_LOWAT_BYTES_DEFAULT: u32 = 128 * 1024;
+pub const NOTSENT_LOWAT_BYTES_MIN: u32 = 4 * 1024;
+pub const NOTSENT_LOWAT_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// Bounds of `--sndbuf`; the kernel doubles it, in an `i32`.
+pub const SNDBUF_BYTES_MIN: usize = 16 * 1024;
+pub const SNDBUF_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Longest `--busy-poll-us`: beyond it a shard asks the network card longer than a pass should take.
+pub const BUSY_POLL_US_MAX: u32 = 10_000;
+/// Longest name of a congestion control (the kernel's TCP_CA_NAME_MAX without its end).
+pub const CONGESTION_NAME_BYTES_MAX: usize = 15;
 
 /// What `--merge-ms auto` may cost a player in delay (`--delay-target-ms`).
 pub const DELAY_TARGET_DEFAULT: Duration = Duration::from_millis(100);
 /// Share of one core from which on `--merge-ms auto` merges, and from which on as much as the delay target lets it.
-pub const MERGE_LOAD_START: f64 = 0.25;
+pub const MERGE_LOAD_START: f64 = 0.2;
 pub const MERGE_LOAD_FULL: f64 = 0.75;
 /// A shard's load is averaged over this long.
 pub const MERGE_LOAD_TIME: Duration = Duration::from_secs(1);

@@ -144,6 +144,13 @@ fn a_bad_flag_is_one_line_and_exit_code_2() {
         (&["relay"], &["unknown command \"relay\"", "serve"]),
         (&["--rtmp"], &["--rtmp needs a value"]),
         (&["--log", "two\nlines"], &["\"two\\nlines\""]),
+        (&["--sndbuf", "1K"], &["--sndbuf \"1K\"", "16K to 512M"]),
+        (&["--notsent-lowat", "1"], &["--notsent-lowat \"1\"", "4K to 64M"]),
+        (&["--busy-poll-us", "10001"], &["--busy-poll-us \"10001\"", "from 0 to 10000"]),
+        (&["--backlog", "0"], &["--backlog \"0\"", "from 1 to 1048576"]),
+        (&["--congestion", "two words"], &["--congestion \"two words\"", "this kernel has "]),
+        (&["--reuseport-cpu", "--no-pin"], &["--reuseport-cpu: the shards are not pinned", "--cpus"]),
+        (&["--reuseport-cpu", "--shards", "64", "--cpus", "0"], &["--reuseport-cpu: several shards share a CPU"]),
     ];
     for (args, parts) in cases {
         assert_fault(&shardcast(args).output().unwrap(), parts);
@@ -186,6 +193,39 @@ fn an_rtmp_port_in_use_is_one_line_and_exit_code_2() {
     let addr = taken.local_addr().unwrap().to_string();
     let output = shardcast(&["--rtmp", &addr, "--admin", "off", "--log", "off"]).output().unwrap();
     assert_fault(&output, &["--rtmp", &addr, "another process"]);
+}
+
+#[test]
+fn a_congestion_control_the_kernel_lacks_is_one_line_and_exit_code_2() {
+    let quiet = ["--rtmp", "127.0.0.1:0", "--admin", "off", "--log", "off"];
+    let output = shardcast(&[&quiet[..], &["--congestion", "pigeon"]].concat()).output().unwrap();
+    let available = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
+    let parts = available.split_whitespace().chain(["--congestion \"pigeon\"", "this kernel has "]).collect::<Vec<_>>();
+    assert_fault(&output, &parts);
+}
+
+/// What `ss` says of the listener at `addr`.
+fn listener(addr: SocketAddr) -> String {
+    let output = Command::new("ss").args(["-Hltn", &format!("sport = :{}", addr.port())]).output().expect("iproute2");
+    text(&output.stdout)
+}
+
+#[test]
+fn the_backlog_is_the_flags_and_a_cut_is_said() {
+    let quiet = ["--rtmp", "127.0.0.1:0", "--admin", "off", "--shards", "1", "--no-pin"];
+    let mut node = Node::start(&[&quiet[..], &["--backlog", "7"]].concat());
+    let listening = listener(node.rtmp());
+    assert_eq!(listening.split_whitespace().nth(2), Some("7"), "{listening}");
+    let (_, log) = node.end(Signal::TERM);
+    assert!(!log.contains("--backlog"), "{log}");
+
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let mut node = Node::start(&[&quiet[..], &["--backlog", "1048576"]].concat());
+    let listening = listener(node.rtmp());
+    assert_eq!(listening.split_whitespace().nth(2), Some(somaxconn.trim()), "{listening}");
+    let (_, log) = node.end(Signal::TERM);
+    let note = format!("--backlog 1048576: the kernel gives {}; raise net.core.somaxconn", somaxconn.trim());
+    assert!(log.contains(&note), "{log}");
 }
 
 #[test]

@@ -13,7 +13,6 @@ use shardcast::{
         mesh::{Bell, ports},
         metrics::ShardMetrics,
     },
-    stream::{directory::Directory, segment::LogGauge},
 };
 
 /// Nobody sleeps here: every turn asks every shard.

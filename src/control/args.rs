@@ -3,6 +3,8 @@
 //! [`parse`] turns arguments into [`Args`] or an [`Answer`] to print; [`settings`] checks what concerns several flags at
 //! once and gives the [`Settings`] the process starts with.
 
+mod sockets;
+
 use std::{error::Error as _, ffi::OsString, net::SocketAddr, time::Duration};
 
 use clap::{
@@ -10,6 +12,8 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
+use self::sockets::SocketArgs;
+pub(super) use self::sockets::{clamp_note, option_fault};
 use super::{
     cores::{self, Allowance},
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
@@ -152,6 +156,9 @@ pub(super) struct Args {
     #[arg(default_value_t = limits::UNPUBLISH_GRACE_DEFAULT.as_secs())]
     unpublish_grace_s: u64,
 
+    #[command(flatten)]
+    sockets: SocketArgs,
+
     /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
     #[arg(long, env = "SHARDCAST_LOG", value_name = "LEVEL", default_value = "info", value_parser = values::log_filter)]
     #[arg(help_heading = "Log (on stderr)")]
@@ -251,6 +258,7 @@ pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) ->
     let shards = args.shards.and_then(|n| usize::try_from(n).ok());
     let plan = cores::plan(shards, listed, !args.no_pin, allowance)
         .map_err(|why| format!("{} {:?}: {why}", origin("--cpus", given), cores::list(listed.unwrap_or(&[]))))?;
+    let sockets = args.sockets.options(&plan.cpus, given)?;
     let config = Config {
         rtmp: args.rtmp,
         cpus: plan.cpus,
@@ -268,6 +276,7 @@ pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) ->
         play_wait: Duration::from_secs(args.play_wait_s),
         publisher_idle: Duration::from_secs(args.idle_timeout_s),
         unpublish_grace: Duration::from_secs(args.unpublish_grace_s),
+        sockets,
     };
     Ok(Settings { config, admin: args.admin.0, log: args.log, log_format: args.log_format, notes: plan.notes })
 }
@@ -297,13 +306,13 @@ mod tests {
         std::iter::once("shardcast").chain(line.split_whitespace()).map(OsString::from).collect()
     }
 
-    fn settings_of(line: &str) -> Result<Settings, Answer> {
+    pub(super) fn settings_of(line: &str) -> Result<Settings, Answer> {
         let given = words(line);
         let allowance = Allowance { cpus: vec![0, 1], parallelism: 2 };
         settings(parse(&given)?, &given, &allowance).map_err(Answer::Fault)
     }
 
-    fn fault(line: &str) -> String {
+    pub(super) fn fault(line: &str) -> String {
         match settings_of(line) {
             Err(Answer::Fault(text)) => {
                 assert_eq!(text.lines().count(), 1, "{text}");

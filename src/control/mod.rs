@@ -106,7 +106,7 @@ fn serve_logged(settings: &Settings, log: &Log, args: &[OsString]) -> Result<u8,
         .map_err(|error| failed("cannot start the control thread", error))?;
     let admin = settings.admin.map(|addr| listen(addr, args)).transpose()?;
     let fleet = Fleet::start(settings.config.clone()).map_err(|error| start_fault(error, settings, args))?;
-    for note in &settings.notes {
+    for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
         tracing::warn!("{note}");
     }
     let node = Arc::new(Node::new(Arc::new(fleet), log.clone()));
@@ -128,6 +128,7 @@ fn start_fault(error: StartError, settings: &Settings, args: &[OsString]) -> Fau
             Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &std::io::ErrorKind::AddrInUse.into(), args))
         }
         StartError::Listen { addr, source } => Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &source, args)),
+        StartError::Option(error) => Fault(EXIT_USAGE, args::option_fault(&error, &settings.config.sockets, args)),
         StartError::Runtime { .. } if settings.config.driver == DriverChoice::Uring => {
             Fault(EXIT_USAGE, format!("--driver \"uring\": {error}: allow io_uring or choose auto or legacy"))
         }

@@ -91,18 +91,29 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Bytes, with K, M or G for powers of 1024 (`32M`, `32MiB` and `32m` are the same), within `--gop-bytes-max`'s bounds.
+/// Bytes within `--gop-bytes-max`'s bounds.
 pub(super) fn gop_bytes(text: &str) -> Result<Bytes, String> {
     let range = limits::GOP_BYTES_MAX_MIN..=limits::GOP_BYTES_MAX_MAX;
     let expected = || format!("expected bytes such as 32M, from {} to {}", Bytes(*range.start()), Bytes(*range.end()));
+    bytes(text).filter(|bytes| range.contains(&bytes.0)).ok_or_else(expected)
+}
+
+/// 0, or bytes in `range`.
+pub(super) fn bytes_or_0(text: &str, range: RangeInclusive<usize>) -> Result<Bytes, String> {
+    let (least, most) = (Bytes(*range.start()), Bytes(*range.end()));
+    let expected = || format!("expected 0 or bytes such as 512K, from {least} to {most}");
+    bytes(text).filter(|bytes| bytes.0 == 0 || range.contains(&bytes.0)).ok_or_else(expected)
+}
+
+/// Bytes, with K, M or G for powers of 1024: `32M`, `32MiB` and `32m` are the same.
+fn bytes(text: &str) -> Option<Bytes> {
     let upper = text.trim().to_ascii_uppercase();
     let upper = upper.strip_suffix("IB").or_else(|| upper.strip_suffix('B')).unwrap_or(&upper);
     let (digits, unit) = UNITS
         .iter()
         .find_map(|(suffix, unit)| upper.strip_suffix(*suffix).map(|digits| (digits, *unit)))
         .unwrap_or((upper, 1));
-    let bytes = digits.trim().parse::<usize>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(expected)?;
-    if range.contains(&bytes) { Ok(Bytes(bytes)) } else { Err(expected()) }
+    digits.trim().parse::<usize>().ok().and_then(|n| n.checked_mul(unit)).map(Bytes)
 }
 
 /// `auto`, or milliseconds up to [`limits::MERGE_MS_MAX`].

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::merge::Merging;
+use super::{merge::Merging, socket_options::SocketOptions};
 use crate::limits;
 
 /// Which monoio driver the shards run on.
@@ -47,6 +47,7 @@ pub struct Config {
     /// Publishers that send no media for this long are closed; zero never.
     pub publisher_idle: Duration,
     pub unpublish_grace: Duration,
+    pub sockets: SocketOptions,
 }
 
 impl Default for Config {
@@ -68,6 +69,7 @@ impl Default for Config {
             play_wait: limits::PLAY_WAIT_DEFAULT,
             publisher_idle: limits::PUBLISHER_IDLE_DEFAULT,
             unpublish_grace: limits::UNPUBLISH_GRACE_DEFAULT,
+            sockets: SocketOptions::default(),
         }
     }
 }

@@ -24,11 +24,12 @@ use super::{
     config::Config,
     core::{Core, Shared},
     driver::Driver,
-    listener,
+    listener::{self, Bound},
     mesh::{self, Bell, Port},
     metrics::ShardMetrics,
     report::StreamPart,
     runtime::ShardRuntime,
+    socket_options::{Clamp, OptionError},
 };
 use crate::{
     limits,
@@ -43,6 +44,8 @@ pub enum StartError {
     InUse(SocketAddr),
     #[error("cannot listen on {addr}: {source}")]
     Listen { addr: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Option(#[from] OptionError),
     #[error("shard {shard}: {source}")]
     Runtime { shard: usize, source: io::Error },
 }
@@ -129,6 +132,7 @@ struct EndsState {
 #[derive(Debug)]
 pub struct Fleet {
     rtmp: Vec<SocketAddr>,
+    clamps: Vec<Clamp>,
     facts: Vec<ShardFacts>,
     denied: Option<String>,
     metrics: Vec<Arc<ShardMetrics>>,
@@ -157,7 +161,7 @@ impl Fleet {
     /// Probes and binds every address, then starts a thread per shard. Returns once all listen.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let shards = config.cpus.len();
-        let (listeners, rtmp) = listener::bind_all(&config.rtmp, shards)?;
+        let Bound { by_shard, addrs: rtmp, clamps } = listener::bind_all(&config.rtmp, &config.cpus, &config.sockets)?;
         let bell_error = |source| StartError::Runtime { shard: 0, source };
         let mut mailboxes = Vec::new();
         let mut bells: Vec<Box<dyn Bell>> = Vec::new();
@@ -171,6 +175,7 @@ impl Fleet {
         let ends = Arc::new(Ends::default());
         let mut fleet = Self {
             rtmp,
+            clamps,
             facts: Vec::new(),
             denied: None,
             metrics: (0..shards).map(|_| Arc::default()).collect(),
@@ -179,7 +184,7 @@ impl Fleet {
             ends: ends.clone(),
         };
         let start = Instant::now();
-        for ((shard, listeners), port) in listeners.into_iter().enumerate().zip(mesh::ports(bells)) {
+        for ((shard, listeners), port) in by_shard.into_iter().enumerate().zip(mesh::ports(bells)) {
             let seat = Seat {
                 shard,
                 cpu: cpus[shard],
@@ -201,6 +206,11 @@ impl Fleet {
     /// What is listened on, with the ports the system chose.
     pub fn rtmp_addrs(&self) -> &[SocketAddr] {
         &self.rtmp
+    }
+
+    /// Where the kernel took less of a socket option than was asked for.
+    pub fn clamps(&self) -> &[Clamp] {
+        &self.clamps
     }
 
     pub fn shards(&self) -> &[ShardFacts] {
@@ -363,7 +373,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
+    use rustix::thread::sched_getaffinity;
+
     use super::*;
+    use crate::shard::socket_options::SocketOptions;
 
     fn start(shards: usize) -> Fleet {
         let rtmp = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
@@ -384,5 +399,34 @@ mod tests {
         fleet.mailboxes[1].send(Command::Panic);
         assert_eq!(fleet.wait(), FleetEnd::Panicked { shard: 1 });
         assert_eq!(lock(&fleet.ends.ended).orderly, 2, "the survivors ended in order");
+    }
+
+    #[test]
+    fn a_connection_is_handled_on_the_cpu_its_packets_arrive_on() {
+        let mask = sched_getaffinity(None).expect("a mask");
+        // Highest first: a shard's number is not its CPU's.
+        let cpus = (0..CpuSet::MAX_CPU).rev().filter(|cpu| mask.is_set(*cpu)).take(4).collect::<Vec<_>>();
+        let fleet = Fleet::start(Config {
+            rtmp: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            cpus: cpus.iter().copied().map(Some).collect(),
+            sockets: SocketOptions { reuseport_cpu: true, ..SocketOptions::default() },
+            ..Config::default()
+        })
+        .expect("starts");
+        let accepted = || fleet.metrics().iter().map(|shard| shard.connections_accepted.get()).collect::<Vec<_>>();
+        for (shard, cpu) in cpus.iter().enumerate() {
+            let mut alone = CpuSet::new();
+            alone.set(*cpu);
+            sched_setaffinity(None, &alone).expect("allowed");
+            let _clients = (0..20).map(|_| TcpStream::connect(fleet.rtmp_addrs()[0]).unwrap()).collect::<Vec<_>>();
+            let by = Instant::now() + Duration::from_secs(10);
+            let expected = (0..cpus.len()).map(|other| if other <= shard { 20 } else { 0 }).collect::<Vec<_>>();
+            while accepted() != expected && Instant::now() < by {
+                thread::sleep(Duration::from_millis(5));
+            }
+            assert_eq!(accepted(), expected, "from CPU {cpu} to shards on {cpus:?}");
+        }
+        fleet.shutdown();
+        assert_eq!(fleet.wait(), FleetEnd::Orderly);
     }
 }

@@ -1,4 +1,4 @@
-//! Listening sockets: one per shard and address, spread by SO_REUSEPORT.
+//! Listening sockets: one per shard and address, spread by SO_REUSEPORT, with the operator's socket options.
 //!
 //! SO_REUSEPORT lets a second process of the same user share a port in silence, so [`bind_all`] probes without it first.
 
@@ -9,30 +9,52 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::fleet::StartError;
-use crate::limits;
+use super::{
+    fleet::StartError,
+    socket_options::{Clamp, OptionError, SocketOption, SocketOptions},
+    sockopt, steering,
+};
 
-/// Binds every address once per shard. The result is by shard, then by address; port 0 becomes a port of the system's
+/// What all shards listen on.
+#[derive(Debug, Default)]
+pub(super) struct Bound {
+    /// By shard, then by address.
+    pub(super) by_shard: Vec<Vec<TcpListener>>,
+    /// With the ports the system chose.
+    pub(super) addrs: Vec<SocketAddr>,
+    /// Each once, however many sockets it concerns.
+    pub(super) clamps: Vec<Clamp>,
+}
+
+/// Binds every address once per shard; `cpus` has the CPU each is pinned to. Port 0 becomes a port of the system's
 /// choice, the same on all shards.
 pub(super) fn bind_all(
     addrs: &[SocketAddr],
-    shards: usize,
-) -> Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>), StartError> {
-    let mut by_shard: Vec<Vec<TcpListener>> = (0..shards).map(|_| Vec::new()).collect();
-    let mut bound = Vec::new();
+    cpus: &[Option<usize>],
+    options: &SocketOptions,
+) -> Result<Bound, StartError> {
+    let mut bound = Bound { by_shard: cpus.iter().map(|_| Vec::new()).collect(), ..Bound::default() };
     for asked in addrs {
         let mut addr = where_possible(*asked);
         if addr.port() != 0 {
             probe(addr).map_err(|source| start_error(*asked, source))?;
         }
-        for listeners in &mut by_shard {
-            let listener = listen(addr).map_err(|source| start_error(*asked, source))?;
+        // The order in which they begin to listen is the order `steering` counts them in.
+        for listeners in &mut bound.by_shard {
+            let socket = open(addr).map_err(|source| start_error(*asked, source))?;
+            sockopt::apply(&socket, options)?;
+            listen(&socket, addr, options.backlog).map_err(|source| start_error(*asked, source))?;
+            bound.clamps = sockopt::clamps(&socket, options);
+            let listener = TcpListener::from(socket);
             addr = listener.local_addr().map_err(|source| start_error(*asked, source))?;
             listeners.push(listener);
         }
-        bound.push(addr);
+        if options.reuseport_cpu {
+            steer(bound.by_shard.iter().filter_map(|listeners| listeners.last()), cpus)?;
+        }
+        bound.addrs.push(addr);
     }
-    Ok((by_shard, bound))
+    Ok(bound)
 }
 
 /// The IPv6 wildcard becomes the IPv4 one on a machine without IPv6.
@@ -51,7 +73,7 @@ fn start_error(addr: SocketAddr, source: io::Error) -> StartError {
     StartError::Listen { addr, source }
 }
 
-fn socket(addr: SocketAddr) -> io::Result<Socket> {
+fn open(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -62,37 +84,195 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 
 /// Fails if anybody listens there already, also with SO_REUSEPORT.
 fn probe(addr: SocketAddr) -> io::Result<()> {
-    socket(addr)?.bind(&addr.into())
+    open(addr)?.bind(&addr.into())
 }
 
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket(addr)?;
+fn listen(socket: &Socket, addr: SocketAddr, backlog: i32) -> io::Result<()> {
     socket.set_reuse_port(true)?;
-    // Accepted sockets inherit these: no system call per connection.
+    // Accepted sockets inherit it: no system call per connection.
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_notsent_lowat(limits::NOTSENT_LOWAT_BYTES)?;
     socket.bind(&addr.into())?;
-    socket.listen(limits::LISTEN_BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)
+}
+
+/// Steers the connections of one address, whose listeners are given by shard. Once for the group is enough.
+fn steer<'a>(mut listeners: impl Iterator<Item = &'a TcpListener>, cpus: &[Option<usize>]) -> Result<(), OptionError> {
+    let refused = |source| OptionError { option: SocketOption::ReuseportCpu, source };
+    let cpus = cpus.iter().copied().collect::<Option<Vec<_>>>();
+    let cpus = cpus.ok_or_else(|| refused(io::Error::other("a shard is not pinned to a CPU")))?;
+    listeners.next().map_or(Ok(()), |listener| steering::attach(listener, &cpus)).map_err(refused)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        net::TcpStream,
+        time::{Duration, Instant},
+    };
+
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use socket2::SockRef;
+
     use super::*;
+    use crate::limits;
+
+    const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+    fn bind(options: &SocketOptions) -> Bound {
+        let addrs = [SocketAddr::from((LOOPBACK, 0)), SocketAddr::from(([0_u16; 8], 0))];
+        bind_all(&addrs, &[None], options).expect("free ports")
+    }
+
+    /// A connection to each address, as its client and as accepted.
+    fn connect(bound: &Bound) -> Vec<(TcpStream, TcpStream)> {
+        let pair = |(listener, addr): (&TcpListener, &SocketAddr)| {
+            let client = TcpStream::connect((LOOPBACK, addr.port())).expect("listens");
+            listener.set_nonblocking(false).expect("a flag");
+            (client, listener.accept().expect("connected").0)
+        };
+        bound.by_shard[0].iter().zip(&bound.addrs).map(pair).collect()
+    }
 
     #[test]
     fn a_port_that_another_reuseport_listener_has_is_in_use() {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (_first, bound) = bind_all(&[any], 2).expect("free");
-        assert!(matches!(bind_all(&bound, 1), Err(StartError::InUse(addr)) if addr == bound[0]));
+        let first = bind_all(&[SocketAddr::from((LOOPBACK, 0))], &[None; 2], &SocketOptions::default()).expect("free");
+        let second = bind_all(&first.addrs, &[None], &SocketOptions::default());
+        assert!(matches!(second, Err(StartError::InUse(addr)) if addr == first.addrs[0]));
     }
 
     #[test]
     fn all_shards_share_the_port_the_system_chose() {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (by_shard, bound) = bind_all(&[any], 3).expect("free");
-        assert_ne!(bound[0].port(), 0);
-        assert!(by_shard.iter().all(|listeners| listeners[0].local_addr().expect("bound") == bound[0]));
+        let bound = bind_all(&[SocketAddr::from((LOOPBACK, 0))], &[None; 3], &SocketOptions::default()).expect("free");
+        assert_ne!(bound.addrs[0].port(), 0);
+        assert!(bound.by_shard.iter().all(|listeners| listeners[0].local_addr().expect("bound") == bound.addrs[0]));
+    }
+
+    #[test]
+    fn by_default_accepted_sockets_are_the_kernels_but_for_what_waits_unsent() {
+        let bound = bind(&SocketOptions::default());
+        assert!(!bound.clamps.iter().any(|clamp| matches!(clamp, Clamp::SendBuffer { .. })));
+        let plain = TcpListener::bind((LOOPBACK, 0)).expect("free");
+        let _client = TcpStream::connect(plain.local_addr().expect("bound")).expect("listens");
+        let (plain, _) = plain.accept().expect("connected");
+        let plain = SockRef::from(&plain);
+        for (_client, accepted) in connect(&bound) {
+            let accepted = SockRef::from(&accepted);
+            assert_eq!(accepted.tcp_notsent_lowat().unwrap(), limits::NOTSENT_LOWAT_BYTES_DEFAULT);
+            assert!(accepted.tcp_nodelay().unwrap());
+            assert_eq!(accepted.send_buffer_size().unwrap(), plain.send_buffer_size().unwrap());
+            assert_eq!(accepted.tcp_congestion().unwrap(), plain.tcp_congestion().unwrap());
+        }
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_the_send_buffer_and_what_may_wait_unsent() {
+        let options =
+            SocketOptions { send_buffer: Some(96 * 1024), notsent_lowat: 48 * 1024, ..SocketOptions::default() };
+        for (_client, accepted) in connect(&bind(&options)) {
+            let accepted = SockRef::from(&accepted);
+            assert_eq!(accepted.send_buffer_size().unwrap(), 2 * 96 * 1024);
+            assert_eq!(accepted.tcp_notsent_lowat().unwrap(), 48 * 1024);
+        }
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_busy_polling_where_it_is_allowed() {
+        let options = SocketOptions { busy_poll_us: Some(37), ..SocketOptions::default() };
+        match bind_all(&[SocketAddr::from((LOOPBACK, 0))], &[None], &options) {
+            Ok(bound) => {
+                for (_client, accepted) in connect(&bound) {
+                    assert_eq!(SockRef::from(&accepted).busy_poll().unwrap(), 37);
+                }
+            }
+            // Older kernels want a privilege, and some are built without it.
+            Err(StartError::Option(error)) => assert_eq!(error.option, SocketOption::BusyPoll),
+            Err(error) => panic!("{error}"),
+        }
+        bind(&SocketOptions { busy_poll_us: Some(0), ..SocketOptions::default() });
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_the_congestion_control() {
+        let allowed = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_allowed_congestion_control").unwrap();
+        for name in allowed.split_whitespace() {
+            let options = SocketOptions { congestion: Some(name.to_owned()), ..SocketOptions::default() };
+            for (_client, accepted) in connect(&bind(&options)) {
+                let inherited = SockRef::from(&accepted).tcp_congestion().unwrap();
+                assert_eq!(String::from_utf8_lossy(&inherited).trim_end_matches('\0'), name);
+            }
+        }
+        let options = SocketOptions { congestion: Some("carrier-pigeon".to_owned()), ..SocketOptions::default() };
+        let refused = bind_all(&[SocketAddr::from((LOOPBACK, 0))], &[None], &options);
+        assert!(matches!(refused, Err(StartError::Option(error)) if error.option == SocketOption::Congestion));
+    }
+
+    #[test]
+    fn what_the_kernel_cuts_short_is_said_once() {
+        let asked_bytes = limits::SNDBUF_BYTES_MAX;
+        let options = SocketOptions {
+            send_buffer: Some(asked_bytes),
+            backlog: limits::LISTEN_BACKLOG_MAX,
+            ..SocketOptions::default()
+        };
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/core/{name}")).unwrap();
+        let (wmem_max, somaxconn) =
+            (read("wmem_max").trim().parse().unwrap(), read("somaxconn").trim().parse().unwrap());
+        assert_eq!(
+            bind(&options).clamps,
+            [
+                Clamp::SendBuffer { asked_bytes, given_bytes: wmem_max },
+                Clamp::Backlog { asked: limits::LISTEN_BACKLOG_MAX, given: somaxconn },
+            ],
+        );
+    }
+
+    /// Runs `act` with this thread on `cpu` alone.
+    fn on_cpu<R>(cpu: usize, act: impl FnOnce() -> R) -> R {
+        let before = sched_getaffinity(None).expect("a mask");
+        let mut alone = CpuSet::new();
+        alone.set(cpu);
+        sched_setaffinity(None, &alone).expect("one of its own");
+        let result = act();
+        sched_setaffinity(None, &before).expect("as before");
+        result
+    }
+
+    /// How many of 20 connections from `cpu` each of the listeners for `cpus` gets.
+    fn spread(cpus: &[usize], from: usize) -> Vec<usize> {
+        let options = SocketOptions { reuseport_cpu: true, ..SocketOptions::default() };
+        let pinned = cpus.iter().copied().map(Some).collect::<Vec<_>>();
+        let bound = bind_all(&[SocketAddr::from((LOOPBACK, 0))], &pinned, &options).expect("steers");
+        let clients = on_cpu(from, || (0..20).map(|_| TcpStream::connect(bound.addrs[0]).unwrap()).collect::<Vec<_>>());
+        let count = |listeners: &Vec<TcpListener>| std::iter::from_fn(|| listeners[0].accept().ok()).count();
+        let mut counts = vec![0; cpus.len()];
+        let by = Instant::now() + Duration::from_secs(10);
+        // The last packet of a handshake may still be on its way.
+        while counts.iter().sum::<usize>() < clients.len() && Instant::now() < by {
+            counts.iter_mut().zip(&bound.by_shard).for_each(|(counted, listeners)| *counted += count(listeners));
+        }
+        counts
+    }
+
+    #[test]
+    fn connections_are_steered_to_the_shard_of_their_cpu() {
+        let mask = sched_getaffinity(None).expect("a mask");
+        // Shards of CPUs that no packet arrives on stand in for those of a larger machine.
+        let absent = CpuSet::MAX_CPU;
+        for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| mask.is_set(*cpu)) {
+            assert_eq!(spread(&[cpu, absent], cpu), [20, 0]);
+            assert_eq!(spread(&[absent, cpu], cpu), [0, 20]);
+            assert_eq!(spread(&[absent, absent + 1, cpu], cpu), [0, 0, 20]);
+            let mut by_number = [0; 3];
+            by_number[cpu % 3] = 20;
+            assert_eq!(spread(&[absent, absent + 1, absent + 2], cpu), by_number);
+        }
+    }
+
+    #[test]
+    fn steering_needs_pinned_shards() {
+        let options = SocketOptions { reuseport_cpu: true, ..SocketOptions::default() };
+        let refused = bind_all(&[SocketAddr::from((LOOPBACK, 0))], &[Some(0), None], &options);
+        assert!(matches!(refused, Err(StartError::Option(error)) if error.option == SocketOption::ReuseportCpu));
     }
 }

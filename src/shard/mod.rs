@@ -1,8 +1,8 @@
 //! The shards: the only place that owns sockets.
 //!
 //! [`core::Core`] is a shard without its sockets, a deterministic state machine; `publish`, `play`, `follow` and `timers`
-//! are its parts, [`mesh`] is how cores talk. `driver`, `listener` and `socket` put a core on a monoio runtime of its own
-//! thread; [`fleet`] is all of them, as the control thread sees them.
+//! are its parts, [`mesh`] is how cores talk. `driver`, `listener` (with `sockopt` and `steering`) and `socket` put a core on
+//! a monoio runtime of its own thread; [`fleet`] is all of them, as the control thread sees them.
 
 mod bell;
 pub mod close;
@@ -24,6 +24,9 @@ mod publish;
 mod report;
 mod runtime;
 mod socket;
+pub mod socket_options;
+mod sockopt;
+mod steering;
 mod streams;
 pub mod time;
 mod timers;
