@@ -96,7 +96,12 @@ pub(super) fn render(sample: &Sample) -> String {
 /// How full each shard is, and what it does about it.
 fn load(out: &mut String, shards: &[Arc<ShardMetrics>]) {
     let name = "shardcast_load_ratio";
-    head(out, name, "gauge", "Share of its time the shard was busy, or waiting for its CPU, over the last second or so.");
+    head(
+        out,
+        name,
+        "gauge",
+        "Share of its time the shard was busy, or waiting for its CPU, over the last second or so.",
+    );
     for (shard, metrics) in shards.iter().enumerate() {
         line(out, format_args!("{name}{{shard=\"{shard}\"}} {}", metrics.load_permille.get() as f64 / 1e3));
     }

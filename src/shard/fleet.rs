@@ -31,10 +31,7 @@ use super::{
     runtime::ShardRuntime,
     socket_options::{Clamp, OptionError},
 };
-use crate::{
-    limits,
-    stream::segment::LogGauge,
-};
+use crate::{limits, stream::segment::LogGauge};
 
 /// Why a fleet did not start.
 #[derive(Debug, thiserror::Error)]

@@ -297,7 +297,11 @@ impl Rig {
         self.pass(Duration::from_secs(15));
         for (core, metrics) in self.cores.iter().zip(&self.metrics) {
             assert!(core.conns.is_empty() && core.streams.slab.is_empty() && core.streams.by_key.is_empty());
-            assert!(core.streams.dirty.is_empty() && core.streams.replies.is_empty() && core.streams.merger.next_due().is_none());
+            assert!(
+                core.streams.dirty.is_empty()
+                    && core.streams.replies.is_empty()
+                    && core.streams.merger.next_due().is_none()
+            );
             assert_eq!((metrics.connections.get(), metrics.publishers.get(), metrics.players.get()), (0, 0, 0));
         }
         assert_eq!(self.shared.gauge.bytes(), 0, "bytes of logs nobody has");
