@@ -16,6 +16,9 @@ use crate::rtmp::chunk::error::ChunkError;
 use crate::rtmp::chunk::header::{Basic, MessageHeader, fmt};
 use crate::rtmp::message::{Header, Message, type_id};
 
+/// Players use two csids for as long as they stay: up to this many, room is made for one at a time.
+const FEW_CHUNK_STREAMS: usize = 4;
+
 /// Reassembles messages from chunks. Applies Set Chunk Size and Abort itself; both are consumed, not delivered.
 #[derive(Debug)]
 pub struct ChunkReader {
@@ -218,6 +221,9 @@ impl ChunkReader {
     }
 
     fn add(&mut self, csid: u32) -> usize {
+        if self.streams.len() < FEW_CHUNK_STREAMS {
+            self.streams.reserve_exact(1);
+        }
         self.streams.push(ChunkStream {
             header: Header { csid, timestamp: 0, length: 0, type_id: 0, stream_id: 0 },
             delta: 0,
