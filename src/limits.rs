@@ -139,6 +139,8 @@ pub const MESH_RETRY: Duration = Duration::from_millis(1);
 pub const WAITED_NAMES_MAX: usize = 100_000;
 /// Connections taken from one listener before the shard does something else.
 pub const ACCEPT_BUDGET: usize = 64;
+/// Readable connections looked at before the shard does something else.
+pub const READY_BUDGET: usize = 256;
 /// Bytes of one read.
 pub const READ_BYTES: usize = 64 * 1024;
 /// Bytes read from one connection before the shard does something else.

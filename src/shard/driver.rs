@@ -1,7 +1,8 @@
 //! A core on a runtime: the tasks that accept, read, write, wait for mail and keep time.
 //!
-//! Each connection has a task that waits for readiness and reads, and one that asks the core for the next piece, sends it
-//! and reports. No future that is sending or accepting is ever dropped; deadlines end them by shutting the socket down.
+//! One task reads from whichever connections have something to say; each connection has a task that asks the core for the
+//! next piece, sends it and reports. No future that is sending or accepting is ever dropped; deadlines end them by shutting
+//! the socket down.
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,21 +22,31 @@ use super::{
     fleet::{Command, Mailbox},
     load::LoadMeter,
     metrics::ShardMetrics,
-    socket::Socket,
+    poller::Poller,
+    socket::{Handle, Socket},
 };
 use crate::limits;
 
 /// What the driver keeps of a connection.
 struct Slot {
-    socket: Socket,
-    /// The writing task, once it has waited.
-    writer: Option<Waker>,
+    handle: Handle,
+    /// The connection's task, once it has waited.
+    task: Option<Waker>,
     /// It is to ask for its next piece.
     woken: bool,
+    /// The peer has not closed yet.
+    reading: bool,
     /// Small sends leave at once: answers must, and so must what a player joins with.
     hurried: bool,
-    /// Tasks that still run.
-    tasks: u8,
+}
+
+impl Slot {
+    fn wake(&mut self) {
+        self.woken = true;
+        if let Some(task) = &self.task {
+            task.wake_by_ref();
+        }
+    }
 }
 
 /// See the file's head.
@@ -46,6 +57,7 @@ pub(super) struct Driver {
     start: Instant,
     metrics: std::sync::Arc<ShardMetrics>,
     nonblocking: bool,
+    poller: Poller,
     scratch: RefCell<Vec<u8>>,
     /// The task that keeps time, and the process time it sleeps until.
     timer: RefCell<Option<Waker>>,
@@ -61,19 +73,20 @@ impl Driver {
         metrics: std::sync::Arc<ShardMetrics>,
         nonblocking: bool,
         mailbox: std::sync::Arc<Mailbox>,
-    ) -> Rc<Self> {
-        Rc::new(Self {
+    ) -> io::Result<Rc<Self>> {
+        Ok(Rc::new(Self {
             core: RefCell::new(core),
             slots: RefCell::new(Vec::new()),
             start,
             metrics,
             nonblocking,
+            poller: Poller::new()?,
             scratch: RefCell::new(vec![0; limits::READ_BYTES]),
             timer: RefCell::new(None),
             sleeps_until: Cell::new(Duration::MAX),
             listeners: RefCell::new(Vec::new()),
             mailbox,
-        })
+        }))
     }
 
     /// Begins to take connections. Errors: there is no descriptor for it.
@@ -89,6 +102,7 @@ impl Driver {
     /// Runs the shard until it has ended in order.
     pub(super) async fn run(self: Rc<Self>, bell: BellWaiter) {
         monoio::spawn(self.clone().keep_time());
+        monoio::spawn(self.clone().read());
         let mut ends_by = None;
         loop {
             let awake = self.with_core(|core| !core.before_sleep());
@@ -147,14 +161,11 @@ impl Driver {
             let mut slots = self.slots.borrow_mut();
             for id in core.take_wakes().drain(..) {
                 let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { continue };
-                slot.woken = true;
-                if let Some(writer) = &slot.writer {
-                    writer.wake_by_ref();
-                }
+                slot.wake();
             }
             for id in core.take_aborts().drain(..) {
                 if let Some(slot) = slots.get(id).and_then(Option::as_ref) {
-                    slot.socket.shutdown(Shutdown::Both);
+                    slot.handle.shutdown(Shutdown::Both);
                 }
             }
         }
@@ -197,36 +208,58 @@ impl Driver {
             self.metrics.accept_failures.add(1);
             return;
         };
+        let handle = socket.handle();
         let id = self.with_core(|core| core.connect(peer));
+        if self.poller.add(handle.fd(), id).is_err() {
+            self.metrics.accept_failures.add(1);
+            self.with_core(|core| core.remove(id));
+            return;
+        }
         let mut slots = self.slots.borrow_mut();
         if slots.len() <= id {
             slots.resize_with(id + 1, || None);
         }
-        slots[id] = Some(Slot { socket: socket.clone(), writer: None, woken: false, hurried: true, tasks: 2 });
+        slots[id] = Some(Slot { handle, task: None, woken: false, reading: true, hurried: true });
         drop(slots);
-        monoio::spawn(self.clone().read(socket.clone(), id));
-        monoio::spawn(self.clone().write(socket, id));
+        monoio::spawn(self.clone().serve(socket, id));
     }
 
-    async fn read(self: Rc<Self>, socket: Socket, id: ConnId) {
-        while socket.readable().await.is_ok() {
-            if let Some(reason) = self.read_some(&socket, id) {
-                self.with_core(|core| core.peer_closed(id, reason));
-                break;
+    /// Reads from whoever has something to say, a batch at a time.
+    async fn read(self: Rc<Self>) {
+        let (mut ready, mut events) = (Vec::new(), Vec::new());
+        loop {
+            if let Err(error) = self.poller.wait(&mut ready, &mut events).await {
+                tracing::error!("cannot wait for connections to become readable: {error}");
+                monoio::time::sleep(limits::ACCEPT_PAUSE).await;
+            }
+            for id in ready.drain(..) {
+                if let Some(reason) = self.read_some(id) {
+                    self.stop_reading(id);
+                    self.core.borrow_mut().peer_closed(id, reason);
+                }
+            }
+            // Once for all: what several publishers sent leaves in one pass.
+            self.pass_on(&mut self.core.borrow_mut());
+            if self.nonblocking {
+                // epoll says at once that there is more, and the writers would starve.
+                yield_once().await;
             }
         }
-        self.task_ended(id);
     }
 
     /// Reads up to a budget. `Some` once the peer has closed.
-    fn read_some(&self, socket: &Socket, id: ConnId) -> Option<CloseReason> {
+    fn read_some(&self, id: ConnId) -> Option<CloseReason> {
+        let slots = self.slots.borrow();
+        let handle = &slots.get(id)?.as_ref()?.handle;
         let mut scratch = self.scratch.borrow_mut();
+        let mut core = self.core.borrow_mut();
+        core.advance(self.start.elapsed());
         let mut budget = limits::READ_BUDGET_BYTES;
         while budget > 0 {
-            match socket.receive(&mut scratch) {
+            match handle.receive(&mut scratch) {
                 Ok([]) => return Some(CloseReason::PeerClosed),
                 Ok(bytes) => {
-                    self.with_core(|core| core.receive(id, bytes));
+                    core.receive(id, bytes);
                     budget = budget.saturating_sub(bytes.len());
                     if bytes.len() < limits::READ_BYTES {
                         break;
@@ -240,7 +273,16 @@ impl Driver {
         None
     }
 
-    async fn write(self: Rc<Self>, socket: Socket, id: ConnId) {
+    fn stop_reading(&self, id: ConnId) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };
+        self.poller.remove(slot.handle.fd());
+        slot.reading = false;
+        slot.wake();
+    }
+
+    /// A connection's task: sends what the core has for it, and once that has ended waits for the peer to close.
+    async fn serve(self: Rc<Self>, mut socket: Socket, id: ConnId) {
         loop {
             let next = {
                 let mut core = self.core.borrow_mut();
@@ -260,13 +302,20 @@ impl Driver {
                 }
                 Transmit::Park => {
                     self.calm_down(id);
-                    self.parked(id).await;
+                    self.woken(id).await;
                 }
                 Transmit::Close => break,
             }
         }
-        socket.shutdown(Shutdown::Write);
-        self.task_ended(id);
+        socket.handle().shutdown(Shutdown::Write);
+        while self.slots.borrow().get(id).and_then(Option::as_ref).is_some_and(|slot| slot.reading) {
+            self.woken(id).await;
+        }
+        if let Some(slot) = self.slots.borrow_mut().get_mut(id) {
+            *slot = None;
+        }
+        drop(socket);
+        self.with_core(|core| core.remove(id));
     }
 
     /// A player that is in step no longer needs each message by itself at once, unless the operator says so.
@@ -275,38 +324,24 @@ impl Driver {
         let Some(slot) = slots.get_mut(id).and_then(Option::as_mut).filter(|slot| slot.hurried) else { return };
         if self.core.borrow().may_join_small_sends(id) {
             slot.hurried = false;
-            slot.socket.join_small_sends();
+            slot.handle.join_small_sends();
         }
     }
 
-    /// Waits until the core has the connection woken.
-    async fn parked(&self, id: ConnId) {
+    /// Waits until the connection's task is woken.
+    async fn woken(&self, id: ConnId) {
         poll_fn(|context| {
             let mut slots = self.slots.borrow_mut();
             let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return Poll::Ready(()) };
             if std::mem::take(&mut slot.woken) {
                 return Poll::Ready(());
             }
-            if slot.writer.as_ref().is_none_or(|writer| !writer.will_wake(context.waker())) {
-                slot.writer = Some(context.waker().clone());
+            if slot.task.as_ref().is_none_or(|task| !task.will_wake(context.waker())) {
+                slot.task = Some(context.waker().clone());
             }
             Poll::Pending
         })
         .await;
-    }
-
-    /// The last of a connection's tasks lets go of it.
-    fn task_ended(&self, id: ConnId) {
-        let mut slots = self.slots.borrow_mut();
-        let Some(entry) = slots.get_mut(id) else { return };
-        let Some(slot) = entry else { return };
-        slot.tasks -= 1;
-        if slot.tasks > 0 {
-            return;
-        }
-        *entry = None;
-        drop(slots);
-        self.with_core(|core| core.remove(id));
     }
 
     /// Calls the core when something is due: merges to the millisecond, all else at ticks.
@@ -350,4 +385,17 @@ impl Driver {
             }
         }
     }
+}
+
+/// Lets every other task that is ready run first.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -318,7 +318,7 @@ impl Seat {
         let core = Core::new(&self.shared, self.port, self.metrics.clone(), nonce);
         let result = runtime.block_on(async {
             let bell = self.mailbox.bell.waiter()?;
-            let driver = Driver::new(core, self.start, self.metrics, nonblocking, self.mailbox);
+            let driver = Driver::new(core, self.start, self.metrics, nonblocking, self.mailbox)?;
             driver.listen(self.listeners)?;
             let _ = say.send(Ok((facts, denied)));
             driver.run(bell).await;

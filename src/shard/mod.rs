@@ -20,6 +20,7 @@ pub mod merge;
 pub mod mesh;
 pub mod metrics;
 mod play;
+mod poller;
 mod publish;
 mod report;
 mod runtime;

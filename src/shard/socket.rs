@@ -1,25 +1,25 @@
-//! One connection's socket on a monoio runtime: readiness, non-blocking reads, owned sends.
-//!
-//! `unsafe`, because monoio offers either an exclusive reference per operation or halves that park a buffer per idle
-//! connection: waiting for readiness instead costs 355 bytes where a parked read costs 4.4 KiB.
+//! One connection's socket: owned by the task that sends, through the runtime; read from and shut down by descriptor.
 
 use std::{
-    cell::UnsafeCell,
     io,
     mem::MaybeUninit,
     net::Shutdown,
-    os::fd::{AsRawFd, BorrowedFd},
-    rc::Rc,
+    os::{
+        fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
 };
 
-use monoio::{buf::IoBuf, io::AsyncWriteRent, net::TcpStream};
+use monoio::{buf::IoBuf, io::AsyncWriteRent};
 use socket2::SockRef;
 
 use crate::egress::Piece;
 
-/// A socket shared by the task that reads and the task that writes, both on the shard's thread.
-#[derive(Clone)]
-pub(super) struct Socket(Rc<UnsafeCell<TcpStream>>);
+/// A socket that sends. It closes when it is dropped.
+///
+/// monoio's Unix stream, over a TCP socket: to the runtime both are a descriptor, and its TCP stream remembers two
+/// addresses besides, 96 bytes.
+pub(super) struct Socket(monoio::net::UnixStream);
 
 /// A piece as a buffer the ring may read until the send has completed.
 struct SendBuffer(Piece);
@@ -40,27 +40,29 @@ impl Socket {
     /// Registers an accepted socket with the runtime of this thread.
     pub(super) fn new(stream: std::net::TcpStream) -> io::Result<Self> {
         // Under io_uring the descriptor must block, or the kernel answers EAGAIN instead of waiting for room.
-        TcpStream::from_std(stream).map(|stream| Self(Rc::new(UnsafeCell::new(stream))))
-    }
-
-    /// Waits until there is something to read, or the peer has closed.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        // SAFETY: `readable` uses the reference to clone the descriptor's handle into its operation before it first
-        // waits, and the thread runs one task at a time, so it never overlaps the exclusive reference in `send`.
-        let stream = unsafe { &*self.0.get() };
-        stream.readable(false).await
+        monoio::net::UnixStream::from_std(UnixStream::from(OwnedFd::from(stream))).map(Self)
     }
 
     /// Sends some of `piece`. The future must not be dropped before it ends: how many bytes went out would be lost.
-    pub(super) async fn send(&self, piece: Piece) -> (io::Result<usize>, Piece) {
-        let sending = {
-            // SAFETY: `write` uses the reference to clone the descriptor's handle into its operation and returns; no
-            // other reference is in use meanwhile, the thread runs one task at a time.
-            let stream = unsafe { &mut *self.0.get() };
-            stream.write(SendBuffer(piece))
-        };
-        let (result, SendBuffer(piece)) = sending.await;
+    pub(super) async fn send(&mut self, piece: Piece) -> (io::Result<usize>, Piece) {
+        let (result, SendBuffer(piece)) = self.0.write(SendBuffer(piece)).await;
         (result, piece)
+    }
+
+    /// For whatever does not send.
+    pub(super) fn handle(&self) -> Handle {
+        Handle(self.0.as_raw_fd())
+    }
+}
+
+/// The descriptor of a [`Socket`], which must outlive it: the driver forgets the one before it drops the other.
+#[derive(Debug)]
+pub(super) struct Handle(RawFd);
+
+impl Handle {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the socket it was taken from is still open, see the type.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
     }
 
     /// Reads what has arrived, without waiting.
@@ -68,7 +70,7 @@ impl Socket {
         let count = {
             // SAFETY: `MaybeUninit<u8>` has the layout of `u8`, and the call only ever writes initialised bytes.
             let buffer = unsafe { &mut *(std::ptr::from_mut::<[u8]>(buffer) as *mut [MaybeUninit<u8>]) };
-            SockRef::from(&self.fd()).recv_with_flags(buffer, DONT_WAIT)?
+            SockRef::from(&self.fd()).recv_with_flags(buffer, libc::MSG_DONTWAIT)?
         };
         Ok(&buffer[..count])
     }
@@ -83,12 +85,4 @@ impl Socket {
         // It fails only if the connection is gone already, which is what was wanted.
         let _ = SockRef::from(&self.fd()).shutdown(how);
     }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: as in `readable`; the descriptor stays open as long as the stream, which `self` keeps.
-        unsafe { BorrowedFd::borrow_raw((*self.0.get()).as_raw_fd()) }
-    }
 }
-
-/// MSG_DONTWAIT on Linux.
-const DONT_WAIT: i32 = 0x40;
