@@ -9,6 +9,7 @@ use std::{
     future::poll_fn,
     io,
     net::{Shutdown, SocketAddr, TcpListener},
+    pin::{Pin, pin},
     rc::Rc,
     task::{Poll, Waker},
     time::{Duration, Instant},
@@ -23,9 +24,9 @@ use super::{
     load::LoadMeter,
     metrics::ShardMetrics,
     poller::Poller,
-    socket::{Handle, Socket},
+    socket::{Handle, SendBuffer, Socket},
 };
-use crate::limits;
+use crate::{egress::Piece, limits};
 
 /// What the driver keeps of a connection.
 struct Slot {
@@ -47,6 +48,16 @@ impl Slot {
             task.wake_by_ref();
         }
     }
+}
+
+/// What a connection's task does next.
+enum Step {
+    /// It is done once the send is.
+    Sent,
+    /// It waits to be woken.
+    Parked,
+    /// Its last byte was sent.
+    Ended,
 }
 
 /// See the file's head.
@@ -282,40 +293,68 @@ impl Driver {
     }
 
     /// A connection's task: sends what the core has for it, and once that has ended waits for the peer to close.
-    async fn serve(self: Rc<Self>, mut socket: Socket, id: ConnId) {
-        loop {
-            let next = {
-                let mut core = self.core.borrow_mut();
-                let next = core.transmit(id);
-                self.pass_on(&mut core);
-                next
-            };
-            match next {
-                Transmit::Send(piece) => {
-                    let (result, piece) = socket.send(piece).await;
-                    let mut core = self.core.borrow_mut();
-                    match result {
-                        Ok(count) => core.sent(id, piece, count),
-                        Err(_) => core.peer_closed(id, CloseReason::PeerReset),
+    ///
+    /// Every connection holds this future as long as it lives. It is an `async` block, which has no second copy of the
+    /// arguments; the send stays where it was put, so no piece has a place in it besides; and waits share that place.
+    #[expect(clippy::manual_async_fn, reason = "an async fn has its arguments twice")]
+    fn serve(self: Rc<Self>, mut socket: Socket, id: ConnId) -> impl Future<Output = ()> {
+        async move {
+            loop {
+                let step = {
+                    let mut sending = pin!(None);
+                    let step = self.begin_next(id, |piece| socket.send(piece), sending.as_mut());
+                    if let Some(sending) = sending.as_pin_mut() {
+                        let (result, sent) = sending.await;
+                        self.note_sent(id, result, sent);
                     }
-                    self.pass_on(&mut core);
+                    step
+                };
+                match step {
+                    Step::Sent => {}
+                    Step::Parked => self.woken(id).await,
+                    Step::Ended => break,
                 }
-                Transmit::Park => {
-                    self.calm_down(id);
-                    self.woken(id).await;
-                }
-                Transmit::Close => break,
             }
+            socket.handle().shutdown(Shutdown::Write);
+            while self.slots.borrow().get(id).and_then(Option::as_ref).is_some_and(|slot| slot.reading) {
+                self.woken(id).await;
+            }
+            if let Some(slot) = self.slots.borrow_mut().get_mut(id) {
+                *slot = None;
+            }
+            drop(socket);
+            self.with_core(|core| core.remove(id));
         }
-        socket.handle().shutdown(Shutdown::Write);
-        while self.slots.borrow().get(id).and_then(Option::as_ref).is_some_and(|slot| slot.reading) {
-            self.woken(id).await;
+    }
+
+    /// Begins what the core says a connection does next; a send is put into `sending`.
+    fn begin_next<F>(&self, id: ConnId, send: impl FnOnce(Piece) -> F, mut sending: Pin<&mut Option<F>>) -> Step {
+        let next = {
+            let mut core = self.core.borrow_mut();
+            let next = core.transmit(id);
+            self.pass_on(&mut core);
+            next
+        };
+        match next {
+            Transmit::Send(piece) => {
+                sending.set(Some(send(piece)));
+                Step::Sent
+            }
+            Transmit::Park => {
+                self.calm_down(id);
+                Step::Parked
+            }
+            Transmit::Close => Step::Ended,
         }
-        if let Some(slot) = self.slots.borrow_mut().get_mut(id) {
-            *slot = None;
+    }
+
+    fn note_sent(&self, id: ConnId, result: io::Result<usize>, SendBuffer(piece): SendBuffer) {
+        let mut core = self.core.borrow_mut();
+        match result {
+            Ok(count) => core.sent(id, piece, count),
+            Err(_) => core.peer_closed(id, CloseReason::PeerReset),
         }
-        drop(socket);
-        self.with_core(|core| core.remove(id));
+        self.pass_on(&mut core);
     }
 
     /// A player that is in step no longer needs each message by itself at once, unless the operator says so.
@@ -329,8 +368,8 @@ impl Driver {
     }
 
     /// Waits until the connection's task is woken.
-    async fn woken(&self, id: ConnId) {
-        poll_fn(|context| {
+    fn woken(&self, id: ConnId) -> impl Future<Output = ()> {
+        poll_fn(move |context| {
             let mut slots = self.slots.borrow_mut();
             let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return Poll::Ready(()) };
             if std::mem::take(&mut slot.woken) {
@@ -341,7 +380,6 @@ impl Driver {
             }
             Poll::Pending
         })
-        .await;
     }
 
     /// Calls the core when something is due: merges to the millisecond, all else at ticks.
@@ -353,7 +391,7 @@ impl Driver {
             self.sleeps_until.set(due);
             let patience = due.saturating_sub(self.start.elapsed());
             if !patience.is_zero() {
-                let mut sleep = std::pin::pin!(monoio::time::sleep(patience));
+                let mut sleep = pin!(monoio::time::sleep(patience));
                 poll_fn(|context| {
                     if self.sleeps_until.get() < due {
                         return Poll::Ready(());
