@@ -206,7 +206,7 @@ impl Core {
 
     fn send(&mut self, id: ConnId, piece: Piece) -> Transmit {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.sending_since = Some(self.time.now());
+            conn.sending_since_ms = Some(self.time.now_ms());
         }
         self.metrics.sends.add(1);
         Transmit::Send(piece)
@@ -225,7 +225,7 @@ impl Core {
     pub fn sent(&mut self, id: ConnId, mut piece: Piece, count: usize) {
         self.metrics.bytes_sent.add(count as u64);
         let Some(conn) = self.conns.get_mut(id) else { return };
-        conn.sending_since = None;
+        conn.sending_since_ms = None;
         if count < piece.len() {
             piece.advance(count);
             conn.loose_ends().rest = Some(piece);

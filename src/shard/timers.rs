@@ -71,7 +71,8 @@ impl Core {
         if let Some(closing) = conn.closing() {
             return (now >= closing.deadline && !closing.aborted).then_some(Overdue::Lingers);
         }
-        if conn.sending_since.is_some_and(|since| now.saturating_sub(since) >= limits::PROGRESS_DEADLINE) {
+        let sending = conn.sending_since_ms.map(|since_ms| self.time.now_ms().wrapping_sub(since_ms));
+        if sending.is_some_and(|ms| u128::from(ms) >= limits::PROGRESS_DEADLINE.as_millis()) {
             return Some(Overdue::Stuck);
         }
         if conn.session.deadline().is_some_and(|deadline| now >= deadline)

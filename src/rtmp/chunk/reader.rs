@@ -24,11 +24,11 @@ const FEW_CHUNK_STREAMS: usize = 4;
 pub struct ChunkReader {
     /// Position of the next byte to interpret, those in `carry` included.
     offset: u64,
-    chunk_bytes: usize,
+    chunk_bytes: u32,
     /// In order of appearance, at most [`CHUNK_STREAMS_MAX`].
     streams: Vec<ChunkStream>,
     /// Index of the stream of the last header: most chunks follow one of their own stream.
-    recent: usize,
+    recent: u32,
     /// The chunk whose payload is being read.
     open: Option<OpenChunk>,
     carry: Carry,
@@ -36,7 +36,8 @@ pub struct ChunkReader {
     delivered: Vec<u8>,
     /// Whether `delivered` is worth keeping. Only senders of media get to keep a buffer.
     keep_delivered: bool,
-    in_flight_bytes: usize,
+    /// At most [`IN_FLIGHT_BYTES_MAX`].
+    in_flight_bytes: u32,
 }
 
 /// What a csid's later headers may leave out, and its unfinished message.
@@ -68,9 +69,9 @@ impl ChunkStream {
 
 #[derive(Clone, Copy, Debug)]
 struct OpenChunk {
-    stream: usize,
+    stream: u32,
     /// Payload bytes of the chunk not read yet.
-    remaining: usize,
+    remaining: u32,
 }
 
 /// A whole message; its payload is `borrowed` from the input, or lies in `delivered`.
@@ -95,7 +96,7 @@ impl ChunkReader {
     pub fn starting_at(offset: u64) -> Self {
         Self {
             offset,
-            chunk_bytes: CHUNK_BYTES_DEFAULT,
+            chunk_bytes: CHUNK_BYTES_DEFAULT as u32,
             streams: Vec::new(),
             recent: 0,
             open: None,
@@ -135,12 +136,12 @@ impl ChunkReader {
 
     /// Bytes held for partly received messages (allocated, not announced).
     pub fn in_flight_bytes(&self) -> usize {
-        self.in_flight_bytes
+        self.in_flight_bytes as usize
     }
 
     /// The peer's current chunk size.
     pub fn chunk_bytes(&self) -> usize {
-        self.chunk_bytes
+        self.chunk_bytes as usize
     }
 
     fn next_whole<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Delivered<'a>>, ChunkError> {
@@ -211,11 +212,12 @@ impl ChunkReader {
 
     #[inline]
     fn find(&mut self, csid: u32) -> Option<usize> {
-        if self.streams.get(self.recent).is_some_and(|stream| stream.csid == csid) {
-            return Some(self.recent);
+        let recent = self.recent as usize;
+        if self.streams.get(recent).is_some_and(|stream| stream.csid == csid) {
+            return Some(recent);
         }
         let found = self.streams.iter().position(|stream| stream.csid == csid)?;
-        self.recent = found;
+        self.recent = found as u32;
         Some(found)
     }
 
@@ -287,43 +289,44 @@ impl ChunkReader {
     #[inline]
     fn open_chunk(&self, index: usize) -> OpenChunk {
         let stream = &self.streams[index];
-        let missing = (stream.length as usize).saturating_sub(stream.assembly.len());
-        OpenChunk { stream: index, remaining: missing.min(self.chunk_bytes) }
+        // Neither is longer than the 24 bits of a message's length.
+        let missing = stream.length.saturating_sub(stream.assembly.len() as u32);
+        OpenChunk { stream: index as u32, remaining: missing.min(self.chunk_bytes) }
     }
 
     /// Reads payload of the open chunk; a message if that was its last byte. The chunk stays open if `input` ended.
     #[inline]
     fn take_payload<'a>(&mut self, open: OpenChunk, input: &mut &'a [u8]) -> Result<Option<Delivered<'a>>, ChunkError> {
-        let stream = &self.streams[open.stream];
+        let (index, mut remaining) = (open.stream as usize, open.remaining as usize);
+        let stream = &self.streams[index];
         let length = stream.length as usize;
-        if open.remaining == length && input.len() >= length && stream.assembly.is_empty() && self.carry.is_empty() {
+        if remaining == length && input.len() >= length && stream.assembly.is_empty() && self.carry.is_empty() {
             let (payload, rest) = input.split_at(length);
             *input = rest;
             self.offset += length as u64;
             self.open = None;
-            let stream = &mut self.streams[open.stream];
+            let stream = &mut self.streams[index];
             stream.unfinished = false;
             return Ok(Some(Delivered { header: stream.header(), borrowed: Some(payload) }));
         }
-        let mut remaining = open.remaining;
         if !self.carry.is_empty() {
             let carry = self.carry;
             let payload = &carry.as_slice()[..remaining.min(carry.as_slice().len())];
-            self.append(open.stream, payload)?;
+            self.append(index, payload)?;
             self.carry.discard(payload.len());
             remaining -= payload.len();
         }
         let (payload, rest) = input.split_at(remaining.min(input.len()));
-        self.append(open.stream, payload)?;
+        self.append(index, payload)?;
         *input = rest;
         remaining -= payload.len();
         if remaining > 0 {
-            self.open = Some(OpenChunk { remaining, ..open });
+            self.open = Some(OpenChunk { remaining: remaining as u32, ..open });
             return Ok(None);
         }
         self.open = None;
-        let whole = self.streams[open.stream].assembly.len() == length;
-        Ok(whole.then(|| Delivered { header: self.finish(open.stream), borrowed: None }))
+        let whole = self.streams[index].assembly.len() == length;
+        Ok(whole.then(|| Delivered { header: self.finish(index), borrowed: None }))
     }
 
     /// Adds payload to a stream's unfinished message. The buffer doubles up to the message's length, so a message costs
@@ -343,7 +346,7 @@ impl ChunkReader {
         let stream = &mut self.streams[index];
         if stream.assembly.capacity() == 0 {
             stream.assembly = std::mem::take(&mut self.delivered);
-            self.in_flight_bytes += stream.assembly.capacity();
+            self.in_flight_bytes += stream.assembly.capacity() as u32;
         }
         let (held, capacity) = (stream.assembly.len(), stream.assembly.capacity());
         let needed = held + more;
@@ -352,13 +355,14 @@ impl ChunkReader {
         } else {
             (capacity * 2).max(ASSEMBLY_BYTES_MIN).min(stream.length as usize).max(needed)
         };
-        let bytes = self.in_flight_bytes - capacity + target;
+        let others = self.in_flight_bytes as usize - capacity;
+        let bytes = others + target;
         if bytes > IN_FLIGHT_BYTES_MAX {
             let csid = stream.csid;
             return Err(ChunkError::InFlightBytes { offset: self.offset, csid, bytes, limit: IN_FLIGHT_BYTES_MAX });
         }
         stream.assembly.reserve_exact(target - held);
-        self.in_flight_bytes = self.in_flight_bytes - capacity + stream.assembly.capacity();
+        self.in_flight_bytes = (others + stream.assembly.capacity()) as u32;
         Ok(())
     }
 
@@ -366,7 +370,7 @@ impl ChunkReader {
     fn finish(&mut self, index: usize) -> Header {
         let stream = &mut self.streams[index];
         stream.unfinished = false;
-        self.in_flight_bytes -= stream.assembly.capacity();
+        self.in_flight_bytes -= stream.assembly.capacity() as u32;
         self.delivered = std::mem::take(&mut stream.assembly);
         self.keep_delivered = self.delivered.capacity() <= ASSEMBLY_SPARE_BYTES_MAX
             && matches!(stream.type_id, type_id::AUDIO | type_id::VIDEO | type_id::AGGREGATE);
@@ -399,13 +403,13 @@ impl ChunkReader {
         if value == 0 || value > i32::MAX as u32 {
             return Err(ChunkError::ChunkSize { offset, csid, value });
         }
-        self.chunk_bytes = (value as usize).min(CHUNK_BYTES_IN_MAX);
+        self.chunk_bytes = value.min(CHUNK_BYTES_IN_MAX as u32);
         Ok(())
     }
 
     fn discard_unfinished(&mut self, index: usize) {
         let stream = &mut self.streams[index];
-        self.in_flight_bytes -= stream.assembly.capacity();
+        self.in_flight_bytes -= stream.assembly.capacity() as u32;
         stream.assembly = Vec::new();
         stream.unfinished = false;
     }
