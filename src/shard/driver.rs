@@ -23,9 +23,9 @@ use super::{
     load::LoadMeter,
     metrics::ShardMetrics,
     poller::Poller,
-    socket::{Handle, Socket},
+    socket::{Handle, SendBuffer, Sent, Socket},
 };
-use crate::limits;
+use crate::{egress::Piece, limits};
 
 /// What the driver keeps of a connection.
 struct Slot {
@@ -282,47 +282,71 @@ impl Driver {
     }
 
     /// A connection's task: sends what the core has for it, and once that has ended waits for the peer to close.
-    async fn serve(self: Rc<Self>, mut socket: Socket, id: ConnId) {
+    ///
+    /// There is one for each player, so what it holds while it waits counts: a block with what it captures, because a
+    /// function keeps its arguments twice, and little besides the send while one is in flight.
+    #[allow(clippy::manual_async_fn, reason = "see above")]
+    fn serve(self: Rc<Self>, mut socket: Socket, id: ConnId) -> impl Future<Output = ()> {
+        async move {
+            while let Some(piece) = self.next_piece(id).await {
+                let sent = socket.send(piece).await;
+                self.note_sent(id, sent);
+            }
+            socket.handle().shutdown(Shutdown::Write);
+            while self.is_reading(id) {
+                self.woken(id).await;
+            }
+            self.forget(id);
+            drop(socket);
+            self.with_core(|core| core.remove(id));
+        }
+    }
+
+    /// Waits for the next piece of a connection; `None` once it has had its last.
+    async fn next_piece(&self, id: ConnId) -> Option<Piece> {
         loop {
-            let next = {
-                let mut core = self.core.borrow_mut();
-                let next = core.transmit(id);
-                self.pass_on(&mut core);
-                next
-            };
-            match next {
-                Transmit::Send(piece) => {
-                    let (result, piece) = socket.send(piece).await;
-                    let mut core = self.core.borrow_mut();
-                    match result {
-                        Ok(count) => core.sent(id, piece, count),
-                        Err(_) => core.peer_closed(id, CloseReason::PeerReset),
-                    }
-                    self.pass_on(&mut core);
-                }
-                Transmit::Park => {
-                    self.calm_down(id);
-                    self.woken(id).await;
-                }
-                Transmit::Close => break,
+            match self.transmit(id) {
+                Transmit::Send(piece) => return Some(piece),
+                Transmit::Close => return None,
+                Transmit::Park => self.woken(id).await,
             }
         }
-        socket.handle().shutdown(Shutdown::Write);
-        while self.slots.borrow().get(id).and_then(Option::as_ref).is_some_and(|slot| slot.reading) {
-            self.woken(id).await;
+    }
+
+    fn transmit(&self, id: ConnId) -> Transmit {
+        let mut core = self.core.borrow_mut();
+        let next = core.transmit(id);
+        self.pass_on(&mut core);
+        if matches!(next, Transmit::Park) {
+            self.calm_down(&core, id);
         }
+        next
+    }
+
+    fn note_sent(&self, id: ConnId, (result, SendBuffer(piece)): Sent) {
+        let mut core = self.core.borrow_mut();
+        match result {
+            Ok(count) => core.sent(id, piece, count),
+            Err(_) => core.peer_closed(id, CloseReason::PeerReset),
+        }
+        self.pass_on(&mut core);
+    }
+
+    fn is_reading(&self, id: ConnId) -> bool {
+        self.slots.borrow().get(id).and_then(Option::as_ref).is_some_and(|slot| slot.reading)
+    }
+
+    fn forget(&self, id: ConnId) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(id) {
             *slot = None;
         }
-        drop(socket);
-        self.with_core(|core| core.remove(id));
     }
 
     /// A player that is in step no longer needs each message by itself at once, unless the operator says so.
-    fn calm_down(&self, id: ConnId) {
+    fn calm_down(&self, core: &Core, id: ConnId) {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(id).and_then(Option::as_mut).filter(|slot| slot.hurried) else { return };
-        if self.core.borrow().may_join_small_sends(id) {
+        if core.may_join_small_sends(id) {
             slot.hurried = false;
             slot.handle.join_small_sends();
         }

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use monoio::{buf::IoBuf, io::AsyncWriteRent};
+use monoio::{BufResult, buf::IoBuf, io::AsyncWriteRent};
 use socket2::SockRef;
 
 use crate::egress::Piece;
@@ -21,8 +21,11 @@ use crate::egress::Piece;
 /// addresses besides, 96 bytes.
 pub(super) struct Socket(monoio::net::UnixStream);
 
+/// How many bytes of a piece went out.
+pub(super) type Sent = BufResult<usize, SendBuffer>;
+
 /// A piece as a buffer the ring may read until the send has completed.
-struct SendBuffer(Piece);
+pub(super) struct SendBuffer(pub(super) Piece);
 
 // SAFETY: the bytes of a piece lie behind a reference count (`Bytes`, or a segment's block), are never moved or changed
 // while the piece lives, and monoio keeps the piece until the operation has completed.
@@ -44,9 +47,8 @@ impl Socket {
     }
 
     /// Sends some of `piece`. The future must not be dropped before it ends: how many bytes went out would be lost.
-    pub(super) async fn send(&mut self, piece: Piece) -> (io::Result<usize>, Piece) {
-        let (result, SendBuffer(piece)) = self.0.write(SendBuffer(piece)).await;
-        (result, piece)
+    pub(super) fn send(&mut self, piece: Piece) -> impl Future<Output = Sent> {
+        self.0.write(SendBuffer(piece))
     }
 
     /// For whatever does not send.
