@@ -19,18 +19,20 @@ pub(crate) const POLICY: Policy =
 /// A stream and the time it has come to.
 pub(crate) struct Log {
     stream: Broadcast,
+    gauge: LogGauge,
     at_ms: u32,
 }
 
 impl Log {
     /// One that has had its sequence headers.
     pub(crate) fn new(chunk_bytes: usize) -> Self {
-        let config = BroadcastConfig::new(chunk_bytes, GOP_BYTES_MAX_DEFAULT, LogGauge::default());
+        let gauge = LogGauge::default();
+        let config = BroadcastConfig::new(chunk_bytes, GOP_BYTES_MAX_DEFAULT, gauge.clone());
         let mut stream = Broadcast::new(config, None);
         let video = stream.publish(Kind::Video, 0, b"\x17\0\0\0\0\x01\x64\0\x1F\xFF", NOW, 0);
         let audio = stream.publish(Kind::Audio, 0, b"\xAF\0\x12\x10", NOW, 0);
         assert!(video.is_ok() && audio.is_ok());
-        Self { stream, at_ms: 0 }
+        Self { stream, gauge, at_ms: 0 }
     }
 
     /// One with a GOP of about 440 KB behind its only keyframe.
@@ -49,6 +51,14 @@ impl Log {
         let window = self.window();
         window.release();
         window.prune(window.head());
+    }
+
+    /// Publishes until the log has just begun a segment, so that the next messages do not.
+    pub(crate) fn begin_segment(&mut self, payload: &[u8]) {
+        let before = self.gauge.bytes();
+        while self.gauge.bytes() <= before {
+            self.publish(payload);
+        }
     }
 
     pub(crate) fn window(&mut self) -> &mut Window {

@@ -16,6 +16,7 @@ use shardcast::{
         mesh::{Bell, ports},
         metrics::ShardMetrics,
     },
+    stream::segment::LogGauge,
 };
 
 use super::frame;
@@ -31,9 +32,9 @@ pub(crate) fn at_once() -> Config {
     Config { merging: Merging::Fixed(Duration::ZERO), ..Config::default() }
 }
 
-/// Shards that share what the shards of a process share.
-pub(crate) fn cores(count: usize, config: Config) -> Vec<Core> {
-    let shared = Shared::new(config);
+/// Shards that share what the shards of a process share. `gauge` is of their logs.
+pub(crate) fn cores(count: usize, config: Config, gauge: &LogGauge) -> Vec<Core> {
+    let shared = Shared { gauge: gauge.clone(), ..Shared::new(config) };
     let bells = (0..count).map(|_| Box::new(Silent) as Box<dyn Bell>).collect();
     ports(bells).into_iter().map(|port| Core::new(&shared, port, Arc::new(ShardMetrics::default()), 1)).collect()
 }
@@ -119,24 +120,26 @@ impl Client {
 pub(crate) struct Stage {
     pub(crate) core: Core,
     pub(crate) publisher: Client,
+    gauge: LogGauge,
     players: u64,
     at_ms: u64,
 }
 
 impl Stage {
-    /// `chunk_bytes`: of what the publisher sends.
-    pub(crate) fn new(mut core: Core, chunk_bytes: usize, players: u64) -> Self {
+    /// `gauge` is of the core's logs, `chunk_bytes` of what the publisher sends.
+    pub(crate) fn new(mut core: Core, gauge: LogGauge, chunk_bytes: usize, players: u64) -> Self {
         let publisher = Client::accept(&mut core, ClientRole::Publish, chunk_bytes).go_live(&mut core);
         for _ in 0..players {
             Client::accept(&mut core, ClientRole::Play, 60_000).go_live(&mut core);
         }
         core.take_wakes().clear();
-        Self { core, publisher, players, at_ms: 0 }
+        Self { core, publisher, gauge, players, at_ms: 0 }
     }
 
     /// A shard alone in its process.
     pub(crate) fn alone(config: Config, chunk_bytes: usize, players: u64) -> Self {
-        Self::new(cores(1, config).remove(0), chunk_bytes, players)
+        let gauge = LogGauge::default();
+        Self::new(cores(1, config, &gauge).remove(0), gauge, chunk_bytes, players)
     }
 
     /// Publishes until players are in step and the publisher's headers are as short as they get. Returns a keyframe and
@@ -158,6 +161,14 @@ impl Stage {
             assert_eq!(sends, self.players, "a frame is one send for each player");
             bytes
         })
+    }
+
+    /// Publishes until the log has just begun a segment, so that the next frames do not.
+    pub(crate) fn begin_segment(&mut self, bytes: &[u8]) {
+        let before = self.gauge.bytes();
+        while self.gauge.bytes() <= before {
+            self.publish(bytes);
+        }
     }
 
     /// A millisecond passes, and bytes of the publisher come in.
