@@ -59,39 +59,35 @@ pub enum TooSlow {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Waits for a join point at or after `from`.
-    Seeking { from: u64, since: Duration },
+    /// Waits for a join point at or after the cursor.
+    Seeking { since_ms: u32 },
     /// Catches up with the head: merging does not hold it back.
     Joining,
     /// In step: it is sent what is released.
     Live,
 }
 
-/// See the file's head.
+/// See the file's head. There are hundreds of thousands of them: times are milliseconds of the shard's, modulo 2^32.
 #[derive(Debug)]
 pub struct Player {
+    cursor: u64,
     state: State,
     /// It waited for the log: it begins at the first join point, not at the newest.
     waited: bool,
-    cursor: u64,
-    /// Headers to send before the log.
-    prologue: Option<Bytes>,
     skips: u32,
-    skips_since: Duration,
-    skips_total: u64,
+    skips_since_ms: u32,
+    skips_total: u32,
 }
 
 impl Player {
     /// A player that begins to watch `window` at `now`: at the newest join point, or at the next (`live`).
     pub fn new(window: &Window, live: bool, now: Duration) -> Self {
-        let from = if live { window.head() } else { 0 };
         Self {
-            state: State::Seeking { from, since: now },
+            cursor: if live { window.head() } else { 0 },
+            state: State::Seeking { since_ms: whole_ms(now) },
             waited: false,
-            cursor: 0,
-            prologue: None,
             skips: 0,
-            skips_since: now,
+            skips_since_ms: whole_ms(now),
             skips_total: 0,
         }
     }
@@ -102,9 +98,9 @@ impl Player {
         self
     }
 
-    fn begins_at<'a>(&self, window: &'a Window, from: u64) -> Option<&'a JoinPoint> {
+    fn begins_at<'a>(&self, window: &'a Window) -> Option<&'a JoinPoint> {
         let first = window.first_join().filter(|_| self.waited);
-        first.or(window.join()).filter(|join| join.offset >= from)
+        first.or(window.join()).filter(|join| join.offset >= self.cursor)
     }
 
     /// The oldest offset the player still needs; `None` while it seeks.
@@ -123,29 +119,27 @@ impl Player {
 
     /// Skips so far.
     pub fn skips(&self) -> u64 {
-        self.skips_total
+        self.skips_total.into()
     }
 
     /// Whether asking [`next`](Self::next) can give anything but [`Next::Idle`].
     pub fn has_next(&self, window: &Window) -> bool {
         match self.state {
-            State::Seeking { from, .. } => window.ended() || self.begins_at(window, from).is_some(),
+            State::Seeking { .. } => window.ended() || self.begins_at(window).is_some(),
             State::Joining => true,
-            State::Live => self.prologue.is_some() || self.cursor < window.released() || window.ended(),
+            State::Live => self.cursor < window.released() || window.ended(),
         }
     }
 
     /// The bytes to send next. `wanted` are the kinds in the player's view.
     pub fn next(&mut self, window: &mut Window, policy: &Policy, now: Duration, wanted: impl Fn(Kind) -> bool) -> Next {
-        if let State::Seeking { from, since } = self.state {
-            match self.seek(window, from, since, policy, now, &wanted) {
-                true => self.state = State::Joining,
-                false if window.ended() => return Next::End,
-                false => return Next::Idle,
+        if self.is_seeking() {
+            match self.seek(window, policy, now, &wanted) {
+                Some(prologue) if prologue.is_empty() => {}
+                Some(prologue) => return Next::Send(Piece::Own(prologue)),
+                None if window.ended() => return Next::End,
+                None => return Next::Idle,
             }
-        }
-        if let Some(prologue) = self.prologue.take().filter(|prologue| !prologue.is_empty()) {
-            return Next::Send(Piece::Own(prologue));
         }
         if self.cursor < window.start() || window.head() - self.cursor > LAG_BYTES_MAX {
             return Next::TooSlow(TooSlow::Bytes);
@@ -172,29 +166,28 @@ impl Player {
         }
     }
 
-    /// Finds where to begin. Without a join point for `join_wait` the player begins at the next message.
+    /// Finds where to begin; the headers to send before that. Without a join point for `join_wait` the player begins at
+    /// the next message.
     fn seek(
         &mut self,
         window: &mut Window,
-        from: u64,
-        since: Duration,
         policy: &Policy,
         now: Duration,
         wanted: &impl Fn(Kind) -> bool,
-    ) -> bool {
-        if let Some(join) = self.begins_at(window, from).cloned() {
+    ) -> Option<Bytes> {
+        if let Some(join) = self.begins_at(window).cloned() {
             self.cursor = join.offset;
-            self.prologue = Some(window.prologue(join.offset, join.timestamp, &join.headers, wanted));
-            return true;
+            self.state = State::Joining;
+            return Some(window.prologue(join.offset, join.timestamp, &join.headers, wanted));
         }
-        if now.saturating_sub(since) < policy.join_wait || window.ended() {
-            return false;
+        if !self.join_wait_is_over(policy, now) || window.ended() {
+            return None;
         }
         self.cursor = window.head();
+        self.state = State::Joining;
         let timestamp = window.newest_entry().map_or(0, |entry| entry.timestamp);
         let headers = window.headers().clone();
-        self.prologue = Some(window.prologue(self.cursor, timestamp, &headers, wanted));
-        true
+        Some(window.prologue(self.cursor, timestamp, &headers, wanted))
     }
 
     /// Whether the player is late and a newer join point could help.
@@ -213,8 +206,8 @@ impl Player {
             }
         }
         let Some(join) = window.join().cloned() else { return Next::Idle };
-        if now.saturating_sub(self.skips_since) > SKIP_WINDOW {
-            self.skips_since = now;
+        if since(self.skips_since_ms, now) > SKIP_WINDOW {
+            self.skips_since_ms = whole_ms(now);
             self.skips = 0;
         }
         self.skips += 1;
@@ -252,6 +245,14 @@ impl Player {
 
     /// Whether a wait for a join point is over.
     pub fn join_wait_is_over(&self, policy: &Policy, now: Duration) -> bool {
-        matches!(self.state, State::Seeking { since, .. } if now.saturating_sub(since) >= policy.join_wait)
+        matches!(self.state, State::Seeking { since_ms } if since(since_ms, now) >= policy.join_wait)
     }
+}
+
+fn whole_ms(time: Duration) -> u32 {
+    time.as_millis() as u32
+}
+
+fn since(then_ms: u32, now: Duration) -> Duration {
+    Duration::from_millis(whole_ms(now).wrapping_sub(then_ms).into())
 }

@@ -77,7 +77,7 @@ impl ClientSession {
     pub fn new(config: ClientConfig, nonce: u64, now: Duration) -> Self {
         let mut handshake = Box::new(ClientHandshake::new(nonce, config.digest));
         let mut conversation = Conversation::new(config, now);
-        handshake.start(0, &mut conversation.outbox.bytes);
+        handshake.start(0, conversation.outbox.bytes());
         Self {
             handshake: Some(handshake),
             reader: ChunkReader::starting_at(HANDSHAKE_BYTES),
@@ -136,7 +136,7 @@ impl ClientSession {
     fn shake_hands(&mut self, input: &mut &[u8], now: Duration) -> Result<bool, SessionError> {
         let Some(handshake) = &mut self.handshake else { return Ok(true) };
         let uptime_ms = now.saturating_sub(self.conversation.started).as_millis() as u32;
-        if !handshake.receive(input, uptime_ms, &mut self.conversation.outbox.bytes)? {
+        if !handshake.receive(input, uptime_ms, self.conversation.outbox.bytes())? {
             return Ok(false);
         }
         self.handshake = None;
@@ -146,7 +146,7 @@ impl ClientSession {
 
     /// Bytes to send; the host takes from it (`split().freeze()`).
     pub fn output(&mut self) -> &mut BytesMut {
-        &mut self.conversation.outbox.bytes
+        self.conversation.outbox.bytes()
     }
 
     /// All of the output. Unlike `output().split()` it leaves no buffer behind.
@@ -160,7 +160,8 @@ impl ClientSession {
         let stream_id = self.conversation.stream;
         let header =
             Header { csid: media_csid(kind, stream_id), timestamp, length: 0, type_id: kind.type_id(), stream_id };
-        self.conversation.outbox.message(header, payload);
+        let Conversation { media, outbox, .. } = &mut self.conversation;
+        media.write(header, payload, outbox.bytes());
     }
 
     /// Appends metadata: `body` is AMF0 from "onMetaData" on, "@setDataFrame" is put before it.

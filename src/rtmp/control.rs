@@ -7,11 +7,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     amf0::Encoder,
-    chunk::ChunkWriter,
+    chunk::write_standing_alone,
     error::SessionError,
     message::{Header, Message, csid, type_id},
 };
-use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, ACK_WINDOW_BYTES_MIN};
+use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, ACK_WINDOW_BYTES_MIN, CHUNK_BYTES_DEFAULT, CHUNK_BYTES_IN_MAX};
 
 /// User Control event types (RTMP 1.0, 7.1.7).
 pub(super) mod event {
@@ -22,29 +22,55 @@ pub(super) mod event {
     pub(in crate::rtmp) const PING_RESPONSE: u16 = 7;
 }
 
-/// The bytes a session has to send, and the chunk state they were written with.
-#[derive(Debug, Default)]
+/// What a session has to send. Most players are quiet for hours, so it remembers nothing of what was sent, and holds no
+/// memory while there is nothing: every message has a full header.
+#[derive(Debug)]
 pub(super) struct Outbox {
-    pub(super) writer: ChunkWriter,
-    pub(super) bytes: BytesMut,
+    waiting: Option<Box<BytesMut>>,
+    chunk_bytes: u32,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { waiting: None, chunk_bytes: CHUNK_BYTES_DEFAULT as u32 }
+    }
 }
 
 impl Outbox {
-    /// All that is waiting; keeps no memory.
-    pub(super) fn take(&mut self) -> Bytes {
-        std::mem::take(&mut self.bytes).freeze()
+    /// For those who take some of the bytes, or add whole chunks of their own.
+    pub(super) fn bytes(&mut self) -> &mut BytesMut {
+        self.waiting.get_or_insert_default()
     }
 
-    /// Lets go of the buffer's memory once its content was taken.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |bytes| bytes.len())
+    }
+
+    /// All that is waiting; keeps no memory.
+    pub(super) fn take(&mut self) -> Bytes {
+        self.waiting.take().map_or_else(Bytes::new, |bytes| bytes.freeze())
+    }
+
+    /// Lets go of the memory once its content was taken.
     pub(super) fn release(&mut self) {
-        if self.bytes.is_empty() {
-            self.bytes = BytesMut::new();
-        }
+        self.waiting.take_if(|bytes| bytes.is_empty());
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds_memory(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Of later messages.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes as usize
     }
 
     /// Switches later messages to chunks of `bytes`; says so to the peer.
     pub(super) fn set_chunk_bytes(&mut self, bytes: usize) {
-        self.writer.set_chunk_bytes(bytes, &mut self.bytes);
+        let bytes = bytes.clamp(1, CHUNK_BYTES_IN_MAX) as u32;
+        self.control(type_id::SET_CHUNK_SIZE, &bytes.to_be_bytes());
+        self.chunk_bytes = bytes;
     }
 
     /// A protocol control message.
@@ -110,7 +136,8 @@ impl Outbox {
     }
 
     pub(super) fn message(&mut self, header: Header, payload: &[u8]) {
-        self.writer.write(header, payload, &mut self.bytes);
+        let chunk_bytes = self.chunk_bytes as usize;
+        write_standing_alone(header, payload, chunk_bytes, self.bytes());
     }
 }
 
@@ -123,22 +150,25 @@ pub(super) fn status_object(out: &mut Encoder<'_>, level: &str, code: &str, desc
 /// Bytes received since the handshake, and how many of them were acknowledged.
 #[derive(Debug)]
 pub(super) struct Received {
-    total: u64,
-    acknowledged: u64,
+    /// All of them, modulo 2^32: the sequence number of acknowledgements.
+    total: u32,
+    unacknowledged: u32,
     window: u32,
 }
 
 impl Received {
     pub(super) fn new() -> Self {
-        Self { total: 0, acknowledged: 0, window: ACK_WINDOW_BYTES_DEFAULT }
+        Self { total: 0, unacknowledged: 0, window: ACK_WINDOW_BYTES_DEFAULT }
     }
 
-    pub(super) fn total(&self) -> u64 {
+    /// Modulo 2^32.
+    pub(super) fn total(&self) -> u32 {
         self.total
     }
 
     pub(super) fn add(&mut self, bytes: usize) {
-        self.total = self.total.saturating_add(bytes as u64);
+        self.total = self.total.wrapping_add(bytes as u32);
+        self.unacknowledged = self.unacknowledged.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     /// The peer's Window Acknowledgement Size, raised to [`ACK_WINDOW_BYTES_MIN`].
@@ -146,13 +176,13 @@ impl Received {
         self.window = bytes.max(ACK_WINDOW_BYTES_MIN);
     }
 
-    /// The sequence number to acknowledge now, if a window was received since the last: the total modulo 2^32.
+    /// The sequence number to acknowledge now, if a window was received since the last.
     pub(super) fn due(&mut self) -> Option<u32> {
-        if self.total.saturating_sub(self.acknowledged) < u64::from(self.window) {
+        if self.unacknowledged < self.window {
             return None;
         }
-        self.acknowledged = self.total;
-        Some(self.total as u32)
+        self.unacknowledged = 0;
+        Some(self.total)
     }
 }
 
@@ -209,7 +239,7 @@ mod tests {
 
     #[test]
     fn acknowledgements_wrap_at_two_to_the_32() {
-        let mut received = Received { total: u64::from(u32::MAX), acknowledged: 0, window: ACK_WINDOW_BYTES_MIN };
+        let mut received = Received { total: u32::MAX, unacknowledged: u32::MAX, window: ACK_WINDOW_BYTES_MIN };
         received.add(6);
         assert_eq!(received.due(), Some(5));
         assert_eq!(received.due(), None);

@@ -1,8 +1,13 @@
 //! A connection: its session, what its message streams do, and what it is sending.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use super::close::CloseReason;
+use smallvec::SmallVec;
+
 use crate::{egress::Piece, rtmp::server::ServerSession};
 
 /// Key of a connection on its shard, until [`super::core::Core::remove`].
@@ -11,18 +16,8 @@ pub type ConnId = usize;
 /// What one message stream of a connection is used for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Use {
-    Publishing {
-        stream: u32,
-        local: usize,
-        epoch: u64,
-        /// Shard time.
-        last_media: Duration,
-    },
-    Playing {
-        stream: u32,
-        local: usize,
-        watcher: usize,
-    },
+    Publishing { stream: u32, local: usize, epoch: u64 },
+    Playing { stream: u32, local: usize, watcher: usize },
 }
 
 impl Use {
@@ -42,38 +37,97 @@ pub(super) struct Closing {
     pub(super) aborted: bool,
 }
 
-#[derive(Debug)]
-pub(super) struct Conn {
-    pub(super) session: ServerSession,
-    pub(super) peer: SocketAddr,
-    pub(super) uses: Vec<Use>,
-    /// The use whose turn it is to send.
-    pub(super) turn: usize,
+/// What is left to do about a connection before anything new: few have any.
+#[derive(Debug, Default)]
+pub(super) struct LooseEnds {
     /// What a short send left of its piece. It goes first: nothing may be written in the middle of a chunk.
     pub(super) rest: Option<Piece>,
     /// Ends of messages that players left their place in; at most one message for each message stream.
     pub(super) unfinished: VecDeque<Piece>,
-    /// The driver waits to be woken before it asks for more to send.
-    pub(super) parked: bool,
+    pub(super) closing: Option<Closing>,
+}
+
+/// One box for each connection, so its size is what a quiet player costs: see the test below.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) session: ServerSession,
+    /// Nearly always one.
+    pub(super) uses: SmallVec<[Use; 1]>,
+    /// Kept until the connection parks, so that a slow player costs no allocation per send.
+    loose_ends: Option<Box<LooseEnds>>,
     /// Shard time at which the send in flight last made progress.
     pub(super) sending_since: Option<Duration>,
-    pub(super) closing: Option<Closing>,
-    pub(super) reason: Option<CloseReason>,
+    peer_ip: IpAddr,
+    peer_port: u16,
+    /// The use whose turn it is to send.
+    turn: u8,
+    /// The driver waits to be woken before it asks for more to send.
+    pub(super) parked: bool,
 }
 
 impl Conn {
     pub(super) fn new(session: ServerSession, peer: SocketAddr) -> Self {
         Self {
             session,
-            peer,
-            uses: Vec::new(),
-            turn: 0,
-            rest: None,
-            unfinished: VecDeque::new(),
-            parked: false,
+            uses: SmallVec::new(),
+            loose_ends: None,
             sending_since: None,
-            closing: None,
-            reason: None,
+            peer_ip: peer.ip(),
+            peer_port: peer.port(),
+            turn: 0,
+            parked: false,
         }
+    }
+
+    pub(super) fn peer(&self) -> SocketAddr {
+        SocketAddr::new(self.peer_ip, self.peer_port)
+    }
+
+    pub(super) fn closing(&self) -> Option<Closing> {
+        self.loose_ends.as_ref().and_then(|ends| ends.closing)
+    }
+
+    /// To note something in.
+    pub(super) fn loose_ends(&mut self) -> &mut LooseEnds {
+        self.loose_ends.get_or_insert_default()
+    }
+
+    /// What must go out before anything else.
+    pub(super) fn take_owed(&mut self) -> Option<Piece> {
+        let ends = self.loose_ends.as_mut()?;
+        ends.rest.take().or_else(|| ends.unfinished.pop_front())
+    }
+
+    /// The next use in turn.
+    pub(super) fn next_turn(&mut self) -> Option<Use> {
+        let turn = (usize::from(self.turn) + 1) % self.uses.len().max(1);
+        // There are no more uses than message streams.
+        self.turn = turn as u8;
+        self.uses.get(turn).copied()
+    }
+
+    /// Nothing is left to send.
+    pub(super) fn park(&mut self) {
+        self.parked = true;
+        self.loose_ends.take_if(|ends| ends.are_tied_up());
+    }
+}
+
+impl LooseEnds {
+    fn are_tied_up(&self) -> bool {
+        self.rest.is_none() && self.unfinished.is_empty() && self.closing.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::local::Watcher, *};
+
+    /// The allocator's classes around these are 256, 320 and 384 bytes; watchers lie side by side in a slab. A byte more
+    /// than a class costs every player the next one.
+    #[test]
+    fn a_quiet_player_is_small() {
+        assert!(size_of::<Conn>() <= 320, "a connection has {} bytes", size_of::<Conn>());
+        assert!(size_of::<Watcher>() <= 72, "a watcher has {} bytes", size_of::<Watcher>());
     }
 }

@@ -127,21 +127,18 @@ impl Core {
     pub fn receive(&mut self, id: ConnId, bytes: &[u8]) {
         self.metrics.bytes_received.add(bytes.len() as u64);
         let mut consumed = 0;
-        while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) {
+        while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing().is_none()) {
             let mut input = &bytes[consumed..];
             let event = conn.session.receive(&mut input, self.time.now());
             consumed = bytes.len() - input.len();
             match event {
                 Ok(Some(ServerEvent::Media { stream, kind, timestamp, payload })) => {
                     self.metrics.messages_received.add(1);
-                    let publishing = conn.uses.iter_mut().find_map(|used| match used {
-                        Use::Publishing { stream: of, local, epoch, last_media } if *of == stream => {
-                            Some((*local, *epoch, last_media))
-                        }
+                    let publishing = conn.uses.iter().find_map(|used| match used {
+                        Use::Publishing { stream: of, local, epoch } if *of == stream => Some((*local, *epoch)),
                         _ => None,
                     });
-                    let Some((local, epoch, last_media)) = publishing else { continue };
-                    *last_media = self.time.now();
+                    let Some((local, epoch)) = publishing else { continue };
                     if self.streams.publish(local, epoch, kind, timestamp, payload, &self.time).is_err() {
                         self.metrics.tags_malformed.add(1);
                     }
@@ -176,17 +173,17 @@ impl Core {
     pub fn transmit(&mut self, id: ConnId) -> Transmit {
         loop {
             let Some(conn) = self.conns.get_mut(id) else { return Transmit::Close };
-            if conn.closing.is_some_and(|closing| closing.aborted) {
+            if conn.closing().is_some_and(|closing| closing.aborted) {
                 return Transmit::Close;
             }
-            if let Some(rest) = conn.rest.take().or_else(|| conn.unfinished.pop_front()) {
+            if let Some(rest) = conn.take_owed() {
                 return self.send(id, rest);
             }
             if conn.session.has_output() {
                 let output = conn.session.take_output();
                 return self.send(id, Piece::Own(output));
             }
-            if conn.closing.is_some() {
+            if conn.closing().is_some() {
                 return Transmit::Close;
             }
             match self.next_piece(id) {
@@ -195,7 +192,7 @@ impl Core {
                 _ if self.has_news(id) => {}
                 _ => {
                     if let Some(conn) = self.conns.get_mut(id) {
-                        conn.parked = true;
+                        conn.park();
                     }
                     return Transmit::Park;
                 }
@@ -204,7 +201,7 @@ impl Core {
     }
 
     fn has_news(&self, id: ConnId) -> bool {
-        self.conns.get(id).is_none_or(|conn| conn.closing.is_some() || conn.session.has_output())
+        self.conns.get(id).is_none_or(|conn| conn.closing().is_some() || conn.session.has_output())
     }
 
     fn send(&mut self, id: ConnId, piece: Piece) -> Transmit {
@@ -231,7 +228,7 @@ impl Core {
         conn.sending_since = None;
         if count < piece.len() {
             piece.advance(count);
-            conn.rest = Some(piece);
+            conn.loose_ends().rest = Some(piece);
         }
     }
 
@@ -240,8 +237,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return Next::Idle };
         for _ in 0..conn.uses.len() {
             let conn = &mut self.conns[id];
-            conn.turn = (conn.turn + 1) % conn.uses.len().max(1);
-            let Some(Use::Playing { local, watcher, .. }) = conn.uses.get(conn.turn).copied() else { continue };
+            let Some(Use::Playing { local, watcher, .. }) = conn.next_turn() else { continue };
             match self.streams.next_piece(local, watcher, &self.policy, &self.time, &self.metrics) {
                 Next::Send(piece) => return Next::Send(piece),
                 Next::TooSlow(why) => {
@@ -264,18 +260,17 @@ impl Core {
     /// Ends a connection. `abort`: at once; else it gets its last bytes first.
     pub(super) fn close(&mut self, id: ConnId, reason: CloseReason, abort: bool) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let first = conn.reason.is_none();
+        let first = conn.closing().is_none();
         if first {
-            conn.reason = Some(reason);
-            conn.closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
+            conn.loose_ends().closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
             self.metrics.closed(reason).add(1);
             while let Some(used) = self.conns.get_mut(id).and_then(|conn| conn.uses.pop()) {
                 self.detach(id, used);
             }
         }
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if abort && (first || conn.closing.is_some_and(|closing| !closing.aborted)) {
-            if let Some(closing) = &mut conn.closing {
+        if abort && (first || conn.closing().is_some_and(|closing| !closing.aborted)) {
+            if let Some(closing) = &mut conn.loose_ends().closing {
                 closing.aborted = true;
             }
             self.aborts.push(id);
@@ -284,8 +279,8 @@ impl Core {
     }
 
     pub(super) fn log_close(&mut self, id: ConnId, reason: CloseReason, what: &str) {
-        if let Some(conn) = self.conns.get(id).filter(|conn| conn.reason.is_none()) {
-            self.close_log.line(self.port.shard(), conn.peer, reason, what, self.time.now());
+        if let Some(conn) = self.conns.get(id).filter(|conn| conn.closing().is_none()) {
+            self.close_log.line(self.port.shard(), conn.peer(), reason, what, self.time.now());
         }
     }
 

@@ -19,28 +19,34 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Watcher {
     pub(super) conn: ConnId,
-    pub(super) stream: u32,
     pub(super) view: ViewKey,
     /// The log it watches, or watched last; 0 before the first.
     pub(super) epoch: u64,
-    /// The newest log when it asked to play: without GOP cache it waits there for the next keyframe.
-    pub(super) asked_in: u64,
+    /// That log is not the newest there was when it asked to play, but a later one. In the former it waits for the next
+    /// keyframe, without GOP cache.
+    pub(super) was_there_first: bool,
     /// It has seen this log already (in another view, or before a pause) and goes on at the next join point.
     pub(super) joins_live: bool,
     pub(super) paused: bool,
     /// Nobody published when it asked: what ended before is not for it, nor is it told of that end.
     pub(super) awaits_next: bool,
-    pub(super) player: Option<Player>,
-    /// Shard time since which there is nothing for it to watch.
-    pub(super) waiting_since: Option<Duration>,
     /// It was told that the stream ended.
     pub(super) told_end: bool,
+    /// Shard time in milliseconds, modulo 2^32, since which there is nothing for it to watch.
+    pub(super) waiting_since_ms: Option<u32>,
+    pub(super) player: Option<Player>,
 }
 
 impl Watcher {
+    /// Of the connection that asked.
+    pub(super) fn message_stream(&self) -> u32 {
+        self.view.stream_id
+    }
+
     /// Goes on in the log of another publisher.
     pub(super) fn enter(&mut self, epoch: u64) {
         self.epoch = epoch;
+        self.was_there_first = true;
         self.player = None;
         self.joins_live = false;
         self.awaits_next = false;
@@ -48,7 +54,7 @@ impl Watcher {
 
     /// It was there before the log it watches.
     pub(super) fn waited(&self) -> bool {
-        self.asked_in != self.epoch && !self.joins_live
+        self.was_there_first && !self.joins_live
     }
 
     /// Leaves its place, to begin again at the next join point of `view`.
@@ -79,6 +85,8 @@ pub(super) struct Owned {
     pub(super) awaited: ShardSet,
     /// Process time at which merged messages are let go.
     pub(super) release_due: Option<Duration>,
+    /// Shard time at which the publisher last sent something.
+    pub(super) last_media: Duration,
     /// Process time.
     pub(super) started: Duration,
 }
@@ -228,6 +236,13 @@ impl LocalStream {
 
     pub(super) fn log_mut(&mut self, epoch: u64) -> Option<&mut LocalLog> {
         self.logs.iter_mut().find(|log| log.epoch == epoch)
+    }
+
+    pub(super) fn owned(&self, epoch: u64) -> Option<&Owned> {
+        match &self.logs.iter().find(|log| log.epoch == epoch)?.source {
+            Source::Owned(owned) => Some(owned),
+            Source::Followed { .. } => None,
+        }
     }
 
     pub(super) fn owned_mut(&mut self, epoch: u64) -> Option<&mut Owned> {

@@ -24,23 +24,22 @@ impl Core {
             self.refuse_play(id, stream, PlayRefusal::Failed, description, CloseReason::PlayRefused);
             return;
         }
-        let now = self.time.now();
+        let now_ms = self.time.now_ms();
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(known) = self.streams.slab.get_mut(local) else { return };
         conn.session.start_play(stream);
-        tracing::debug!(peer = %conn.peer, stream = %key, "play");
+        tracing::debug!(peer = %conn.peer(), stream = %key, "play");
         let watcher = known.watchers.insert(Watcher {
             conn: id,
-            stream,
             view: ViewKey::everything(stream),
             epoch: known.newest_epoch(),
-            asked_in: known.newest_epoch(),
+            was_there_first: false,
             joins_live: false,
             paused: false,
             awaits_next: !known.is_live(),
-            player: None,
-            waiting_since: (!known.is_live()).then_some(now),
             told_end: false,
+            waiting_since_ms: (!known.is_live()).then_some(now_ms),
+            player: None,
         });
         known.idle_since = None;
         conn.uses.push(Use::Playing { stream, local, watcher });
@@ -107,16 +106,16 @@ impl Core {
 
     /// The player has had everything of a stream that has ended. True if it was told so.
     pub(super) fn tell_end(&mut self, local: usize, watcher: usize) -> bool {
-        let (now, ending) = (self.time.now(), self.is_ending());
+        let (now_ms, ending) = (self.time.now_ms(), self.is_ending());
         let Some(stream) = self.streams.slab.get_mut(local).filter(|stream| stream.grace_over) else { return false };
         let Some(watcher) = stream.watchers.get_mut(watcher) else { return false };
         let id = watcher.conn;
         let tells = !watcher.told_end && (ending || !watcher.awaits_next);
         if tells {
             watcher.told_end = true;
-            watcher.waiting_since = Some(now);
+            watcher.waiting_since_ms = Some(now_ms);
             if let Some(conn) = self.conns.get_mut(id) {
-                conn.session.end_play(watcher.stream);
+                conn.session.end_play(watcher.message_stream());
             }
         }
         let closes = ending && self.was_told_all(id);
@@ -182,7 +181,7 @@ impl Core {
         let end = window.message_end(at);
         while let Some(slice) = window.slice(at, end) {
             at = slice.range.end;
-            conn.unfinished.push_back(Piece::Log(slice));
+            conn.loose_ends().unfinished.push_back(Piece::Log(slice));
         }
         self.wake(id);
     }

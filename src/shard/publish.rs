@@ -27,7 +27,7 @@ impl Core {
             Err(error) => {
                 self.metrics.refused(RefuseReason::NameTaken).add(1);
                 if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
-                    tracing::info!(peer = %conn.peer, stream = %key, suppressed, "publish refused: {error}");
+                    tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish refused: {error}");
                 }
                 let description = format!("'{key}' is being published already");
                 conn.session.refuse_publish(stream, PublishRefusal::NameTaken, &description);
@@ -36,10 +36,10 @@ impl Core {
         };
         conn.session.accept_publish(stream);
         if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
-            tracing::info!(peer = %conn.peer, stream = %key, suppressed, "publish");
+            tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish");
         }
         let local = self.streams.enter(&key);
-        conn.uses.push(Use::Publishing { stream, local, epoch: claim.epoch, last_media: self.time.now() });
+        conn.uses.push(Use::Publishing { stream, local, epoch: claim.epoch });
         self.metrics.publishers.add(1);
         let owned = Owned {
             broadcast: Broadcast::new(self.streams.broadcast.clone(), claim.resume),
@@ -48,6 +48,7 @@ impl Core {
             unannounced: claim.followers & !(1 << self.port.shard()),
             awaited: claim.followers & !(1 << self.port.shard()),
             release_due: None,
+            last_media: self.time.now(),
             started: self.time.process(),
         };
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });
@@ -65,11 +66,11 @@ impl Core {
         stream.grace_until = None;
         stream.grace_over = false;
         for (_, watcher) in &mut stream.watchers {
-            watcher.waiting_since = None;
+            watcher.waiting_since_ms = None;
             if std::mem::take(&mut watcher.told_end)
                 && let Some(conn) = self.conns.get_mut(watcher.conn)
             {
-                conn.session.start_play(watcher.stream);
+                conn.session.start_play(watcher.message_stream());
             }
         }
         let watchers: Vec<usize> = stream.watchers.iter().map(|(index, _)| index).collect();
@@ -161,7 +162,7 @@ impl Core {
     /// The stream cannot be had in the form the player wants: it gets everything, or nothing if that is refused too.
     pub(super) fn do_without_view(&mut self, local: usize, watcher: usize) {
         let Some(known) = self.streams.slab.get(local).and_then(|stream| stream.watchers.get(watcher)) else { return };
-        let everything = ViewKey::everything(known.stream);
+        let everything = ViewKey::everything(known.message_stream());
         if known.view == everything {
             self.refuse_view(local, watcher);
             return;
@@ -177,10 +178,8 @@ impl Core {
 
     pub(super) fn refuse_view(&mut self, local: usize, watcher: usize) {
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
-        let Some((id, message_stream)) = stream.watchers.get(watcher).map(|watcher| (watcher.conn, watcher.stream))
-        else {
-            return;
-        };
+        let Some(watcher) = stream.watchers.get(watcher) else { return };
+        let (id, message_stream) = (watcher.conn, watcher.message_stream());
         self.metrics.refused(RefuseReason::Views).add(1);
         let description = "the stream is being sent in as many forms as it may; play it on message stream 1";
         self.refuse_play(id, message_stream, PlayRefusal::Failed, description, CloseReason::PlayRefused);

@@ -65,7 +65,7 @@ impl Core {
                         publisher: self
                             .conns
                             .get(owned.publisher)
-                            .map_or_else(String::new, |conn| conn.peer.to_string()),
+                            .map_or_else(String::new, |conn| conn.peer().to_string()),
                         uptime: self.time.process().saturating_sub(owned.started),
                         bytes,
                         messages,

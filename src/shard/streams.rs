@@ -84,6 +84,7 @@ impl Streams {
     ) -> Result<(), TagError> {
         let Some(stream) = self.slab.get_mut(local) else { return Ok(()) };
         let Some(owned) = stream.owned_mut(epoch) else { return Ok(()) };
+        owned.last_media = time.now();
         let taken = owned.broadcast.publish(kind, timestamp, payload, time.process(), time.now_ms())?;
         if taken == (Taken::Appended { rolled: true }) {
             stream.prune();

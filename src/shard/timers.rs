@@ -68,7 +68,7 @@ impl Core {
 
     fn overdue(&self, conn: &Conn) -> Option<Overdue> {
         let now = self.time.now();
-        if let Some(closing) = conn.closing {
+        if let Some(closing) = conn.closing() {
             return (now >= closing.deadline && !closing.aborted).then_some(Overdue::Lingers);
         }
         if conn.sending_since.is_some_and(|since| now.saturating_sub(since) >= limits::PROGRESS_DEADLINE) {
@@ -81,10 +81,10 @@ impl Core {
         }
         let idle = self.config.publisher_idle;
         conn.uses.iter().find_map(|used| match used {
-            Use::Publishing { stream, last_media, .. }
-                if !idle.is_zero() && now.saturating_sub(*last_media) >= idle =>
-            {
-                Some(Overdue::Silent { stream: *stream })
+            Use::Publishing { stream, local, epoch } if !idle.is_zero() => {
+                let owned = self.streams.slab.get(*local).and_then(|stream| stream.owned(*epoch));
+                let silent = owned.is_some_and(|owned| now.saturating_sub(owned.last_media) >= idle);
+                silent.then_some(Overdue::Silent { stream: *stream })
             }
             _ => None,
         })
@@ -145,10 +145,10 @@ impl Core {
                     wake.push(watcher.conn);
                 }
             }
-            let play_wait = self.config.play_wait;
-            if !play_wait.is_zero() && watcher.waiting_since.is_some_and(|since| now.saturating_sub(since) >= play_wait)
-            {
-                waited.push((watcher.conn, watcher.stream));
+            let play_wait_ms = self.config.play_wait.as_millis();
+            let over = |since_ms| u128::from(self.time.now_ms().wrapping_sub(since_ms)) >= play_wait_ms;
+            if play_wait_ms > 0 && watcher.waiting_since_ms.is_some_and(over) {
+                waited.push((watcher.conn, watcher.message_stream()));
             }
         }
         for (id, why) in late {

@@ -10,3 +10,4 @@ pub mod writer;
 pub use error::ChunkError;
 pub use reader::{ChunkReader, Delivered};
 pub use writer::ChunkWriter;
+pub(super) use writer::write_standing_alone;

@@ -16,6 +16,9 @@ use crate::rtmp::chunk::error::ChunkError;
 use crate::rtmp::chunk::header::{Basic, MessageHeader, fmt};
 use crate::rtmp::message::{Header, Message, type_id};
 
+/// Players use two csids for as long as they stay: up to this many, room is made for one at a time.
+const FEW_CHUNK_STREAMS: usize = 4;
+
 /// Reassembles messages from chunks. Applies Set Chunk Size and Abort itself; both are consumed, not delivered.
 #[derive(Debug)]
 pub struct ChunkReader {
@@ -37,16 +40,30 @@ pub struct ChunkReader {
 }
 
 /// What a csid's later headers may leave out, and its unfinished message.
+/// The fields of a [`Header`] lie open: with its padding two of these would take 32 bytes more from every player.
 #[derive(Debug)]
 struct ChunkStream {
-    header: Header,
-    /// What a fmt 3 header that begins a message adds to the timestamp.
+    csid: u32,
+    timestamp: u32,
+    length: u32,
+    stream_id: u32,
+    /// The timestamp or delta of the last fmt 0, 1 or 2 header: what a fmt 3 header that begins a message adds.
     delta: u32,
-    /// The last fmt 0, 1 or 2 header had an extended timestamp, of this value: fmt 3 headers repeat it.
-    extended: Option<u32>,
+    type_id: u8,
+    /// That header had an extended timestamp: fmt 3 headers repeat it.
+    extended: bool,
     /// A message has begun and is not whole.
     unfinished: bool,
     assembly: Vec<u8>,
+}
+
+impl ChunkStream {
+    /// Of the message that has begun, or the last.
+    #[inline]
+    fn header(&self) -> Header {
+        let Self { csid, timestamp, length, type_id, stream_id, .. } = *self;
+        Header { csid, timestamp, length, type_id, stream_id }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -194,10 +211,10 @@ impl ChunkReader {
 
     #[inline]
     fn find(&mut self, csid: u32) -> Option<usize> {
-        if self.streams.get(self.recent).is_some_and(|stream| stream.header.csid == csid) {
+        if self.streams.get(self.recent).is_some_and(|stream| stream.csid == csid) {
             return Some(self.recent);
         }
-        let found = self.streams.iter().position(|stream| stream.header.csid == csid)?;
+        let found = self.streams.iter().position(|stream| stream.csid == csid)?;
         self.recent = found;
         Some(found)
     }
@@ -218,10 +235,17 @@ impl ChunkReader {
     }
 
     fn add(&mut self, csid: u32) -> usize {
+        if self.streams.len() < FEW_CHUNK_STREAMS {
+            self.streams.reserve_exact(1);
+        }
         self.streams.push(ChunkStream {
-            header: Header { csid, timestamp: 0, length: 0, type_id: 0, stream_id: 0 },
+            csid,
+            timestamp: 0,
+            length: 0,
+            stream_id: 0,
             delta: 0,
-            extended: None,
+            type_id: 0,
+            extended: false,
             unfinished: false,
             assembly: Vec::new(),
         });
@@ -232,17 +256,17 @@ impl ChunkReader {
     fn begin(&mut self, index: usize, parsed: MessageHeader) -> OpenChunk {
         let stream = &mut self.streams[index];
         stream.delta = parsed.time;
-        stream.extended = parsed.extended.then_some(parsed.time);
+        stream.extended = parsed.extended;
         if let Some((length, type_id)) = parsed.shape {
-            stream.header.length = length;
-            stream.header.type_id = type_id;
+            stream.length = length;
+            stream.type_id = type_id;
         }
-        stream.header.timestamp = match parsed.stream_id {
+        stream.timestamp = match parsed.stream_id {
             Some(stream_id) => {
-                stream.header.stream_id = stream_id;
+                stream.stream_id = stream_id;
                 parsed.time
             }
-            None => stream.header.timestamp.wrapping_add(parsed.time),
+            None => stream.timestamp.wrapping_add(parsed.time),
         };
         stream.unfinished = true;
         self.open_chunk(index)
@@ -252,12 +276,9 @@ impl ChunkReader {
     #[inline]
     fn follow(&mut self, index: usize, rest: &[u8]) -> Option<(usize, OpenChunk)> {
         let stream = &mut self.streams[index];
-        let len = match stream.extended {
-            None => 0,
-            Some(value) => extended_or_omitted(rest, value)?,
-        };
+        let len = if stream.extended { extended_or_omitted(rest, stream.delta)? } else { 0 };
         if !stream.unfinished {
-            stream.header.timestamp = stream.header.timestamp.wrapping_add(stream.delta);
+            stream.timestamp = stream.timestamp.wrapping_add(stream.delta);
             stream.unfinished = true;
         }
         Some((len, self.open_chunk(index)))
@@ -266,7 +287,7 @@ impl ChunkReader {
     #[inline]
     fn open_chunk(&self, index: usize) -> OpenChunk {
         let stream = &self.streams[index];
-        let missing = (stream.header.length as usize).saturating_sub(stream.assembly.len());
+        let missing = (stream.length as usize).saturating_sub(stream.assembly.len());
         OpenChunk { stream: index, remaining: missing.min(self.chunk_bytes) }
     }
 
@@ -274,7 +295,7 @@ impl ChunkReader {
     #[inline]
     fn take_payload<'a>(&mut self, open: OpenChunk, input: &mut &'a [u8]) -> Result<Option<Delivered<'a>>, ChunkError> {
         let stream = &self.streams[open.stream];
-        let length = stream.header.length as usize;
+        let length = stream.length as usize;
         if open.remaining == length && input.len() >= length && stream.assembly.is_empty() && self.carry.is_empty() {
             let (payload, rest) = input.split_at(length);
             *input = rest;
@@ -282,7 +303,7 @@ impl ChunkReader {
             self.open = None;
             let stream = &mut self.streams[open.stream];
             stream.unfinished = false;
-            return Ok(Some(Delivered { header: stream.header, borrowed: Some(payload) }));
+            return Ok(Some(Delivered { header: stream.header(), borrowed: Some(payload) }));
         }
         let mut remaining = open.remaining;
         if !self.carry.is_empty() {
@@ -357,11 +378,11 @@ impl ChunkReader {
         let target = if needed <= capacity {
             capacity
         } else {
-            (capacity * 2).max(ASSEMBLY_BYTES_MIN).min(stream.header.length as usize).max(needed)
+            (capacity * 2).max(ASSEMBLY_BYTES_MIN).min(stream.length as usize).max(needed)
         };
         let bytes = self.in_flight_bytes - capacity + target;
         if bytes > IN_FLIGHT_BYTES_MAX {
-            let csid = stream.header.csid;
+            let csid = stream.csid;
             return Err(ChunkError::InFlightBytes { offset: self.offset, csid, bytes, limit: IN_FLIGHT_BYTES_MAX });
         }
         stream.assembly.reserve_exact(target - held);
@@ -376,8 +397,8 @@ impl ChunkReader {
         self.in_flight_bytes -= stream.assembly.capacity();
         self.delivered = std::mem::take(&mut stream.assembly);
         self.keep_delivered = self.delivered.capacity() <= ASSEMBLY_SPARE_BYTES_MAX
-            && matches!(stream.header.type_id, type_id::AUDIO | type_id::VIDEO | type_id::AGGREGATE);
-        stream.header
+            && matches!(stream.type_id, type_id::AUDIO | type_id::VIDEO | type_id::AGGREGATE);
+        stream.header()
     }
 
     #[inline]
@@ -398,7 +419,7 @@ impl ChunkReader {
         };
         let value = u32::from_be_bytes(word);
         if header.type_id == type_id::ABORT {
-            if let Some(index) = self.streams.iter().position(|stream| stream.header.csid == value) {
+            if let Some(index) = self.streams.iter().position(|stream| stream.csid == value) {
                 self.discard_unfinished(index);
             }
             return Ok(());

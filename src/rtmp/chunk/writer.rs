@@ -1,7 +1,8 @@
-//! Messages into chunks (RTMP 1.0, section 5.3), for a session's own control and command messages and for clients.
+//! Messages into chunks (RTMP 1.0, section 5.3): a session's own control and command messages, and a client's media.
 //!
-//! Owns what the peer remembers of each csid, so that each message gets the shortest header that says the same. Its
-//! callers choose csids and payloads; they use a handful of csids, and no peer's bytes reach it unbounded.
+//! [`ChunkWriter`] owns what the peer remembers of each csid, so that each message gets the shortest header that says the
+//! same; [`write_standing_alone`] needs no memory. Their callers choose csids and payloads; they use a handful of csids,
+//! and no peer's bytes reach them unbounded.
 
 use bytes::BytesMut;
 
@@ -33,7 +34,12 @@ impl Default for ChunkWriter {
 impl ChunkWriter {
     /// Starts with the protocol's chunk size, 128.
     pub fn new() -> Self {
-        Self { chunk_bytes: CHUNK_BYTES_DEFAULT, streams: Vec::new() }
+        Self::of_chunks(CHUNK_BYTES_DEFAULT)
+    }
+
+    /// For a peer that was told to expect chunks of `chunk_bytes`.
+    pub(in crate::rtmp) fn of_chunks(chunk_bytes: usize) -> Self {
+        Self { chunk_bytes, streams: Vec::new() }
     }
 
     /// Writes Set Chunk Size for later messages and uses `bytes` (held within 1 and 0xFFFFFF) from the next message on.
@@ -56,16 +62,7 @@ impl ChunkWriter {
         header.length = payload.len() as u32;
         let (encoded, time) = self.encode(header);
         let continuation = EncodedHeader::continuation(header.csid, time);
-        let chunks = payload.len().div_ceil(self.chunk_bytes);
-        out.reserve(HEADER_BYTES_MAX + payload.len() + chunks * continuation.as_slice().len());
-
-        out.extend_from_slice(encoded.as_slice());
-        let (first, rest) = payload.split_at(payload.len().min(self.chunk_bytes));
-        out.extend_from_slice(first);
-        for chunk in rest.chunks(self.chunk_bytes) {
-            out.extend_from_slice(continuation.as_slice());
-            out.extend_from_slice(chunk);
-        }
+        write_chunks(&encoded, &continuation, payload, self.chunk_bytes, out);
     }
 
     /// The first header of a message, and the timestamp or delta in it. A timestamp that went back is written as fmt 0,
@@ -92,6 +89,38 @@ impl ChunkWriter {
             EncodedHeader::continuation(header.csid, delta)
         };
         (encoded, delta)
+    }
+}
+
+/// Appends one message with a full header, which means the same whatever came before it. As for
+/// [`ChunkWriter::write`]; `chunk_bytes` is at least 1.
+pub(in crate::rtmp) fn write_standing_alone(
+    mut header: Header,
+    payload: &[u8],
+    chunk_bytes: usize,
+    out: &mut BytesMut,
+) {
+    debug_assert!(payload.len() <= CHUNK_BYTES_IN_MAX && header.csid <= CSID_MAX);
+    header.length = payload.len() as u32;
+    let continuation = EncodedHeader::continuation(header.csid, header.timestamp);
+    write_chunks(&EncodedHeader::full(&header), &continuation, payload, chunk_bytes, out);
+}
+
+fn write_chunks(
+    header: &EncodedHeader,
+    continuation: &EncodedHeader,
+    payload: &[u8],
+    chunk_bytes: usize,
+    out: &mut BytesMut,
+) {
+    let chunks = payload.len().div_ceil(chunk_bytes);
+    out.reserve(HEADER_BYTES_MAX + payload.len() + chunks * continuation.as_slice().len());
+    out.extend_from_slice(header.as_slice());
+    let (first, rest) = payload.split_at(payload.len().min(chunk_bytes));
+    out.extend_from_slice(first);
+    for chunk in rest.chunks(chunk_bytes) {
+        out.extend_from_slice(continuation.as_slice());
+        out.extend_from_slice(chunk);
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::{
     amf0::{AmfError, Value},
+    chunk::ChunkWriter,
     command::{Command, amf0_body},
     control::{Control, Outbox, Received, event},
     error::SessionError,
@@ -41,6 +42,8 @@ pub(super) struct Conversation {
     config: ClientConfig,
     phase: Phase,
     pub(super) outbox: Outbox,
+    /// Of what is published.
+    pub(super) media: ChunkWriter,
     received: Received,
     pub(super) started: Duration,
     /// The message stream createStream made; 0 before.
@@ -63,6 +66,7 @@ impl Conversation {
             config,
             phase: Phase::Handshake,
             outbox: Outbox::default(),
+            media: ChunkWriter::new(),
             received: Received::new(),
             started: now,
             stream: 0,
@@ -85,7 +89,7 @@ impl Conversation {
 
     /// Whether there is room for replies, which a server may provoke without end.
     fn may_reply(&self) -> bool {
-        self.outbox.bytes.len() < REPLY_BYTES_MAX
+        self.outbox.len() < REPLY_BYTES_MAX
     }
 
     pub(super) fn count(&mut self, bytes: usize) {
@@ -161,6 +165,7 @@ impl Conversation {
         self.phase = Phase::Connecting;
         let ClientConfig { tc_url, app, role, chunk_bytes, .. } = &self.config;
         self.outbox.set_chunk_bytes(*chunk_bytes);
+        self.media = ChunkWriter::of_chunks(self.outbox.chunk_bytes());
         self.outbox.command(0, "connect", CONNECT, |out| {
             out.object().key("app").string(app);
             if *role == ClientRole::Publish {

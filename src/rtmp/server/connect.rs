@@ -22,11 +22,19 @@ const FOURCC_FORWARD: f64 = 4.0;
 /// What a client said about itself.
 #[derive(Debug)]
 pub(super) struct Connect {
-    pub(super) app: Box<str>,
-    pub(super) tc_url: Box<str>,
-    pub(super) flash_ver: Box<str>,
+    /// app, tcUrl and flashVer back to back: every connection keeps them, so they share one allocation.
+    text: Box<str>,
+    app_bytes: u16,
+    tc_url_bytes: u16,
     pub(super) caps_ex: u8,
-    /// The client offered something of Enhanced RTMP v2, so the reply may too.
+}
+
+const _: () = assert!(REQUEST_TEXT_BYTES_MAX <= u16::MAX as usize, "the lengths of app and tcUrl are kept in 16 bits");
+
+/// How the client wants to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dialect {
+    /// It offered something of Enhanced RTMP v2, so the reply may too.
     enhanced: bool,
     object_encoding: f64,
 }
@@ -36,7 +44,7 @@ impl Connect {
     pub(super) fn parse(
         command: &mut Command<'_>,
         header: &Header,
-    ) -> Result<Result<Self, &'static str>, SessionError> {
+    ) -> Result<Result<(Self, Dialect), &'static str>, SessionError> {
         let object = command.argument().map_err(|source| amf_error(header, source))?;
         let text = |name| object.get(name).and_then(Value::as_str);
         let (Some(app), Some(tc_url)) = (text("app"), text("tcUrl")) else {
@@ -51,17 +59,36 @@ impl Connect {
         let caps_ex = object.get("capsEx").and_then(Value::as_finite).unwrap_or(0.0);
         let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"];
         let object_encoding = object.get("objectEncoding").and_then(Value::as_finite);
-        Ok(Ok(Self {
-            app: app.into(),
-            tc_url: tc_url.into(),
-            flash_ver: text("flashVer").unwrap_or_default().chars().take(FLASH_VER_BYTES_MAX).collect(),
+        let flash_ver: String = text("flashVer").unwrap_or_default().chars().take(FLASH_VER_BYTES_MAX).collect();
+        let connect = Self {
+            text: [app, tc_url, &flash_ver].concat().into(),
+            app_bytes: app.len() as u16,
+            tc_url_bytes: tc_url.len() as u16,
             // Bits beyond the first eight are not assigned.
             caps_ex: caps_ex as u32 as u8,
+        };
+        let dialect = Dialect {
             enhanced: enhanced.iter().any(|name| object.get(name).is_some()),
             object_encoding: object_encoding.filter(|encoding| *encoding == 3.0).unwrap_or(0.0),
-        }))
+        };
+        Ok(Ok((connect, dialect)))
     }
 
+    pub(super) fn app(&self) -> &str {
+        self.text.get(..usize::from(self.app_bytes)).unwrap_or_default()
+    }
+
+    pub(super) fn tc_url(&self) -> &str {
+        let start = usize::from(self.app_bytes);
+        self.text.get(start..start + usize::from(self.tc_url_bytes)).unwrap_or_default()
+    }
+
+    pub(super) fn flash_ver(&self) -> &str {
+        self.text.get(usize::from(self.app_bytes) + usize::from(self.tc_url_bytes)..).unwrap_or_default()
+    }
+}
+
+impl Dialect {
     /// Window, bandwidth, chunk size (the one time it is announced) and NetConnection.Connect.Success.
     pub(super) fn accept(&self, transaction: f64, chunk_bytes: usize, outbox: &mut Outbox) {
         outbox.window_ack_size(ACK_WINDOW_BYTES_DEFAULT);

@@ -43,19 +43,18 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct NetConnection {
     pub(super) outbox: Outbox,
-    pub(super) connect: Option<Box<Connect>>,
+    pub(super) connect: Option<Connect>,
     pub(super) streams: MessageStreams,
     received: Received,
     /// An Acknowledgement was written in this turn.
     acknowledged: bool,
-    chunk_bytes: usize,
-    started: Duration,
-    now: Duration,
-    /// Since when no stream has published or played.
-    idle_since: Option<Duration>,
-    connects_rejected: u32,
-    unknown_messages: u32,
-    stray_media: u32,
+    chunk_bytes: u32,
+    connects_rejected: u8,
+    unknown_messages: u8,
+    stray_media: u16,
+    /// Since when no stream has published or played, at first since the connection began; while one does, the time of
+    /// the last turn.
+    idle_since: Duration,
 }
 
 impl NetConnection {
@@ -66,32 +65,37 @@ impl NetConnection {
             streams: MessageStreams::default(),
             received: Received::new(),
             acknowledged: false,
-            chunk_bytes,
-            started: now,
-            now,
-            idle_since: Some(now),
+            chunk_bytes: u32::try_from(chunk_bytes).unwrap_or(u32::MAX),
             connects_rejected: 0,
             unknown_messages: 0,
             stray_media: 0,
+            idle_since: now,
         }
     }
 
     /// A new call of the host's: time may have passed, its last output may have been taken.
     pub(super) fn begin_turn(&mut self, now: Duration) {
-        self.now = now;
+        self.note_turn(now);
         self.acknowledged = false;
         self.outbox.release();
     }
 
+    /// To be called as a turn begins and when a stream may have become busy in it.
+    pub(super) fn note_turn(&mut self, now: Duration) {
+        if self.streams.any_busy() {
+            self.idle_since = now;
+        }
+    }
+
     /// Milliseconds since the connection began, for the handshake.
-    pub(super) fn uptime_ms(&self) -> u32 {
-        self.now.saturating_sub(self.started).as_millis() as u32
+    pub(super) fn uptime_ms(&self, now: Duration) -> u32 {
+        now.saturating_sub(self.idle_since).as_millis() as u32
     }
 
     /// Counts bytes taken from the chunk stream and acknowledges them when it is time, once a turn.
     pub(super) fn count(&mut self, bytes: usize) -> Result<(), SessionError> {
         self.received.add(bytes);
-        let bytes = self.received.total();
+        let bytes = u64::from(self.received.total());
         if self.connect.is_none() && bytes > PRE_CONNECT_BYTES_MAX {
             return Err(SessionError::PreConnectBytes { bytes });
         }
@@ -107,17 +111,13 @@ impl NetConnection {
     /// When which deadline passes.
     pub(super) fn deadline(&self, shaking_hands: bool) -> Option<(Duration, SessionError)> {
         if shaking_hands {
-            Some((self.started + HANDSHAKE_DEADLINE, SessionError::HandshakeTimeout))
+            Some((self.idle_since + HANDSHAKE_DEADLINE, SessionError::HandshakeTimeout))
         } else if self.connect.is_none() {
-            Some((self.started + CONNECT_DEADLINE, SessionError::ConnectTimeout))
+            Some((self.idle_since + CONNECT_DEADLINE, SessionError::ConnectTimeout))
         } else {
-            self.idle_since.map(|since| (since + REQUEST_DEADLINE, SessionError::RequestTimeout))
+            let idle = !self.streams.any_busy();
+            idle.then(|| (self.idle_since + REQUEST_DEADLINE, SessionError::RequestTimeout))
         }
-    }
-
-    /// To be called after a stream's use changed.
-    pub(super) fn note_use(&mut self) {
-        self.idle_since = if self.streams.any_busy() { None } else { Some(self.idle_since.unwrap_or(self.now)) };
     }
 
     /// Sorts one message, and answers it where the host has no say.
@@ -138,14 +138,14 @@ impl NetConnection {
             }
             type_id::SHARED_OBJECT_AMF0 | type_id::SHARED_OBJECT_AMF3 => Verdict::Nothing,
             _ => {
-                self.unknown_messages += 1;
-                if self.unknown_messages > UNKNOWN_MESSAGES_MAX {
+                self.unknown_messages = self.unknown_messages.saturating_add(1);
+                if u32::from(self.unknown_messages) > UNKNOWN_MESSAGES_MAX {
                     return Err(SessionError::UnknownMessages { type_id, csid });
                 }
                 Verdict::Nothing
             }
         };
-        let bytes = self.outbox.bytes.len();
+        let bytes = self.outbox.len();
         if bytes > REPLY_BYTES_MAX {
             return Err(SessionError::ReplyBacklog { bytes });
         }
@@ -161,13 +161,13 @@ impl NetConnection {
     }
 
     pub(super) fn is_publishing(&self, stream: u32) -> bool {
-        matches!(self.streams.get(stream), Use::Publishing(_))
+        self.streams.get(stream) == Use::Publishing
     }
 
     /// Counts media that belongs nowhere.
     pub(super) fn stray(&mut self, stream: u32) -> Result<(), SessionError> {
-        self.stray_media += 1;
-        if self.stray_media > STRAY_MEDIA_MESSAGES_MAX {
+        self.stray_media = self.stray_media.saturating_add(1);
+        if u32::from(self.stray_media) > STRAY_MEDIA_MESSAGES_MAX {
             return Err(SessionError::StrayMedia { stream });
         }
         Ok(())
@@ -201,15 +201,15 @@ impl NetConnection {
             return Ok(refused);
         }
         match Connect::parse(command, header)? {
-            Ok(connect) => {
-                connect.accept(command.transaction, self.chunk_bytes, &mut self.outbox);
-                self.connect = Some(Box::new(connect));
+            Ok((connect, dialect)) => {
+                dialect.accept(command.transaction, self.chunk_bytes as usize, &mut self.outbox);
+                self.connect = Some(connect);
                 Ok(Verdict::Nothing)
             }
             Err(description) => {
                 reject(command.transaction, "NetConnection.Connect.InvalidApp", description, &mut self.outbox);
-                self.connects_rejected += 1;
-                if self.connects_rejected >= CONNECT_ATTEMPTS_MAX {
+                self.connects_rejected = self.connects_rejected.saturating_add(1);
+                if u32::from(self.connects_rejected) >= CONNECT_ATTEMPTS_MAX {
                     return Err(SessionError::ConnectRejected);
                 }
                 Ok(refused)

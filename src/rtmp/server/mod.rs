@@ -31,6 +31,7 @@ use super::{
     key::{KeyError, StreamKey},
     message::Kind,
 };
+use connect::Connect;
 use connection::{NetConnection, Verdict};
 use streams::Use;
 
@@ -126,7 +127,7 @@ impl ServerSession {
         now: Duration,
     ) -> Result<Option<ServerEvent<'s>>, SessionError> {
         self.connection.begin_turn(now);
-        if !self.shake_hands(input)? {
+        if !self.shake_hands(input, now)? {
             return Ok(None);
         }
         let found = loop {
@@ -140,7 +141,10 @@ impl ServerSession {
             let message = self.reader.message(delivered);
             match self.connection.message(&message)? {
                 Verdict::Nothing => {}
-                Verdict::Event(event) => return Ok(Some(event)),
+                Verdict::Event(event) => {
+                    self.connection.note_turn(now);
+                    return Ok(Some(event));
+                }
                 Verdict::Media { stream, kind } => break Found::Message(stream, kind, delivered),
                 Verdict::Aggregate { stream } => self.aggregate = Some(Box::new(Aggregate::new(stream, &message))),
             }
@@ -159,10 +163,10 @@ impl ServerSession {
     }
 
     /// Whether the handshake is done.
-    fn shake_hands(&mut self, input: &mut &[u8]) -> Result<bool, SessionError> {
+    fn shake_hands(&mut self, input: &mut &[u8], now: Duration) -> Result<bool, SessionError> {
         let Some(handshake) = &mut self.handshake else { return Ok(true) };
-        let time_ms = self.connection.uptime_ms();
-        if !handshake.receive(input, time_ms, &mut self.connection.outbox.bytes)? {
+        let time_ms = self.connection.uptime_ms(now);
+        if !handshake.receive(input, time_ms, self.connection.outbox.bytes())? {
             return Ok(false);
         }
         self.handshake = None;
@@ -188,7 +192,7 @@ impl ServerSession {
 
     /// Bytes to send, control and command messages only (whole chunks); the host takes from it (`split().freeze()`).
     pub fn output(&mut self) -> &mut BytesMut {
-        &mut self.connection.outbox.bytes
+        self.connection.outbox.bytes()
     }
 
     /// All of the output. Unlike `output().split()` it leaves no buffer behind: the way to take it for connections that
@@ -198,7 +202,7 @@ impl ServerSession {
     }
 
     pub fn has_output(&self) -> bool {
-        !self.connection.outbox.bytes.is_empty()
+        self.connection.outbox.len() > 0
     }
 
     /// When `timeout` is to be called, if nothing else happens. While a stream publishes, plays or waits for the host's
@@ -217,9 +221,10 @@ impl ServerSession {
 
     /// onFCPublish (hardware appliances hang without it) and NetStream.Publish.Start: media is taken from here on.
     pub fn accept_publish(&mut self, stream: u32) {
-        let Use::PublishAsked(key) = self.connection.streams.get(stream) else { return };
-        let publishing = Use::Publishing(key.clone());
-        self.connection.streams.set(stream, publishing);
+        if self.connection.streams.get(stream) != Use::PublishAsked {
+            return;
+        }
+        self.connection.streams.set(stream, Use::Publishing);
         self.connection.fc_status(stream, "onFCPublish", "NetStream.Publish.Start");
         self.connection.outbox.status(stream, "status", "NetStream.Publish.Start", "Publishing.");
     }
@@ -230,7 +235,7 @@ impl ServerSession {
             PublishRefusal::NameTaken => "NetStream.Publish.BadName",
             PublishRefusal::Denied => "NetStream.Publish.Denied",
         };
-        if matches!(self.connection.streams.get(stream), Use::PublishAsked(_)) {
+        if self.connection.streams.get(stream) == Use::PublishAsked {
             self.refuse(stream, code, description);
         }
     }
@@ -282,36 +287,34 @@ impl ServerSession {
     pub fn end_publish(&mut self, stream: u32, description: &str) {
         if self.connection.is_publishing(stream) {
             self.connection.streams.set(stream, Use::Idle);
-            self.connection.note_use();
             self.connection.unpublished(stream, description);
         }
     }
 
     /// The app of the accepted connect, its query included; empty before.
     pub fn app(&self) -> &str {
-        self.connection.connect.as_deref().map_or("", |connect| &connect.app)
+        self.connection.connect.as_ref().map_or("", Connect::app)
     }
 
     /// The tcUrl of the accepted connect, its query included; empty before.
     pub fn tc_url(&self) -> &str {
-        self.connection.connect.as_deref().map_or("", |connect| &connect.tc_url)
+        self.connection.connect.as_ref().map_or("", Connect::tc_url)
     }
 
     /// What the client calls itself, cut to 64 characters; may hold any character.
     pub fn flash_ver(&self) -> &str {
-        self.connection.connect.as_deref().map_or("", |connect| &connect.flash_ver)
+        self.connection.connect.as_ref().map_or("", Connect::flash_ver)
     }
 
     /// The client's `capsEx` (Enhanced RTMP v2): 1 reconnect, 2 multitrack, 4 ModEx, 8 nanosecond offsets.
     pub fn caps_ex(&self) -> u8 {
-        self.connection.connect.as_deref().map_or(0, |connect| connect.caps_ex)
+        self.connection.connect.as_ref().map_or(0, |connect| connect.caps_ex)
     }
 
     /// What was asked for on `stream`, or is being played there without having come.
     fn refuse(&mut self, stream: u32, code: &str, description: &str) {
-        if matches!(self.connection.streams.get(stream), Use::PublishAsked(_) | Use::PlayAsked | Use::Playing) {
+        if matches!(self.connection.streams.get(stream), Use::PublishAsked | Use::PlayAsked | Use::Playing) {
             self.connection.streams.set(stream, Use::Idle);
-            self.connection.note_use();
             self.connection.outbox.status(stream, "error", code, description);
         }
     }

@@ -81,8 +81,7 @@ impl NetConnection {
     fn publish(&mut self, stream: u32, name: &str) -> Verdict {
         match self.key_for(stream, name) {
             Ok(key) => {
-                self.streams.set(stream, Use::PublishAsked(key.clone()));
-                self.note_use();
+                self.streams.ask_publish(stream, key.clone());
                 Verdict::Event(ServerEvent::Publish { stream, key, query: split_query(name).1.to_owned() })
             }
             Err(reason) => {
@@ -97,7 +96,6 @@ impl NetConnection {
         match self.key_for(stream, name) {
             Ok(key) => {
                 self.streams.set(stream, Use::PlayAsked);
-                self.note_use();
                 Verdict::Event(ServerEvent::Play { stream, key, query: split_query(name).1.to_owned() })
             }
             Err(reason) => {
@@ -122,7 +120,7 @@ impl NetConnection {
         if name.len() > REQUEST_TEXT_BYTES_MAX {
             return Err(KeyError::TooLong(name.len()));
         }
-        let (tc_url, app) = self.connect.as_deref().map_or(("", ""), |connect| (&connect.tc_url, &connect.app));
+        let (tc_url, app) = self.connect.as_ref().map_or(("", ""), |connect| (connect.tc_url(), connect.app()));
         StreamKey::new(tc_url, app, name)
     }
 
@@ -140,7 +138,6 @@ impl NetConnection {
     fn end(&mut self, stream: u32, to: Use) -> Verdict {
         let publishing = self.is_publishing(stream);
         let ended = self.streams.end(stream, to);
-        self.note_use();
         if publishing {
             self.unpublished(stream, "The client ended it.");
         }

@@ -4,21 +4,21 @@ use super::super::key::StreamKey;
 use crate::limits::MESSAGE_STREAMS_MAX;
 
 /// What a message stream is used for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Use {
     /// createStream has not made it.
     #[default]
     None,
     Idle,
-    PublishAsked(StreamKey),
-    Publishing(StreamKey),
+    PublishAsked,
+    Publishing,
     PlayAsked,
     Playing,
 }
 
 impl Use {
     /// Publishing or playing, or asking to.
-    fn is_busy(&self) -> bool {
+    fn is_busy(self) -> bool {
         !matches!(self, Use::None | Use::Idle)
     }
 }
@@ -27,6 +27,8 @@ impl Use {
 #[derive(Debug, Default)]
 pub(super) struct MessageStreams {
     uses: [Use; MESSAGE_STREAMS_MAX],
+    /// What each publishes, or asks to. Players have none.
+    keys: Option<Box<[Option<StreamKey>; MESSAGE_STREAMS_MAX]>>,
 }
 
 impl MessageStreams {
@@ -38,8 +40,8 @@ impl MessageStreams {
     }
 
     /// The use of stream `id`; `Use::None` if there is no such stream.
-    pub(super) fn get(&self, id: u32) -> &Use {
-        index(id).and_then(|index| self.uses.get(index)).unwrap_or(&Use::None)
+    pub(super) fn get(&self, id: u32) -> Use {
+        index(id).and_then(|index| self.uses.get(index)).copied().unwrap_or_default()
     }
 
     /// Changes what an existing stream is used for; of an unknown id nothing is remembered.
@@ -51,9 +53,17 @@ impl MessageStreams {
         }
     }
 
+    /// An existing stream asks to publish `key`.
+    pub(super) fn ask_publish(&mut self, id: u32, key: StreamKey) {
+        self.set(id, Use::PublishAsked);
+        if let Some(slot) = index(id).and_then(|index| self.keys.get_or_insert_default().get_mut(index)) {
+            *slot = Some(key);
+        }
+    }
+
     /// Whether any stream is publishing or playing, or asking to.
     pub(super) fn any_busy(&self) -> bool {
-        self.uses.iter().any(Use::is_busy)
+        self.uses.iter().any(|used| used.is_busy())
     }
 
     /// Puts an existing stream to `to` (idle, or none to delete it); true if that ended a publish or play.
@@ -65,8 +75,9 @@ impl MessageStreams {
 
     /// The stream on which `key` is published.
     pub(super) fn publishing(&self, key: &StreamKey) -> Option<u32> {
-        let published = |used: &Use| matches!(used, Use::Publishing(published) if published == key);
-        (1u32..).zip(&self.uses).find_map(|(id, used)| published(used).then_some(id))
+        let keys = self.keys.as_deref()?.iter().zip(&self.uses);
+        let published = |(of, used): (&Option<StreamKey>, &Use)| *used == Use::Publishing && of.as_ref() == Some(key);
+        (1u32..).zip(keys).find_map(|(id, stream)| published(stream).then_some(id))
     }
 }
 

@@ -400,8 +400,8 @@ fn unknown_commands_are_answered_if_they_ask_for_it() {
 #[test]
 fn an_idle_player_is_small() {
     let peer = Peer::playing();
-    assert!(size_of::<ServerSession>() <= 640, "{}", size_of::<ServerSession>());
-    assert_eq!(peer.session.connection.outbox.bytes.capacity(), 0);
+    assert!(size_of::<ServerSession>() <= 240, "{}", size_of::<ServerSession>());
+    assert!(!peer.session.connection.outbox.holds_memory());
     assert_eq!(peer.session.reader.in_flight_bytes(), 0);
     assert!(peer.session.handshake.is_none());
 }
