@@ -1,40 +1,29 @@
-//! Shards: a message across the mesh, and a whole shard from a publisher's bytes to its players' pieces.
+//! Shards: a message across the mesh, a publisher's bytes into its log, and from there to its players' pieces.
+
+mod common;
 
 use std::{
     hint::black_box,
-    net::SocketAddr,
     os::fd::OwnedFd,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use common::stage::{self, Silent, Stage};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rustix::{
     event::{EventfdFlags, eventfd},
     io::{read, write},
 };
 use shardcast::{
-    rtmp::{
-        client::{ClientConfig, ClientEvent, ClientRole, ClientSession},
-        key::StreamKey,
-        message::Kind,
-    },
+    limits::{CHUNK_BYTES_DEFAULT, CHUNK_BYTES_OUT_DEFAULT, READ_BYTES},
+    rtmp::key::StreamKey,
     shard::{
         config::Config,
-        conn::ConnId,
-        core::{Core, Shared, Transmit},
-        merge::Merging,
         mesh::{Bell, Port, message::MeshMessage, ports},
-        metrics::ShardMetrics,
     },
 };
-
-struct Silent;
-
-impl Bell for Silent {
-    fn ring(&self) {}
-}
 
 /// A blocking eventfd.
 #[derive(Clone)]
@@ -113,73 +102,40 @@ fn mesh(c: &mut Criterion) {
     echo.join().expect("the echo ends");
 }
 
-struct Client {
-    id: ConnId,
-    session: ClientSession,
-}
-
-impl Client {
-    fn connect(core: &mut Core, role: ClientRole) -> Self {
-        let config = ClientConfig {
-            tc_url: "rtmp://host/live".to_owned(),
-            app: "live".to_owned(),
-            name: "show".to_owned(),
-            role,
-            chunk_bytes: 60_000,
-            digest: false,
-        };
-        let id = core.connect(SocketAddr::from(([127, 0, 0, 1], 1_935)));
-        let mut client = Self { id, session: ClientSession::new(config, 1, Duration::ZERO) };
-        let mut live = false;
-        while !live {
-            let output = client.session.take_output();
-            core.receive(id, &output);
-            while let Transmit::Send(piece) = core.transmit(id) {
-                let mut input = piece.as_slice();
-                while let Some(event) = client.session.receive(&mut input, Duration::ZERO).expect("own server") {
-                    live |= matches!(event, ClientEvent::Publishing | ClientEvent::Playing);
-                }
-                let count = piece.len();
-                core.sent(id, piece, count);
-            }
-        }
-        client
+/// A publisher as fast as it goes: a GOP of sixty 10 KB frames, read as the driver reads it. Elements are its chunks.
+fn ingest(c: &mut Criterion) {
+    const FRAME_BYTES: usize = 10_240;
+    const FRAMES: usize = 60;
+    let mut group = c.benchmark_group("core/ingest");
+    // Chunks in, chunks out.
+    for (theirs, ours) in [
+        (1, CHUNK_BYTES_OUT_DEFAULT),
+        (CHUNK_BYTES_DEFAULT, CHUNK_BYTES_DEFAULT),
+        (CHUNK_BYTES_DEFAULT, CHUNK_BYTES_OUT_DEFAULT),
+        (4_096, 4_096),
+        (CHUNK_BYTES_OUT_DEFAULT, CHUNK_BYTES_OUT_DEFAULT),
+    ] {
+        let mut stage = Stage::alone(Config { chunk_bytes: ours, ..stage::at_once() }, theirs, 0);
+        let [keyframe, frame] = stage.settle(FRAME_BYTES);
+        let gop = [&keyframe[..], &frame.repeat(FRAMES - 1)].concat();
+        group.throughput(Throughput::Elements((FRAMES * FRAME_BYTES.div_ceil(theirs)) as u64));
+        group.bench_function(format!("chunks_of_{theirs}_into_{ours}"), |b| {
+            b.iter(|| gop.chunks(READ_BYTES).map(|read| stage.publish(black_box(read))).sum::<u64>());
+        });
     }
+    group.finish();
 }
 
 /// Everything but the kernel: a publisher's frame in, a piece for each of its players out.
 fn core(c: &mut Criterion) {
     let mut group = c.benchmark_group("core/frame_to_players");
     for players in [1, 100, 1_000] {
-        let shared = Shared::new(Config { merging: Merging::Fixed(Duration::ZERO), ..Config::default() });
-        let port = ports(vec![Box::new(Silent)]).remove(0);
-        let mut core = Core::new(&shared, port, Arc::new(ShardMetrics::default()), 1);
-        let mut publisher = Client::connect(&mut core, ClientRole::Publish);
-        let watching: Vec<_> = (0..players).map(|_| Client::connect(&mut core, ClientRole::Play)).collect();
-        let mut frame = vec![0x17, 1, 0, 0, 0];
-        frame.resize(4_096, 0x55);
-        let mut at_ms = 0;
-        let mut publish = || {
-            at_ms += 1;
-            core.advance(Duration::from_millis(at_ms));
-            publisher.session.send_media(Kind::Video, at_ms as u32, &frame);
-            core.receive(publisher.id, &publisher.session.take_output());
-            core.take_wakes().clear();
-            let mut sends = 0;
-            for client in &watching {
-                while let Transmit::Send(piece) = core.transmit(client.id) {
-                    let count = black_box(piece.as_slice()).len();
-                    core.sent(client.id, piece, count);
-                    sends += 1;
-                }
-            }
-            sends
-        };
-        // The first frame comes after headers; from the second on a frame is one send per player.
-        publish();
-        assert_eq!(publish(), players, "a player misses the frame");
+        let mut stage = Stage::alone(stage::at_once(), CHUNK_BYTES_OUT_DEFAULT, players);
+        let [keyframe, _] = stage.settle(4_096);
         group.throughput(Throughput::Elements(players));
-        group.bench_function(format!("{players}_players"), |b| b.iter(&mut publish));
+        group.bench_function(format!("{players}_players"), |b| {
+            b.iter(|| stage.publish(black_box(&keyframe)));
+        });
     }
     group.finish();
 }
@@ -188,6 +144,6 @@ criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30).measurement_time(Duration::from_millis(700))
         .warm_up_time(Duration::from_millis(200));
-    targets = mesh, core
+    targets = mesh, ingest, core
 }
 criterion_main!(benches);

@@ -9,7 +9,6 @@ use std::{
     future::poll_fn,
     io,
     net::{Shutdown, SocketAddr, TcpListener},
-    pin::{Pin, pin},
     rc::Rc,
     task::{Poll, Waker},
     time::{Duration, Instant},
@@ -24,7 +23,7 @@ use super::{
     load::LoadMeter,
     metrics::ShardMetrics,
     poller::Poller,
-    socket::{Handle, SendBuffer, Socket},
+    socket::{Handle, SendBuffer, Sent, Socket},
 };
 use crate::{egress::Piece, limits};
 
@@ -48,16 +47,6 @@ impl Slot {
             task.wake_by_ref();
         }
     }
-}
-
-/// What a connection's task does next.
-enum Step {
-    /// It is done once the send is.
-    Sent,
-    /// It waits to be woken.
-    Parked,
-    /// Its last byte was sent.
-    Ended,
 }
 
 /// See the file's head.
@@ -294,61 +283,47 @@ impl Driver {
 
     /// A connection's task: sends what the core has for it, and once that has ended waits for the peer to close.
     ///
-    /// Every connection holds this future as long as it lives. It is an `async` block, which has no second copy of the
-    /// arguments; the send stays where it was put, so no piece has a place in it besides; and waits share that place.
-    #[expect(clippy::manual_async_fn, reason = "an async fn has its arguments twice")]
+    /// There is one for each player, so what it holds while it waits counts: a block with what it captures, because a
+    /// function keeps its arguments twice, and little besides the send while one is in flight.
+    #[allow(clippy::manual_async_fn, reason = "see above")]
     fn serve(self: Rc<Self>, mut socket: Socket, id: ConnId) -> impl Future<Output = ()> {
         async move {
-            loop {
-                let step = {
-                    let mut sending = pin!(None);
-                    let step = self.begin_next(id, |piece| socket.send(piece), sending.as_mut());
-                    if let Some(sending) = sending.as_pin_mut() {
-                        let (result, sent) = sending.await;
-                        self.note_sent(id, result, sent);
-                    }
-                    step
-                };
-                match step {
-                    Step::Sent => {}
-                    Step::Parked => self.woken(id).await,
-                    Step::Ended => break,
-                }
+            while let Some(piece) = self.next_piece(id).await {
+                let sent = socket.send(piece).await;
+                self.note_sent(id, sent);
             }
             socket.handle().shutdown(Shutdown::Write);
-            while self.slots.borrow().get(id).and_then(Option::as_ref).is_some_and(|slot| slot.reading) {
+            while self.is_reading(id) {
                 self.woken(id).await;
             }
-            if let Some(slot) = self.slots.borrow_mut().get_mut(id) {
-                *slot = None;
-            }
+            self.forget(id);
             drop(socket);
             self.with_core(|core| core.remove(id));
         }
     }
 
-    /// Begins what the core says a connection does next; a send is put into `sending`.
-    fn begin_next<F>(&self, id: ConnId, send: impl FnOnce(Piece) -> F, mut sending: Pin<&mut Option<F>>) -> Step {
-        let next = {
-            let mut core = self.core.borrow_mut();
-            let next = core.transmit(id);
-            self.pass_on(&mut core);
-            next
-        };
-        match next {
-            Transmit::Send(piece) => {
-                sending.set(Some(send(piece)));
-                Step::Sent
+    /// Waits for the next piece of a connection; `None` once it has had its last.
+    async fn next_piece(&self, id: ConnId) -> Option<Piece> {
+        loop {
+            match self.transmit(id) {
+                Transmit::Send(piece) => return Some(piece),
+                Transmit::Close => return None,
+                Transmit::Park => self.woken(id).await,
             }
-            Transmit::Park => {
-                self.calm_down(id);
-                Step::Parked
-            }
-            Transmit::Close => Step::Ended,
         }
     }
 
-    fn note_sent(&self, id: ConnId, result: io::Result<usize>, SendBuffer(piece): SendBuffer) {
+    fn transmit(&self, id: ConnId) -> Transmit {
+        let mut core = self.core.borrow_mut();
+        let next = core.transmit(id);
+        self.pass_on(&mut core);
+        if matches!(next, Transmit::Park) {
+            self.calm_down(&core, id);
+        }
+        next
+    }
+
+    fn note_sent(&self, id: ConnId, (result, SendBuffer(piece)): Sent) {
         let mut core = self.core.borrow_mut();
         match result {
             Ok(count) => core.sent(id, piece, count),
@@ -357,19 +332,29 @@ impl Driver {
         self.pass_on(&mut core);
     }
 
+    fn is_reading(&self, id: ConnId) -> bool {
+        self.slots.borrow().get(id).and_then(Option::as_ref).is_some_and(|slot| slot.reading)
+    }
+
+    fn forget(&self, id: ConnId) {
+        if let Some(slot) = self.slots.borrow_mut().get_mut(id) {
+            *slot = None;
+        }
+    }
+
     /// A player that is in step no longer needs each message by itself at once, unless the operator says so.
-    fn calm_down(&self, id: ConnId) {
+    fn calm_down(&self, core: &Core, id: ConnId) {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(id).and_then(Option::as_mut).filter(|slot| slot.hurried) else { return };
-        if self.core.borrow().may_join_small_sends(id) {
+        if core.may_join_small_sends(id) {
             slot.hurried = false;
             slot.handle.join_small_sends();
         }
     }
 
     /// Waits until the connection's task is woken.
-    fn woken(&self, id: ConnId) -> impl Future<Output = ()> {
-        poll_fn(move |context| {
+    async fn woken(&self, id: ConnId) {
+        poll_fn(|context| {
             let mut slots = self.slots.borrow_mut();
             let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return Poll::Ready(()) };
             if std::mem::take(&mut slot.woken) {
@@ -380,6 +365,7 @@ impl Driver {
             }
             Poll::Pending
         })
+        .await;
     }
 
     /// Calls the core when something is due: merges to the millisecond, all else at ticks.
@@ -391,7 +377,7 @@ impl Driver {
             self.sleeps_until.set(due);
             let patience = due.saturating_sub(self.start.elapsed());
             if !patience.is_zero() {
-                let mut sleep = pin!(monoio::time::sleep(patience));
+                let mut sleep = std::pin::pin!(monoio::time::sleep(patience));
                 poll_fn(|context| {
                     if self.sleeps_until.get() < due {
                         return Poll::Ready(());

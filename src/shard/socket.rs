@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use monoio::{buf::IoBuf, io::AsyncWriteRent};
+use monoio::{BufResult, buf::IoBuf, io::AsyncWriteRent};
 use socket2::SockRef;
 
 use crate::egress::Piece;
@@ -20,6 +20,9 @@ use crate::egress::Piece;
 /// monoio's Unix stream, over a TCP socket: to the runtime both are a descriptor, and its TCP stream remembers two
 /// addresses besides, 96 bytes.
 pub(super) struct Socket(monoio::net::UnixStream);
+
+/// How many bytes of a piece went out.
+pub(super) type Sent = BufResult<usize, SendBuffer>;
 
 /// A piece as a buffer the ring may read until the send has completed.
 pub(super) struct SendBuffer(pub(super) Piece);
@@ -44,7 +47,7 @@ impl Socket {
     }
 
     /// Sends some of `piece`. The future must not be dropped before it ends: how many bytes went out would be lost.
-    pub(super) fn send(&mut self, piece: Piece) -> impl Future<Output = (io::Result<usize>, SendBuffer)> {
+    pub(super) fn send(&mut self, piece: Piece) -> impl Future<Output = Sent> {
         self.0.write(SendBuffer(piece))
     }
 

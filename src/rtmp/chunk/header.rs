@@ -47,6 +47,11 @@ impl Basic {
             csid => Self { fmt, csid: u32::from(csid), len: 1 },
         })
     }
+
+    /// The basic header of a csid that has one of a single byte: 2 to 63.
+    pub(super) fn one_byte(fmt: u8, csid: u32) -> Option<u8> {
+        (CSID_MIN..64).contains(&csid).then_some(fmt << 6 | csid as u8)
+    }
 }
 
 /// A parsed message header of fmt 0, 1 or 2, its extended timestamp included.

@@ -325,8 +325,37 @@ impl ChunkReader {
             return Ok(None);
         }
         self.open = None;
+        self.take_continuations(index, input);
         let whole = self.streams[index].assembly.len() == length;
         Ok(whole.then(|| Delivered { header: self.finish(index), borrowed: None }))
+    }
+
+    /// Takes the chunks that lie whole in `input` and only go on with the stream's unfinished message: nearly all of what a
+    /// publisher with small chunks sends. Their header is one known byte. Stops at any other, and where the buffer must
+    /// grow.
+    #[inline]
+    fn take_continuations(&mut self, index: usize, input: &mut &[u8]) {
+        let stream = &mut self.streams[index];
+        let Some(header) = Basic::one_byte(fmt::NOTHING, stream.csid) else { return };
+        if stream.extended {
+            return;
+        }
+        debug_assert!(self.carry.is_empty(), "only an extended timestamp that was omitted leaves bytes there");
+        let before = input.len();
+        let chunk_bytes = self.chunk_bytes as usize;
+        let mut missing = (stream.length as usize).saturating_sub(stream.assembly.len());
+        while let Some((&first, rest)) = input.split_first() {
+            let bytes = missing.min(chunk_bytes);
+            let room = stream.assembly.capacity() - stream.assembly.len();
+            if first != header || bytes == 0 || bytes > rest.len() || bytes > room {
+                break;
+            }
+            let (payload, rest) = rest.split_at(bytes);
+            stream.assembly.extend_from_slice(payload);
+            missing -= bytes;
+            *input = rest;
+        }
+        self.offset += (before - input.len()) as u64;
     }
 
     /// Adds payload to a stream's unfinished message. The buffer doubles up to the message's length, so a message costs

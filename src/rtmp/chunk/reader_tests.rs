@@ -214,6 +214,18 @@ fn one_byte_chunks_of_a_large_message_take_linear_time() {
 }
 
 #[test]
+fn an_error_behind_small_chunks_names_its_byte() {
+    let mut bytes = chunked(header(5, 0, 300), &payload(300));
+    let offset = bytes.len() as u64;
+    bytes.push(0xC7);
+    let every: Vec<usize> = (0..bytes.len()).collect();
+    for splits in [&[][..], &every] {
+        let read = read_split(&mut ChunkReader::new(), &bytes, splits);
+        assert_eq!(read, Err(ChunkError::Format { offset, csid: 7, fmt: 3 }));
+    }
+}
+
+#[test]
 fn a_chunk_size_change_governs_the_rest_of_a_message_in_flight() {
     let body = payload(300);
     let mut bytes = EncodedHeader::full(&header(4, 0, 300)).as_slice().to_vec();
