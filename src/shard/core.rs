@@ -13,12 +13,13 @@ use super::{
     close::{CloseReason, RefuseReason},
     close_log::{CloseLog, LineBudget},
     config::Config,
-    conn::{Closing, Conn, ConnId, Use},
+    conn::{Closing, Conn, ConnId},
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
     streams::Streams,
     time::ShardTime,
+    uses::Use,
 };
 use crate::{
     egress::{Next, Piece, Policy},

@@ -31,6 +31,7 @@ mod steering;
 mod streams;
 pub mod time;
 mod timers;
+mod uses;
 
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{
     close::{CloseReason, RefuseReason},
-    conn::{ConnId, Use},
+    conn::ConnId,
     core::Core,
     local::{LocalLog, Replica, Source, Watcher},
+    uses::Use,
 };
 use crate::{
     egress::{Piece, Player},
@@ -158,8 +159,7 @@ impl Core {
     /// A message stream of the connection goes back to doing nothing.
     pub(super) fn end_use(&mut self, id: ConnId, stream: u32) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let Some(index) = conn.uses.iter().position(|used| used.stream() == stream) else { return };
-        let used = conn.uses.remove(index);
+        let Some(used) = conn.uses.remove_where(|used| used.stream() == stream) else { return };
         if let Use::Playing { local, watcher, .. } = used {
             self.finish_message(local, watcher);
         }

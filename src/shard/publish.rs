@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::{
     close::{CloseReason, RefuseReason},
-    conn::{ConnId, Use},
+    conn::ConnId,
     core::Core,
     local::{LocalLog, LocalStream, Owned, Source},
     mesh::message::MeshMessage,
+    uses::Use,
 };
 use crate::{
     ingress::{Broadcast, ViewKey},

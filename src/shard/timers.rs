@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{
     close::{CloseReason, RefuseReason},
-    conn::{Conn, ConnId, Use},
+    conn::{Conn, ConnId},
     core::Core,
     local::{LocalStream, Replica, Source, Watcher},
+    uses::Use,
 };
 use crate::{egress::Player, ingress::ViewKey, limits, rtmp::server::PlayRefusal};
 

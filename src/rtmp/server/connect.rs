@@ -22,20 +22,18 @@ const FOURCC_FORWARD: f64 = 4.0;
 /// What a client said about itself.
 #[derive(Debug)]
 pub(super) struct Connect {
-    /// app, tcUrl and flashVer back to back: every connection keeps them, so they share one allocation.
+    /// app, tcUrl and flashVer, parted by NUL, which the first two cannot hold: every connection keeps them, so they share
+    /// one allocation.
     text: Box<str>,
-    app_bytes: u16,
-    tc_url_bytes: u16,
-    pub(super) caps_ex: u8,
 }
-
-const _: () = assert!(REQUEST_TEXT_BYTES_MAX <= u16::MAX as usize, "the lengths of app and tcUrl are kept in 16 bits");
 
 /// How the client wants to be answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dialect {
     /// It offered something of Enhanced RTMP v2, so the reply may too.
     enhanced: bool,
+    /// Its `capsEx`. Bits beyond the first eight are not assigned.
+    pub(super) caps_ex: u8,
     object_encoding: f64,
 }
 
@@ -60,14 +58,9 @@ impl Connect {
         let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"];
         let object_encoding = object.get("objectEncoding").and_then(Value::as_finite);
         let flash_ver: String = text("flashVer").unwrap_or_default().chars().take(FLASH_VER_BYTES_MAX).collect();
-        let connect = Self {
-            text: [app, tc_url, &flash_ver].concat().into(),
-            app_bytes: app.len() as u16,
-            tc_url_bytes: tc_url.len() as u16,
-            // Bits beyond the first eight are not assigned.
-            caps_ex: caps_ex as u32 as u8,
-        };
+        let connect = Self { text: [app, tc_url, &flash_ver].join("\0").into() };
         let dialect = Dialect {
+            caps_ex: caps_ex as u32 as u8,
             enhanced: enhanced.iter().any(|name| object.get(name).is_some()),
             object_encoding: object_encoding.filter(|encoding| *encoding == 3.0).unwrap_or(0.0),
         };
@@ -75,16 +68,19 @@ impl Connect {
     }
 
     pub(super) fn app(&self) -> &str {
-        self.text.get(..usize::from(self.app_bytes)).unwrap_or_default()
+        self.part(0)
     }
 
     pub(super) fn tc_url(&self) -> &str {
-        let start = usize::from(self.app_bytes);
-        self.text.get(start..start + usize::from(self.tc_url_bytes)).unwrap_or_default()
+        self.part(1)
     }
 
     pub(super) fn flash_ver(&self) -> &str {
-        self.text.get(usize::from(self.app_bytes) + usize::from(self.tc_url_bytes)..).unwrap_or_default()
+        self.part(2)
+    }
+
+    fn part(&self, index: usize) -> &str {
+        self.text.splitn(3, '\0').nth(index).unwrap_or_default()
     }
 }
 

@@ -53,8 +53,10 @@ pub(super) struct NetConnection {
     unknown_messages: u8,
     stray_media: u16,
     /// Since when no stream has published or played, at first since the connection began; while one does, the time of
-    /// the last turn.
-    idle_since: Duration,
+    /// the last turn. Nanoseconds: half the size of a `Duration`.
+    idle_since_ns: u64,
+    /// See [`Dialect`](super::connect::Dialect).
+    pub(super) caps_ex: u8,
 }
 
 impl NetConnection {
@@ -69,7 +71,8 @@ impl NetConnection {
             connects_rejected: 0,
             unknown_messages: 0,
             stray_media: 0,
-            idle_since: now,
+            idle_since_ns: nanoseconds(now),
+            caps_ex: 0,
         }
     }
 
@@ -83,13 +86,17 @@ impl NetConnection {
     /// To be called as a turn begins and when a stream may have become busy in it.
     pub(super) fn note_turn(&mut self, now: Duration) {
         if self.streams.any_busy() {
-            self.idle_since = now;
+            self.idle_since_ns = nanoseconds(now);
         }
+    }
+
+    fn idle_since(&self) -> Duration {
+        Duration::from_nanos(self.idle_since_ns)
     }
 
     /// Milliseconds since the connection began, for the handshake.
     pub(super) fn uptime_ms(&self, now: Duration) -> u32 {
-        now.saturating_sub(self.idle_since).as_millis() as u32
+        now.saturating_sub(self.idle_since()).as_millis() as u32
     }
 
     /// Counts bytes taken from the chunk stream and acknowledges them when it is time, once a turn.
@@ -111,12 +118,12 @@ impl NetConnection {
     /// When which deadline passes.
     pub(super) fn deadline(&self, shaking_hands: bool) -> Option<(Duration, SessionError)> {
         if shaking_hands {
-            Some((self.idle_since + HANDSHAKE_DEADLINE, SessionError::HandshakeTimeout))
+            Some((self.idle_since() + HANDSHAKE_DEADLINE, SessionError::HandshakeTimeout))
         } else if self.connect.is_none() {
-            Some((self.idle_since + CONNECT_DEADLINE, SessionError::ConnectTimeout))
+            Some((self.idle_since() + CONNECT_DEADLINE, SessionError::ConnectTimeout))
         } else {
             let idle = !self.streams.any_busy();
-            idle.then(|| (self.idle_since + REQUEST_DEADLINE, SessionError::RequestTimeout))
+            idle.then(|| (self.idle_since() + REQUEST_DEADLINE, SessionError::RequestTimeout))
         }
     }
 
@@ -203,6 +210,7 @@ impl NetConnection {
         match Connect::parse(command, header)? {
             Ok((connect, dialect)) => {
                 dialect.accept(command.transaction, self.chunk_bytes as usize, &mut self.outbox);
+                self.caps_ex = dialect.caps_ex;
                 self.connect = Some(connect);
                 Ok(Verdict::Nothing)
             }
@@ -227,6 +235,11 @@ impl NetConnection {
         }
         Verdict::Event(ServerEvent::Refused { stream, reason: Refused::BeforeConnect })
     }
+}
+
+/// Of 584 years at most.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn amf_error(header: &Header, source: AmfError) -> SessionError {

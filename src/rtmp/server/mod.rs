@@ -101,20 +101,26 @@ pub enum PlayRefusal {
 /// The server's side of one RTMP connection.
 #[derive(Debug)]
 pub struct ServerSession {
-    handshake: Option<Box<ServerHandshake>>,
+    stage: Option<Box<Stage>>,
     reader: ChunkReader,
-    /// The aggregate message whose parts are being delivered.
-    aggregate: Option<Box<Aggregate>>,
     connection: NetConnection,
+}
+
+/// What messages wait for. The two never meet, so they share a place.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and not for long")]
+enum Stage {
+    Handshake(ServerHandshake),
+    /// A message whose parts are being delivered.
+    Aggregate(Aggregate),
 }
 
 impl ServerSession {
     /// `nonce` seeds the handshake's random bytes; `now` starts the deadlines.
     pub fn new(config: ServerConfig, nonce: u64, now: Duration) -> Self {
         Self {
-            handshake: Some(Box::new(ServerHandshake::new(nonce))),
+            stage: Some(Box::new(Stage::Handshake(ServerHandshake::new(nonce)))),
             reader: ChunkReader::starting_at(HANDSHAKE_BYTES),
-            aggregate: None,
             connection: NetConnection::new(config.chunk_bytes, now),
         }
     }
@@ -146,12 +152,17 @@ impl ServerSession {
                     return Ok(Some(event));
                 }
                 Verdict::Media { stream, kind } => break Found::Message(stream, kind, delivered),
-                Verdict::Aggregate { stream } => self.aggregate = Some(Box::new(Aggregate::new(stream, &message))),
+                Verdict::Aggregate { stream } => {
+                    self.stage = Some(Box::new(Stage::Aggregate(Aggregate::new(stream, &message))));
+                }
             }
         };
         Ok(Some(match found {
             Found::Part(stream, Part { kind, timestamp, .. }) => {
-                let payload = self.aggregate.as_deref().map_or(&[][..], Aggregate::payload);
+                let payload = match self.stage.as_deref() {
+                    Some(Stage::Aggregate(aggregate)) => aggregate.payload(),
+                    _ => &[],
+                };
                 ServerEvent::Media { stream, kind, timestamp, payload }
             }
             Found::Message(stream, kind, delivered) => {
@@ -164,18 +175,22 @@ impl ServerSession {
 
     /// Whether the handshake is done.
     fn shake_hands(&mut self, input: &mut &[u8], now: Duration) -> Result<bool, SessionError> {
-        let Some(handshake) = &mut self.handshake else { return Ok(true) };
+        let Some(Stage::Handshake(handshake)) = self.stage.as_deref_mut() else { return Ok(true) };
         let time_ms = self.connection.uptime_ms(now);
         if !handshake.receive(input, time_ms, self.connection.outbox.bytes())? {
             return Ok(false);
         }
-        self.handshake = None;
+        self.stage = None;
         Ok(true)
+    }
+
+    fn is_shaking_hands(&self) -> bool {
+        matches!(self.stage.as_deref(), Some(Stage::Handshake(_)))
     }
 
     /// The next part of the aggregate at hand; `None` if there is none, or its stream no longer publishes.
     fn next_part(&mut self) -> Result<Option<(u32, Part)>, SessionError> {
-        while let Some(aggregate) = &mut self.aggregate {
+        while let Some(Stage::Aggregate(aggregate)) = self.stage.as_deref_mut() {
             let stream = aggregate.stream;
             if !self.connection.is_publishing(stream) {
                 break;
@@ -186,7 +201,7 @@ impl ServerSession {
                 Next::End => break,
             }
         }
-        self.aggregate = None;
+        self.stage = None;
         Ok(None)
     }
 
@@ -208,12 +223,12 @@ impl ServerSession {
     /// When `timeout` is to be called, if nothing else happens. While a stream publishes, plays or waits for the host's
     /// decision there is no deadline here; progress and idleness of media are the host's to watch.
     pub fn deadline(&self) -> Option<Duration> {
-        self.connection.deadline(self.handshake.is_some()).map(|(at, _)| at)
+        self.connection.deadline(self.is_shaking_hands()).map(|(at, _)| at)
     }
 
     /// Err if a deadline has passed.
     pub fn timeout(&self, now: Duration) -> Result<(), SessionError> {
-        match self.connection.deadline(self.handshake.is_some()) {
+        match self.connection.deadline(self.is_shaking_hands()) {
             Some((at, error)) if now >= at => Err(error),
             _ => Ok(()),
         }
@@ -308,7 +323,7 @@ impl ServerSession {
 
     /// The client's `capsEx` (Enhanced RTMP v2): 1 reconnect, 2 multitrack, 4 ModEx, 8 nanosecond offsets.
     pub fn caps_ex(&self) -> u8 {
-        self.connection.connect.as_ref().map_or(0, |connect| connect.caps_ex)
+        self.connection.caps_ex
     }
 
     /// What was asked for on `stream`, or is being played there without having come.

@@ -284,7 +284,7 @@ fn an_aggregate_is_delivered_part_by_part() {
         format!("{:?}", ServerEvent::Media { stream: 1, kind, timestamp, payload: &[byte] })
     };
     assert_eq!(events, [part(Kind::Audio, 1_000, 1), part(Kind::Video, 1_002, 3)]);
-    assert!(peer.session.aggregate.is_none());
+    assert!(peer.session.stage.is_none());
 }
 
 #[test]
@@ -400,10 +400,10 @@ fn unknown_commands_are_answered_if_they_ask_for_it() {
 #[test]
 fn an_idle_player_is_small() {
     let peer = Peer::playing();
-    assert!(size_of::<ServerSession>() <= 216, "{}", size_of::<ServerSession>());
+    assert!(size_of::<ServerSession>() <= 192, "{}", size_of::<ServerSession>());
     assert!(!peer.session.connection.outbox.holds_memory());
     assert_eq!(peer.session.reader.in_flight_bytes(), 0);
-    assert!(peer.session.handshake.is_none());
+    assert!(peer.session.stage.is_none());
 }
 
 // Hostile inputs, by the rows of the promise.
@@ -458,7 +458,7 @@ fn a_wrong_c2_is_tolerated() {
     ClientHandshake::new(8, false).start(0, &mut bytes);
     bytes.extend_from_slice(&[0xEE; 1_536]);
     assert_eq!(session.receive(&mut &bytes[..], T0), Ok(None));
-    assert!(session.handshake.is_none());
+    assert!(session.stage.is_none());
 }
 
 #[test]
