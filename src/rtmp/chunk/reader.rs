@@ -333,13 +333,13 @@ impl ChunkReader {
     #[inline]
     fn take_continuations(&mut self, index: usize, input: &mut &[u8]) {
         let stream = &mut self.streams[index];
-        let Some(header) = Basic::one_byte(fmt::NOTHING, stream.header.csid) else { return };
-        if stream.extended.is_some() {
+        let Some(header) = Basic::one_byte(fmt::NOTHING, stream.csid) else { return };
+        if stream.extended {
             return;
         }
         debug_assert!(self.carry.is_empty(), "only an extended timestamp that was omitted leaves bytes there");
         let before = input.len();
-        let mut missing = (stream.header.length as usize).saturating_sub(stream.assembly.len());
+        let mut missing = (stream.length as usize).saturating_sub(stream.assembly.len());
         while let Some((&first, rest)) = input.split_first() {
             let bytes = missing.min(self.chunk_bytes);
             let room = stream.assembly.capacity() - stream.assembly.len();
