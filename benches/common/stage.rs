@@ -55,8 +55,10 @@ pub(crate) fn drain(core: &mut Core, id: ConnId) -> u64 {
     let mut sends = 0;
     while let Transmit::Send(piece) = core.transmit(id) {
         let count = black_box(piece.as_slice()).len();
-        core.sent(id, piece, count);
         sends += 1;
+        if core.sent(id, piece, count) {
+            break;
+        }
     }
     sends
 }

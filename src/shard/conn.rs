@@ -46,6 +46,8 @@ pub(super) struct Conn {
     turn: u8,
     /// The driver waits to be woken before it asks for more to send.
     pub(super) parked: bool,
+    /// There may be more to send than what is being sent.
+    pub(super) has_more: bool,
 }
 
 impl Conn {
@@ -59,6 +61,7 @@ impl Conn {
             peer_port: peer.port(),
             turn: 0,
             parked: false,
+            has_more: false,
         }
     }
 
@@ -87,6 +90,12 @@ impl Conn {
         // There are no more uses than message streams.
         self.turn = turn as u8;
         self.uses.get(turn).copied()
+    }
+
+    /// There is something to send. True if the driver waits to be told.
+    pub(super) fn wake(&mut self) -> bool {
+        self.has_more = true;
+        std::mem::take(&mut self.parked)
     }
 
     /// Nothing is left to send.

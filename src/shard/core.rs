@@ -177,6 +177,8 @@ impl Core {
             if conn.closing().is_some_and(|closing| closing.aborted) {
                 return Transmit::Close;
             }
+            conn.parked = false;
+            conn.has_more = true;
             if let Some(rest) = conn.take_owed() {
                 return self.send(id, rest);
             }
@@ -187,6 +189,7 @@ impl Core {
             if conn.closing().is_some() {
                 return Transmit::Close;
             }
+            conn.has_more = conn.uses.len() > 1;
             match self.next_piece(id) {
                 Next::Send(piece) => return self.send(id, piece),
                 // An answer may have been written, or the connection closed, while looking.
@@ -222,15 +225,21 @@ impl Core {
         !self.config.tcp_nodelay && self.conns.get(id).is_some_and(|conn| conn.uses.iter().any(in_step))
     }
 
-    /// A send has completed: `count` bytes of `piece` went out.
-    pub fn sent(&mut self, id: ConnId, mut piece: Piece, count: usize) {
+    /// A send has completed: `count` bytes of `piece` went out. True if there is nothing more, as if [`Core::transmit`] had
+    /// said [`Transmit::Park`].
+    pub fn sent(&mut self, id: ConnId, mut piece: Piece, count: usize) -> bool {
         self.metrics.bytes_sent.add(count as u64);
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return false };
         conn.sending_since_ms = None;
         if count < piece.len() {
             piece.advance(count);
             conn.loose_ends().rest = Some(piece);
+            return false;
         }
+        if !conn.has_more {
+            conn.park();
+        }
+        !conn.has_more
     }
 
     /// The next piece of the connection's players, who take turns.
@@ -239,8 +248,12 @@ impl Core {
         for _ in 0..conn.uses.len() {
             let conn = &mut self.conns[id];
             let Some(Use::Playing { local, watcher, .. }) = conn.next_turn() else { continue };
-            match self.streams.next_piece(local, watcher, &self.policy, &self.time, &self.metrics) {
-                Next::Send(piece) => return Next::Send(piece),
+            let (next, is_all) = self.streams.next_piece(local, watcher, &self.policy, &self.time, &self.metrics);
+            match next {
+                Next::Send(piece) => {
+                    self.conns[id].has_more |= !is_all;
+                    return Next::Send(piece);
+                }
                 Next::TooSlow(why) => {
                     let reason = CloseReason::from(why);
                     self.log_close(
@@ -286,8 +299,7 @@ impl Core {
     }
 
     pub(super) fn wake(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.parked) {
-            conn.parked = false;
+        if self.conns.get_mut(id).is_some_and(|conn| conn.wake()) {
             self.wakes.push(id);
         }
     }

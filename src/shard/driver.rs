@@ -290,7 +290,9 @@ impl Driver {
         async move {
             while let Some(piece) = self.next_piece(id).await {
                 let sent = socket.send(piece).await;
-                self.note_sent(id, sent);
+                if self.note_sent(id, sent) {
+                    self.woken(id).await;
+                }
             }
             socket.handle().shutdown(Shutdown::Write);
             while self.is_reading(id) {
@@ -323,13 +325,19 @@ impl Driver {
         next
     }
 
-    fn note_sent(&self, id: ConnId, (result, SendBuffer(piece)): Sent) {
+    /// True if the connection is to wait until it is woken.
+    fn note_sent(&self, id: ConnId, (result, SendBuffer(piece)): Sent) -> bool {
         let mut core = self.core.borrow_mut();
-        match result {
-            Ok(count) => core.sent(id, piece, count),
-            Err(_) => core.peer_closed(id, CloseReason::PeerReset),
+        let Ok(count) = result else {
+            core.peer_closed(id, CloseReason::PeerReset);
+            self.pass_on(&mut core);
+            return false;
+        };
+        let parks = core.sent(id, piece, count);
+        if parks {
+            self.calm_down(&core, id);
         }
-        self.pass_on(&mut core);
+        parks
     }
 
     fn is_reading(&self, id: ConnId) -> bool {

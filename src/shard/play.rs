@@ -93,13 +93,17 @@ impl Core {
     pub(super) fn wake_watchers(&mut self, local: usize) {
         let Some(stream) = self.streams.slab.get(local) else { return };
         for (_, watcher) in &stream.watchers {
-            let Some(conn) = self.conns.get_mut(watcher.conn).filter(|conn| conn.parked) else { continue };
+            let Some(conn) = self.conns.get_mut(watcher.conn) else { continue };
+            if !conn.parked {
+                conn.has_more = true;
+                continue;
+            }
             let seeks_in_vain = watcher.player.as_ref().filter(|player| player.is_seeking()).is_some_and(|player| {
                 let log = stream.logs.iter().find(|log| log.epoch == watcher.epoch);
                 log.and_then(|log| log.window(watcher.view)).is_some_and(|window| !player.has_next(window))
             });
             if !seeks_in_vain {
-                conn.parked = false;
+                conn.wake();
                 self.wakes.push(watcher.conn);
             }
         }

@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::{
     core::Shared,
-    local::{LocalLog, LocalStream, Source},
+    local::{LocalLog, LocalStream, Source, Watcher},
     merge::Merger,
     mesh::message::MeshMessage,
     metrics::ShardMetrics,
@@ -21,6 +21,7 @@ use crate::{
     limits,
     media::TagError,
     rtmp::{key::StreamKey, message::Kind},
+    stream::window::Window,
 };
 
 #[derive(Debug)]
@@ -140,7 +141,8 @@ impl Streams {
         watcher.and_then(|watcher| watcher.player.as_ref()).is_some_and(Player::is_in_step)
     }
 
-    /// What a player is to be sent next. A player at the end of an ended log goes on to the next one.
+    /// What a player is to be sent next; true with a piece that is all there is for now. A player at the end of an ended
+    /// log goes on to the next one.
     pub(super) fn next_piece(
         &mut self,
         local: usize,
@@ -148,54 +150,55 @@ impl Streams {
         policy: &Policy,
         time: &ShardTime,
         metrics: &ShardMetrics,
-    ) -> Next {
-        let Some(stream) = self.slab.get_mut(local) else { return Next::Idle };
-        let live = stream.is_live();
+    ) -> (Next, bool) {
+        let Some(stream) = self.slab.get_mut(local) else { return (Next::Idle, false) };
         loop {
-            let Some(watcher) = stream.watchers.get_mut(watcher) else { return Next::Idle };
+            let Some(watcher) = stream.watchers.get_mut(watcher) else { return (Next::Idle, false) };
             if watcher.paused {
-                return if live { Next::Idle } else { Next::End };
+                return if stream.is_live() { (Next::Idle, false) } else { (Next::End, false) };
             }
-            let next_epoch = stream.logs.iter().map(|log| log.epoch).find(|newer| *newer > watcher.epoch);
-            if watcher.told_end || (watcher.awaits_next && next_epoch.is_none()) {
-                return Next::End;
+            if watcher.told_end {
+                return (Next::End, false);
             }
+            // Most streams have one log: what else there is matters only at its end.
             let watched = |log: &&mut LocalLog| log.epoch == watcher.epoch && !watcher.awaits_next;
-            let Some(log) = stream.logs.iter_mut().find(watched) else {
-                match next_epoch {
-                    Some(epoch) => {
-                        watcher.enter(epoch);
-                        continue;
+            let mut awaited = false;
+            if let Some(log) = stream.logs.iter_mut().find(watched) {
+                if let Some(window) = log.window_mut(watcher.view) {
+                    match watcher.next(window, policy, time, metrics) {
+                        (Next::End, _) => {}
+                        next => return next,
                     }
-                    None => return Next::End,
+                } else if log.ended() {
+                    awaited = log.awaits(watcher.view);
+                } else {
+                    return (Next::Idle, false);
                 }
-            };
-            let log_ended = log.ended();
-            let awaited = log.awaits(watcher.view);
-            let Some(window) = log.window_mut(watcher.view) else {
-                match next_epoch {
-                    Some(epoch) if log_ended => {
-                        watcher.enter(epoch);
-                        continue;
-                    }
-                    _ => return if log_ended && !awaited { Next::End } else { Next::Idle },
-                }
-            };
-            let view = watcher.view;
-            let waited = watcher.waited();
-            let player = watcher.player.get_or_insert_with(|| {
-                metrics.joins.add(1);
-                let live = watcher.joins_live || (!policy.gop_cache && !waited);
-                let player = Player::new(window, live, time.now());
-                if waited { player.from_first() } else { player }
-            });
-            let skips = player.skips();
-            let next = player.next(window, policy, time.now(), |kind| view.wants(kind));
-            metrics.skips.add(player.skips() - skips);
-            match (next, next_epoch) {
-                (Next::End, Some(epoch)) => watcher.enter(epoch),
-                (next, _) => return next,
+            }
+            match stream.logs.iter().map(|log| log.epoch).find(|newer| *newer > watcher.epoch) {
+                Some(epoch) => watcher.enter(epoch),
+                None if awaited => return (Next::Idle, false),
+                None => return (Next::End, false),
             }
         }
+    }
+}
+
+impl Watcher {
+    /// As [`Streams::next_piece`], of the log it watches.
+    fn next(&mut self, window: &mut Window, policy: &Policy, time: &ShardTime, metrics: &ShardMetrics) -> (Next, bool) {
+        let (view, waited) = (self.view, self.waited());
+        let player = self.player.get_or_insert_with(|| {
+            metrics.joins.add(1);
+            let live = self.joins_live || (!policy.gop_cache && !waited);
+            let player = Player::new(window, live, time.now());
+            if waited { player.from_first() } else { player }
+        });
+        let skips = player.skips();
+        let next = player.next(window, policy, time.now(), |kind| view.wants(kind));
+        if player.skips() != skips {
+            metrics.skips.add(player.skips() - skips);
+        }
+        (next, !player.has_next(window))
     }
 }

@@ -231,10 +231,10 @@ impl Node {
                     let short = rng.chance(self.sends.short);
                     let count = if short { 1 + rng.below(most as u64) as usize } else { most };
                     link.to_client.write(now, Bytes::copy_from_slice(&piece.as_slice()[..count]), rng);
-                    self.core.sent(id, piece, count);
+                    slot.parked = self.core.sent(id, piece, count);
                 }
                 budget -= 1;
-                if budget == 0 {
+                if budget == 0 || slot.parked {
                     break;
                 }
             }

@@ -258,7 +258,7 @@ impl Rig {
                     let count = piece.len().min(peer.send_bytes);
                     let bytes = piece.as_slice()[..count].to_vec();
                     peer.sends_allowed = peer.sends_allowed.saturating_sub(1);
-                    core.sent(peer.id, piece, count);
+                    peer.parked = core.sent(peer.id, piece, count);
                     peer.hear(&bytes, self.now);
                 }
                 Transmit::Park => peer.parked = true,
