@@ -64,12 +64,19 @@ pub struct MaxArgs {
 pub struct ChurnArgs {
     #[command(flatten)]
     pub target: TargetArgs,
-    /// Storms with so many attempts under way, each followed by the next when it is answered
-    #[arg(long, value_delimiter = ',', default_value = "1,32", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Storms with so many attempts under way, each followed by the next when it is answered; 1,32 if no other storm is
+    /// asked for
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub at_once: Vec<u32>,
     /// Storms with so many attempts a second, however fast the server answers
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rate: Vec<u32>,
+    /// Storms with so many attempts at the same moment once a second, which stay for half a second as viewers would
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    pub burst: Vec<u32>,
+    /// Also measures how long a player takes to receive a whole cached GOP, one player at a time at the end of a GOP
+    #[arg(long)]
+    pub whole_gop: bool,
     #[command(flatten)]
     pub load: LoadArgs,
 }

@@ -57,6 +57,9 @@ pub struct LoadArgs {
     /// Report lost, corrupt and late frames, but exit with 0
     #[arg(long)]
     pub allow_loss: bool,
+    /// Show progress on standard error even if that is no terminal
+    #[arg(long)]
+    pub progress: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

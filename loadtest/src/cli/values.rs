@@ -48,6 +48,12 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| format!("{text} is no share like 0.05"))
 }
 
+/// What `--merge-ms` of Shardcast takes, or `default`.
+pub fn parse_merge(text: &str) -> Result<String, String> {
+    let known = text == "auto" || text == "default" || text.parse::<u32>().is_ok();
+    known.then(|| text.to_owned()).ok_or_else(|| format!("{text} is neither milliseconds nor auto nor default"))
+}
+
 /// A number with k, M or G behind it, or none.
 pub fn parse_bitrate(text: &str) -> Result<u64, String> {
     let (digits, factor) = match text.char_indices().last() {

@@ -1,12 +1,12 @@
 //! What is wrong with a run, and what a reader of its figures should know.
 
-use super::{LOOPBACK, RunReport, WAITED_SHARE_MAX, WORKER_SHARE_MAX};
+use super::{LOOPBACK, OTHERS_SHARE_MAX, RunReport, ServerReport, WAITED_SHARE_MAX, WORKER_SHARE_MAX};
 use crate::cli::LoadArgs;
 
 impl RunReport {
     /// Whether the load generator, and not the server, may be what limited the run.
     pub fn generator_limited(&self) -> bool {
-        let server_busy = self.server.as_ref().is_some_and(|server| server.cpu_share > WORKER_SHARE_MAX);
+        let server_busy = self.server.as_ref().is_some_and(ServerReport::saturated);
         self.client.busiest_worker_share > WORKER_SHARE_MAX && !server_busy
     }
 
@@ -73,6 +73,10 @@ impl RunReport {
             notes.push(format!("the load generator waited for its CPU {percent:.0} % of the time: others use it too"));
         }
         let Some(server) = &self.server else { return notes };
+        if self.machine.others_cpu_share > OTHERS_SHARE_MAX {
+            let percent = self.machine.others_cpu_share * 100.0;
+            notes.push(format!("other programs used {percent:.0} % of a CPU meanwhile, interrupts included"));
+        }
         if server.waited_share > WAITED_SHARE_MAX {
             let percent = server.waited_share * 100.0;
             notes.push(format!("the server waited for a CPU {percent:.0} % of the time: others use it too"));

@@ -19,6 +19,9 @@ pub const WORKER_SHARE_MAX: f64 = 0.9;
 /// Server or load generator waiting for a CPU longer than this share of the window: others use the machine.
 pub const WAITED_SHARE_MAX: f64 = 0.05;
 
+/// Others using more of a CPU than this are worth a note.
+pub const OTHERS_SHARE_MAX: f64 = 0.1;
+
 /// What CPU figures mean where both sides share a machine.
 pub const LOOPBACK: &str = "on loopback the server's CPU includes the kernel's receive path up to the players' sockets, \
     and what a server without TCP_NODELAY holds back is sent on the load generator's CPU";
@@ -34,6 +37,7 @@ pub struct RunReport {
     pub publishers: PublisherReport,
     pub client: ClientReport,
     pub server: Option<ServerReport>,
+    pub machine: MachineReport,
     pub timeline: Vec<Sample>,
     /// Delays in ms below which a share of the frames lies: pairs of share and delay.
     pub delay_curve_ms: Vec<(f64, f64)>,
@@ -119,6 +123,8 @@ pub struct ServerReport {
     pub system_seconds: f64,
     /// Of one CPU.
     pub cpu_share: f64,
+    /// CPUs it could have used: those its busy threads can be spread over, as far as their affinity allows.
+    pub cpus: usize,
     pub cpu_seconds_per_gb: f64,
     /// All its threads' time waiting for a CPU, over the window.
     pub waited_share: f64,
@@ -130,15 +136,35 @@ pub struct ServerReport {
     pub kib_per_player: f64,
 }
 
+/// The machine's CPUs in the window.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MachineReport {
+    /// CPUs the busy threads of server and load generator can be spread over together.
+    pub cpus_for_both: usize,
+    /// What both used, of one CPU.
+    pub both_cpu_share: f64,
+    /// What all else on the machine used, interrupts included where the kernel counts them apart; of one CPU.
+    pub others_cpu_share: f64,
+}
+
+impl MachineReport {
+    /// Server and load generator left nothing of the CPUs they share.
+    pub fn full(&self) -> bool {
+        saturated(self.both_cpu_share, self.cpus_for_both)
+    }
+}
+
 impl ServerReport {
-    /// `rss_kib`: before anything connected, with publishers, when the window began, when it ended.
-    pub fn new(cpu: &Cpu, seconds: f64, player_bytes: u64, rss_kib: [u64; 4], players: usize) -> Self {
+    /// `cpus` are those it could have used; `rss_kib`: before anything connected, with publishers, when the window began,
+    /// when it ended.
+    pub fn new(cpu: &Cpu, cpus: usize, seconds: f64, player_bytes: u64, rss_kib: [u64; 4], players: usize) -> Self {
         let cpu_seconds = cpu.total_seconds();
         Self {
             cpu_seconds,
             user_seconds: cpu.user_seconds,
             system_seconds: cpu.system_seconds,
             cpu_share: cpu_seconds / seconds,
+            cpus,
             cpu_seconds_per_gb: cpu_seconds / (player_bytes as f64 / 1e9),
             waited_share: cpu.waited_seconds / seconds,
             rss_idle_kib: rss_kib[0],
@@ -148,6 +174,16 @@ impl ServerReport {
             kib_per_player: (rss_kib[3] as f64 - rss_kib[1] as f64) / players.max(1) as f64,
         }
     }
+
+    /// Nothing of the CPUs it could have used is left.
+    pub fn saturated(&self) -> bool {
+        saturated(self.cpu_share, self.cpus)
+    }
+}
+
+/// Whether `cpu_share` (of one) leaves nothing of `cpus`.
+pub fn saturated(cpu_share: f64, cpus: usize) -> bool {
+    cpu_share > WORKER_SHARE_MAX * cpus as f64
 }
 
 impl RunReport {
@@ -191,6 +227,7 @@ impl RunReport {
             },
             client: measured.client.clone(),
             server: measured.server.clone(),
+            machine: measured.machine,
             timeline: measured.timeline.clone(),
             delay_curve_ms: tally.delay.curve(),
             problems: Vec::new(),
@@ -240,6 +277,7 @@ pub(crate) mod tests {
             join_seconds: 1.0,
             client,
             server: None,
+            machine: MachineReport { cpus_for_both: 2, both_cpu_share: 0.1, others_cpu_share: 0.0 },
             timeline: Vec::new(),
             stalled_per_stream: 0,
             unpaced: false,
@@ -272,7 +310,36 @@ pub(crate) mod tests {
     #[test]
     fn the_server_is_charged_per_gigabyte_and_player() {
         let cpu = Cpu { user_seconds: 1.0, system_seconds: 3.0, scheduled_seconds: 4.0, waited_seconds: 0.1 };
-        let server = ServerReport::new(&cpu, 10.0, 2_000_000_000, [100, 1_000, 1_200, 1_500], 500);
+        let server = ServerReport::new(&cpu, 1, 10.0, 2_000_000_000, [100, 1_000, 1_200, 1_500], 500);
         assert_eq!((server.cpu_share, server.cpu_seconds_per_gb, server.kib_per_player), (0.4, 2.0, 1.0));
+    }
+
+    #[test]
+    fn a_server_is_saturated_when_all_its_cpus_are() {
+        let saturated = |cpu_seconds, cpus| {
+            let cpu = Cpu { scheduled_seconds: cpu_seconds, ..Cpu::default() };
+            ServerReport::new(&cpu, cpus, 10.0, 1, [0; 4], 1).saturated()
+        };
+        assert!(saturated(9.5, 1) && saturated(19.0, 2));
+        assert!(!saturated(8.5, 1) && !saturated(9.5, 2), "one of two CPUs is left");
+        let busy = |cpu_seconds, cpus| {
+            report(|_, measured| {
+                let cpu = Cpu { scheduled_seconds: cpu_seconds, ..Cpu::default() };
+                measured.server = Some(ServerReport::new(&cpu, cpus, 10.0, 1, [0; 4], 1));
+                measured.client.busiest_worker_share = 0.95;
+            })
+        };
+        assert!(!busy(9.5, 1).generator_limited() && busy(9.5, 2).generator_limited());
+    }
+
+    #[test]
+    fn what_others_used_is_noted() {
+        let quiet = report(|_, _| {});
+        let busy = report(|_, measured| {
+            measured.server = Some(ServerReport::new(&Cpu::default(), 1, 10.0, 1, [0; 4], 1));
+            measured.machine.others_cpu_share = 0.5;
+        });
+        assert!(!quiet.notes.concat().contains("other programs"));
+        assert!(busy.notes.concat().contains("other programs used 50 % of a CPU"), "{:?}", busy.notes);
     }
 }

@@ -66,9 +66,14 @@ fn write_times(out: &mut String, name: &str, times: &Percentiles) -> std::fmt::R
 }
 
 fn write_server(out: &mut String, server: &ServerReport) -> std::fmt::Result {
+    let of_all = match server.cpus {
+        1 => String::new(),
+        cpus => format!(" ({:.0} % of the {cpus} it could use)", server.cpu_share * 100.0 / cpus as f64),
+    };
     writeln!(
         out,
-        "server: {:.2} s of CPU ({:.2} user, {:.2} system), {:.1} % of one CPU, {:.3} s per GB delivered, waited {:.1} %",
+        "server: {:.2} s of CPU ({:.2} user, {:.2} system), {:.1} % of one CPU{of_all}, {:.3} s per GB delivered, waited \
+         {:.1} %",
         server.cpu_seconds,
         server.user_seconds,
         server.system_seconds,

@@ -1,16 +1,21 @@
-//! Connections that come, ask to play, and go as soon as they are answered: one thread, one epoll.
+//! Connections that come, ask to play, and go: one thread, one epoll. What each does is an [`Attempt`]'s affair; when
+//! the next begins, and how long it stays, is this file's.
 //!
 //! They leave with a reset, which frees their port at once: an orderly end would keep it for a minute, and a storm would
 //! run out of ports.
 
-use crate::link::{Link, Received};
+mod attempt;
+mod cached;
+
+use crate::link::DISCARD_BYTES;
 use crate::process;
-use crate::publisher::session;
 use crate::shared::Settings;
 use crate::stats::Times;
 use crate::sys::{self, Epoll, Ready, monotonic_ns};
-use shardcast::rtmp::client::{ClientEvent, ClientRole, ClientSession};
+use attempt::{Attempt, Stay, Step};
+use cached::Cached;
 use std::collections::BTreeSet;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -18,7 +23,20 @@ use std::time::Duration;
 const ANSWER_NS: u64 = 10_000_000_000;
 /// Attempts under way at once when they come at a rate; a server this far behind fails further ones.
 const OPEN_MAX: usize = 10_000;
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 256 * 1024;
+/// From burst to burst.
+const BURST_NS: u64 = 1_000_000_000;
+/// What the audience sees from so long before a burst until so long after counts as seen during it: the burst itself is
+/// over in some milliseconds, and workers take note of a part of the window every five.
+const BURST_LEAD_NS: u64 = 10_000_000;
+const BURST_SHADOW_NS: u64 = 90_000_000;
+/// How long those of a burst stay; like viewers, they take what they are sent.
+const BURST_STAY_NS: u64 = 500_000_000;
+/// Attempts at a whole GOP begin in its last tenth, but not so late that the next one begins before they play.
+const GOP_END_SHARE: u64 = 10;
+const GOP_MARGIN_NS: u64 = 30_000_000;
+/// After an attempt at a whole GOP that found none.
+const RETRY_NS: u64 = 100_000_000;
 /// Different reasons of failures kept.
 const REASONS_MAX: usize = 5;
 /// Unanswered attempts are looked for this often.
@@ -31,6 +49,10 @@ pub enum Mode {
     AtOnce(u32),
     /// So many a second, whatever the server does.
     Rate(u32),
+    /// So many at the same moment, once a second. They stay for half a second and read all they are sent.
+    Burst(u32),
+    /// One at a time, at the end of a GOP, and each stays until it has received all of what was cached.
+    WholeGop,
 }
 
 /// What one storm has seen.
@@ -46,6 +68,13 @@ pub struct Outcome {
     pub connect: Times,
     /// From sending `play` to its answer.
     pub play: Times,
+    /// From sending `play`, and from when an attempt was due, to the last byte of what was cached.
+    pub whole: Times,
+    pub connect_to_whole: Times,
+    /// Bytes of media until then, of all those together.
+    pub whole_bytes: u64,
+    /// Attempts that were sent nothing older than their `play`.
+    pub uncached: u64,
     /// From when an attempt was due to when it began.
     pub late: Times,
     pub reasons: BTreeSet<String>,
@@ -54,38 +83,56 @@ pub struct Outcome {
     pub waited_share: f64,
 }
 
-struct Attempt {
-    link: Link,
-    session: ClientSession,
-    due_ns: u64,
-    play_ns: Option<u64>,
-    /// Tells events of this attempt from those of the slot's earlier ones.
-    token: u64,
-}
-
 struct Storm<'a> {
     settings: &'a Settings,
     epoll: Epoll,
     buffer: Vec<u8>,
+    scratch: Vec<MaybeUninit<u8>>,
+    /// When a keyframe of the stream was due; all others are whole GOPs away.
+    keyframe_ns: Option<u64>,
+    /// Attempts at a whole GOP begin no earlier.
+    retry_ns: u64,
+    /// Told when a burst begins and ends, as far as the audience is concerned.
+    mark: &'a dyn Fn(bool),
+    marked: bool,
+    shadow_until_ns: u64,
     slots: Vec<Option<Attempt>>,
     free: Vec<usize>,
     outcome: Outcome,
 }
 
-/// Storms the first stream for `duration`, or until `over`.
+/// Storms the first stream for `duration`, or until `over`; `mark` is told when a burst begins and ends.
+/// On a thread of its own: it may stand back.
 ///
 /// # Errors
 /// epoll failed.
-pub fn storm(s: &Settings, mode: Mode, duration: Duration, over: &AtomicBool) -> std::io::Result<Outcome> {
+pub fn storm(
+    s: &Settings,
+    mode: Mode,
+    duration: Duration,
+    over: &AtomicBool,
+    mark: &dyn Fn(bool),
+) -> std::io::Result<Outcome> {
     sys::wake_on_time();
+    if matches!(mode, Mode::Burst(_)) {
+        // What the audience sees is measured, so a worker on the same CPU goes first.
+        sys::stand_back();
+    }
     let slots = match mode {
         Mode::AtOnce(count) => usize::try_from(count).unwrap_or(OPEN_MAX),
-        Mode::Rate(_) => OPEN_MAX,
+        Mode::Rate(_) | Mode::Burst(_) => OPEN_MAX,
+        Mode::WholeGop => 1,
     };
     let storm = Storm {
         settings: s,
         epoll: Epoll::new()?,
         buffer: vec![0; READ_BYTES],
+        scratch: vec![MaybeUninit::uninit(); DISCARD_BYTES],
+        keyframe_ns: None,
+        retry_ns: 0,
+        mark,
+        marked: true,
+        shadow_until_ns: 0,
         slots: (0..slots).map(|_| None).collect(),
         free: (0..slots).rev().collect(),
         outcome: Outcome::new(mode),
@@ -98,7 +145,8 @@ impl Storm<'_> {
         let start_ns = monotonic_ns();
         let until_ns = start_ns + u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4);
         let (cpu_ns, waited) = (sys::thread_cpu_ns(), waited_seconds());
-        let (mut next_due_ns, mut next_look_ns) = (start_ns, start_ns);
+        let lead_ns = if matches!(self.outcome.mode, Mode::Burst(_)) { 2 * BURST_LEAD_NS } else { 0 };
+        let (mut next_due_ns, mut next_look_ns) = (start_ns + lead_ns, start_ns);
         let mut ready = Vec::new();
         loop {
             let now_ns = monotonic_ns();
@@ -107,7 +155,7 @@ impl Storm<'_> {
             }
             if now_ns >= next_look_ns {
                 next_look_ns = now_ns + u64::try_from(LOOK.as_nanos()).unwrap_or(0);
-                self.expire(now_ns);
+                self.leave_due(now_ns);
             }
             let wake_ns = self.begin_due(now_ns, &mut next_due_ns).min(next_look_ns).min(until_ns);
             self.epoll.wait(Duration::from_nanos(wake_ns.saturating_sub(monotonic_ns())), &mut ready)?;
@@ -115,7 +163,7 @@ impl Storm<'_> {
         }
         let seconds = (monotonic_ns() - start_ns) as f64 / 1e9;
         let mut outcome = self.outcome;
-        outcome.unfinished = self.slots.iter().flatten().count() as u64;
+        outcome.unfinished = self.slots.iter().flatten().filter(|attempt| !attempt.answered).count() as u64;
         outcome.seconds = seconds;
         outcome.cpu_share = (sys::thread_cpu_ns() - cpu_ns) as f64 / 1e9 / seconds;
         outcome.waited_share = (waited_seconds() - waited) / seconds;
@@ -139,6 +187,50 @@ impl Storm<'_> {
                 }
                 *next_due_ns
             }
+            Mode::Burst(count) => self.burst_due(count, now_ns, next_due_ns),
+            Mode::WholeGop => {
+                let at_ns = self.gop_end_ns(now_ns).max(self.retry_ns);
+                if self.free.is_empty() {
+                    return u64::MAX;
+                }
+                if at_ns <= now_ns {
+                    self.begin(monotonic_ns());
+                }
+                at_ns.max(now_ns + 1_000_000)
+            }
+        }
+    }
+
+    fn burst_due(&mut self, count: u32, now_ns: u64, next_due_ns: &mut u64) -> u64 {
+        if *next_due_ns <= now_ns {
+            // Each counts from its own connect: that they are one after the other is what one thread can do.
+            (0..count).for_each(|_| self.begin(monotonic_ns()));
+            self.shadow_until_ns = now_ns + BURST_SHADOW_NS;
+            *next_due_ns += BURST_NS;
+        }
+        let lead_ns = next_due_ns.saturating_sub(BURST_LEAD_NS);
+        let marked = now_ns < self.shadow_until_ns || now_ns >= lead_ns;
+        if marked != self.marked {
+            (self.mark)(marked);
+            self.marked = marked;
+        }
+        [self.shadow_until_ns, lead_ns, *next_due_ns]
+            .into_iter()
+            .filter(|at_ns| *at_ns > now_ns)
+            .min()
+            .unwrap_or(now_ns)
+    }
+
+    /// From when an attempt finds all of a GOP but its last tenth cached: at once if it is so now, or if nothing is known.
+    fn gop_end_ns(&self, now_ns: u64) -> u64 {
+        let gop_ns = self.settings.shape.gop_ns.max(1);
+        let Some(keyframe_ns) = self.keyframe_ns else { return now_ns };
+        let into_ns = now_ns.saturating_sub(keyframe_ns) % gop_ns;
+        let from_ns = gop_ns - gop_ns / GOP_END_SHARE;
+        match into_ns {
+            _ if into_ns < from_ns => now_ns + from_ns - into_ns,
+            _ if into_ns + GOP_MARGIN_NS >= gop_ns => now_ns + gop_ns - into_ns + from_ns,
+            _ => now_ns,
         }
     }
 
@@ -149,16 +241,13 @@ impl Storm<'_> {
             return self.failed(format!("{OPEN_MAX} attempts were unanswered at once"));
         };
         let token = self.outcome.begun << 16 | slot as u64;
-        let connect = || {
-            let link = Link::connect(self.settings.address, &self.epoll, token, None)?;
-            link.reset_on_drop()?;
-            Ok::<_, std::io::Error>(link)
+        let (stay, frame_ns) = match self.outcome.mode {
+            Mode::AtOnce(_) | Mode::Rate(_) => (Stay::Answer, 0),
+            Mode::Burst(_) => (Stay::Until(due_ns + BURST_STAY_NS), 0),
+            Mode::WholeGop => (Stay::Whole, 1_000_000_000 / self.settings.shape.frames_per_second.max(1)),
         };
-        match connect() {
-            Ok(link) => {
-                let session = session(self.settings, 0, ClientRole::Play, due_ns ^ token << 20);
-                self.slots[slot] = Some(Attempt { link, session, due_ns, play_ns: None, token });
-            }
+        match Attempt::connect(self.settings, &self.epoll, due_ns, token, stay, frame_ns) {
+            Ok(attempt) => self.slots[slot] = Some(attempt),
             Err(error) => {
                 self.free.push(slot);
                 self.failed(format!("connect: {error}"));
@@ -172,13 +261,20 @@ impl Storm<'_> {
         if attempt.token != ready.token {
             return;
         }
-        match attempt.ready(ready, &self.epoll, &mut self.buffer) {
-            Ok(false) => {}
-            Ok(true) => {
-                let now_ns = monotonic_ns();
-                self.outcome.answered += 1;
-                self.outcome.connect.record_ns(now_ns.saturating_sub(attempt.due_ns));
-                self.outcome.play.record_ns(now_ns.saturating_sub(attempt.play_ns.unwrap_or(now_ns)));
+        let answered_before = attempt.answered;
+        let step = attempt.ready(ready, &self.epoll, &mut self.buffer, &mut self.scratch);
+        let now_ns = monotonic_ns();
+        if attempt.answered && !answered_before {
+            self.outcome.answered += 1;
+            self.outcome.connect.record_ns(now_ns.saturating_sub(attempt.due_ns));
+            self.outcome.play.record_ns(now_ns.saturating_sub(attempt.play_ns.unwrap_or(now_ns)));
+        }
+        match step {
+            Ok(Step::Stays) => {}
+            Ok(Step::Leaves(cached)) => {
+                if let Some(cached) = cached {
+                    self.cached(slot, cached, now_ns);
+                }
                 self.leave(slot);
             }
             Err(reason) => {
@@ -188,16 +284,43 @@ impl Storm<'_> {
         }
     }
 
+    /// Counts what was cached, if it was a GOP but for its last tenth.
+    fn cached(&mut self, slot: usize, cached: Cached, now_ns: u64) {
+        let Some(attempt) = &self.slots[slot] else { return };
+        let (due_ns, play_ns) = (attempt.due_ns, attempt.play_ns.unwrap_or(now_ns));
+        let Cached::Whole { keyframe_ns, bytes } = cached else {
+            self.outcome.uncached += 1;
+            self.retry_ns = now_ns + RETRY_NS;
+            return;
+        };
+        self.keyframe_ns = Some(keyframe_ns);
+        let gop_ns = self.settings.shape.gop_ns;
+        if play_ns.saturating_sub(keyframe_ns) < gop_ns - gop_ns / GOP_END_SHARE {
+            return;
+        }
+        self.outcome.whole.record_ns(now_ns.saturating_sub(play_ns));
+        self.outcome.connect_to_whole.record_ns(now_ns.saturating_sub(due_ns));
+        self.outcome.whole_bytes += bytes;
+    }
+
     fn leave(&mut self, slot: usize) {
         self.slots[slot] = None;
         self.free.push(slot);
     }
 
-    fn expire(&mut self, now_ns: u64) {
+    /// Those that have stayed long enough go; those unanswered for too long have failed.
+    fn leave_due(&mut self, now_ns: u64) {
         for slot in 0..self.slots.len() {
-            if self.slots[slot].as_ref().is_some_and(|attempt| now_ns.saturating_sub(attempt.due_ns) > ANSWER_NS) {
-                self.leave(slot);
-                self.failed(format!("no answer to play within {} s", ANSWER_NS / 1_000_000_000));
+            let Some(attempt) = &self.slots[slot] else { continue };
+            let unfinished = now_ns.saturating_sub(attempt.due_ns) > ANSWER_NS;
+            match attempt.stay {
+                Stay::Until(at_ns) if attempt.answered && now_ns >= at_ns => self.leave(slot),
+                _ if unfinished => {
+                    let what = if attempt.answered { "the whole GOP did not come" } else { "no answer to play" };
+                    self.leave(slot);
+                    self.failed(format!("{what} within {} s", ANSWER_NS / 1_000_000_000));
+                }
+                _ => {}
             }
         }
     }
@@ -207,44 +330,6 @@ impl Storm<'_> {
         if self.outcome.reasons.len() < REASONS_MAX {
             self.outcome.reasons.insert(reason);
         }
-    }
-}
-
-impl Attempt {
-    /// Reads and writes what it can; true once `play` is answered.
-    fn ready(&mut self, ready: Ready, epoll: &Epoll, buffer: &mut [u8]) -> Result<bool, String> {
-        let fault = |error: std::io::Error| format!("connect: {error}");
-        if ready.write {
-            self.link.writable().map_err(fault)?;
-        }
-        let answered = ready.read && self.read(buffer)?;
-        if self.play_ns.is_none() && self.session.deadline().is_none() {
-            self.play_ns = Some(monotonic_ns());
-        }
-        if !answered {
-            self.link.flush(epoll, self.session.output()).map_err(fault)?;
-        }
-        Ok(answered)
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<bool, String> {
-        let count = match self.link.receive(buffer).map_err(|error| format!("read: {error}"))? {
-            Received::Bytes(count) => count,
-            Received::Nothing => return Ok(false),
-            Received::End => return Err("the server closed the connection before it answered".into()),
-        };
-        let mut input = &buffer[..count];
-        let now = Duration::from_nanos(monotonic_ns());
-        while let Some(event) = self.session.receive(&mut input, now).map_err(|error| error.to_string())? {
-            match event {
-                ClientEvent::Playing => return Ok(true),
-                ClientEvent::Status { code, level, .. } if level == "error" => {
-                    return Err(format!("the server refused to play: {code}"));
-                }
-                _ => {}
-            }
-        }
-        Ok(false)
     }
 }
 
@@ -259,6 +344,10 @@ impl Outcome {
             unfinished: 0,
             connect: Times::new(),
             play: Times::new(),
+            whole: Times::new(),
+            connect_to_whole: Times::new(),
+            whole_bytes: 0,
+            uncached: 0,
             late: Times::new(),
             reasons: BTreeSet::new(),
             cpu_share: 0.0,
