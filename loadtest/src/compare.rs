@@ -184,16 +184,24 @@ impl Comparison {
 
     /// Bars of the medians, and each server's run whose CPU per GB is the median one in plots.
     fn page(&self) -> String {
-        let bars = |title, value: fn(&Summary) -> f64| {
-            let named = self.servers.iter().map(|summary| (summary.server.clone(), value(summary)));
-            plot::bars(title, &named.collect::<Vec<_>>())
+        let bars = |title, value: fn(&RunReport) -> f64| {
+            let bar = |summary: &Summary| {
+                let values = || summary.runs.iter().map(value);
+                plot::Bar {
+                    name: summary.server.clone(),
+                    value: median(values()).unwrap_or(f64::NAN),
+                    range: [values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max)],
+                }
+            };
+            plot::bars(title, &self.servers.iter().map(bar).collect::<Vec<_>>())
         };
         let all = [
-            bars("Server CPU, seconds per GB delivered (less is better)", |summary| summary.cpu_seconds_per_gb),
-            bars("Delay p50, ms", |summary| summary.delay_p50_ms),
-            bars("Delay p99, ms", |summary| summary.delay_p99_ms),
-            bars("Connect to first keyframe p50, ms", |summary| summary.keyframe_p50_ms),
-            bars("Memory per player, KiB", |summary| summary.kib_per_player),
+            bars("Server CPU, seconds per GB delivered", cpu_seconds_per_gb),
+            bars("Server memory per player, KiB", kib_per_player),
+            bars("Delay p50, ms", |run| run.delay_ms.p50),
+            bars("Delay p99, ms", |run| run.delay_ms.p99),
+            bars("Connect to first keyframe p50, ms", |run| run.connect.keyframe_ms.p50),
+            bars("Connect to play answered p50, ms", |run| run.connect.play_ms.p50),
         ];
         let typical = |summary: &'_ Summary| {
             let distance = |run: &&RunReport| {
@@ -261,23 +269,28 @@ impl Comparison {
     }
 }
 
+fn cpu_seconds_per_gb(run: &RunReport) -> f64 {
+    run.server.as_ref().map_or(f64::NAN, |server| server.cpu_seconds_per_gb)
+}
+
+fn kib_per_player(run: &RunReport) -> f64 {
+    run.server.as_ref().map_or(f64::NAN, |server| server.kib_per_player)
+}
+
 impl Summary {
     fn new(server: String, runs: Vec<RunReport>) -> Self {
         let of = |value: fn(&RunReport) -> f64| median(runs.iter().map(value)).unwrap_or(f64::NAN);
         Self {
             server,
             cpu_share: of(|run| run.server.as_ref().map_or(f64::NAN, |server| server.cpu_share)),
-            cpu_seconds_per_gb: of(|run| run.server.as_ref().map_or(f64::NAN, |server| server.cpu_seconds_per_gb)),
+            cpu_seconds_per_gb: of(cpu_seconds_per_gb),
             cpu_ratio: f64::NAN,
-            both_cpu_seconds_per_gb: of(|run| {
-                let server = run.server.as_ref().map_or(f64::NAN, |server| server.cpu_seconds_per_gb);
-                server + run.client.cpu_seconds_per_gb
-            }),
+            both_cpu_seconds_per_gb: of(|run| cpu_seconds_per_gb(run) + run.client.cpu_seconds_per_gb),
             delay_p50_ms: of(|run| run.delay_ms.p50),
             delay_p99_ms: of(|run| run.delay_ms.p99),
             play_p99_ms: of(|run| run.connect.play_ms.p99),
             keyframe_p50_ms: of(|run| run.connect.keyframe_ms.p50),
-            kib_per_player: of(|run| run.server.as_ref().map_or(f64::NAN, |server| server.kib_per_player)),
+            kib_per_player: of(kib_per_player),
             megabits_per_second: of(|run| run.delivery.megabits_per_second),
             lost: runs.iter().map(|run| run.verified.lost).sum(),
             waited_share_max: runs.iter().filter_map(|run| Some(run.server.as_ref()?.waited_share)).fold(0.0, f64::max),

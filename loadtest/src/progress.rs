@@ -163,12 +163,13 @@ fn line(label: &str, phase: &str, figures: &Figures) -> String {
         out += &format!(" ({:.0} s left)", left.ceil());
     }
     out += &format!("  {}/{} joined", figures.joined, figures.players);
-    out += &format!("  {:.1} Mb/s", figures.megabits_per_second);
+    let places = usize::from(figures.megabits_per_second < 100.0);
+    out += &format!("  {:.places$} Mb/s", figures.megabits_per_second);
     if let Some(delay) = figures.delay_p99_ms {
-        out += &format!("  delay p99 {delay:.1} ms");
+        out += &format!("  p99 {delay:.1} ms");
     }
     if let Some(share) = figures.server_cpu_share {
-        out += &format!("  server CPU {:.0} %", share * 100.0);
+        out += &format!("  server {:.0} % CPU", share * 100.0);
     }
     out
 }
@@ -200,11 +201,10 @@ mod tests {
             delay_p99_ms: Some(2.44),
             server_cpu_share: Some(0.153),
         };
-        let all =
-            "run 2 of 5: measuring 3 s (17 s left)  498/500 joined  1334.2 Mb/s  delay p99 2.4 ms  server CPU 15 %";
+        let all = "run 2 of 5: measuring 3 s (17 s left)  498/500 joined  1334 Mb/s  p99 2.4 ms  server 15 % CPU";
         assert_eq!(line("run 2 of 5", "measuring", &figures), all);
         (figures.left_seconds, figures.delay_p99_ms, figures.server_cpu_share) = (None, None, None);
-        assert_eq!(line("", "joining", &figures), "joining 3 s  498/500 joined  1334.2 Mb/s");
+        assert_eq!(line("", "joining", &figures), "joining 3 s  498/500 joined  1334 Mb/s");
     }
 
     #[test]
