@@ -89,7 +89,8 @@ pub fn measure_plan(
     let server = server_pid.map(Tree::of).transpose()?;
     let settings = settings(load, url, plan);
     let (measured, tally) = with_workers(&settings, shares(load, plan.stalled), pin, |shared| {
-        let players = settings.names.len() * usize::try_from(load.players + plan.stalled).unwrap_or(usize::MAX);
+        let players =
+            settings.names.len() * usize::try_from(load.players.saturating_add(plan.stalled)).unwrap_or(usize::MAX);
         let control = Control::new(shared, server.as_ref(), load, players, plan.label).with_parts(plan.parts);
         conduct(load, &settings, &control, players, plan)
     })?;
