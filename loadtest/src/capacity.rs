@@ -79,10 +79,12 @@ pub fn capacity(args: &CapacityArgs) -> Result<ExitCode, String> {
     pinned.map_err(|error| format!("cannot use the CPUs given: {error}"))?;
     let mut found = Vec::new();
     match &args.url {
-        Some(url) => found.push(search_one(args, "server", |load| measure(load, url, &pin, args.server_pid))?),
+        Some(url) => {
+            found.push(search_one(args, "server", |load, label| measure(load, url, &pin, args.server_pid, label))?)
+        }
         None => {
             for contender in compare::contenders(servers)? {
-                let probe = |load: &LoadArgs| one(args, &contender, load, &pin);
+                let probe = |load: &LoadArgs, label: &str| one(args, &contender, load, &pin, label);
                 found.push(search_one(args, &contender.name(), probe)?);
             }
         }
@@ -92,10 +94,16 @@ pub fn capacity(args: &CapacityArgs) -> Result<ExitCode, String> {
     Ok(report::exit_code(&report.problems, false))
 }
 
-fn one(args: &CapacityArgs, contender: &Contender, load: &LoadArgs, pin: &[usize]) -> Result<RunReport, String> {
+fn one(
+    args: &CapacityArgs,
+    contender: &Contender,
+    load: &LoadArgs,
+    pin: &[usize],
+    label: &str,
+) -> Result<RunReport, String> {
     let server = compare::start(&args.servers, contender, load)?;
     let url = Url::of(server.address);
-    let report = measure(load, &url, pin, Some(server.pid()));
+    let report = measure(load, &url, pin, Some(server.pid()), label);
     server.stop();
     report
 }
@@ -103,14 +111,14 @@ fn one(args: &CapacityArgs, contender: &Contender, load: &LoadArgs, pin: &[usize
 fn search_one(
     args: &CapacityArgs,
     name: &str,
-    run: impl Fn(&LoadArgs) -> Result<RunReport, String>,
+    run: impl Fn(&LoadArgs, &str) -> Result<RunReport, String>,
 ) -> Result<Capacity, String> {
     let bound_ms = args.delay_p99.as_secs_f64() * 1e3;
     let mut probes = Vec::new();
     let mut once = |players: u32| {
         let load = LoadArgs { players, ..args.load.clone() };
         crate::cli::prepare(load.connections())?;
-        let report = run(&load)?;
+        let report = run(&load, &format!("{name}, {players} players per stream"))?;
         thread::sleep(PAUSE);
         let probe = Probe::new(players, &report, bound_ms);
         eprintln!(

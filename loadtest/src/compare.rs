@@ -9,6 +9,7 @@ use crate::run::measure;
 use crate::server::Server;
 use crate::stats::median;
 use crate::sys;
+use crate::variant::Variant;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contender {
     Nginx,
-    Shardcast { binary: PathBuf, merge_ms: u32 },
+    Shardcast { binary: PathBuf, variant: Variant },
 }
 
 #[derive(Serialize)]
@@ -26,6 +27,7 @@ struct Comparison {
     /// Of the first server, which the ratios refer to.
     base: String,
     servers: Vec<Summary>,
+    notes: Vec<String>,
     problems: Vec<String>,
 }
 
@@ -69,12 +71,13 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, String> {
         }
         for index in order {
             let contender = &contenders[index];
-            let report = one(args, contender).map_err(|error| format!("{}: {error}", contender.name()))?;
+            let label = format!("run {} of {}, {}", run + 1, args.runs, contender.name());
+            let report = one(args, contender, &label).map_err(|error| format!("{}: {error}", contender.name()))?;
             eprintln!("run {} of {}: {}", run + 1, args.runs, one_line(contender, &report));
             runs[index].push(report);
         }
     }
-    let comparison = Comparison::new(&contenders, runs);
+    let comparison = Comparison::new(&contenders, &args.servers, runs);
     if let Some(path) = &args.html {
         html::write(path, &comparison.page())?;
     }
@@ -86,20 +89,21 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, String> {
     Ok(report::exit_code(&comparison.problems, args.load.allow_loss))
 }
 
-/// nginx first, so that ratios refer to it.
+/// nginx first if it takes part, so that ratios refer to it.
+///
 /// # Errors
 /// The path of this binary is unknown.
 pub fn contenders(args: &ServersArgs) -> Result<Vec<Contender>, String> {
     let both = !args.nginx && args.shardcast.is_none();
     let mut contenders = Vec::new();
-    if args.nginx || both {
+    if (args.nginx || both) && !args.no_nginx {
         contenders.push(Contender::Nginx);
     }
-    if args.shardcast.is_some() || both {
+    if args.shardcast.is_some() || both || args.no_nginx {
         let sibling = || std::env::current_exe().map(|path| path.with_file_name("shardcast"));
         let binary = args.shardcast.clone().map_or_else(sibling, Ok).map_err(|error| error.to_string())?;
-        let merges = args.merge_ms.iter();
-        contenders.extend(merges.map(|merge_ms| Contender::Shardcast { binary: binary.clone(), merge_ms: *merge_ms }));
+        let variants = args.variants().into_iter();
+        contenders.extend(variants.map(|variant| Contender::Shardcast { binary: binary.clone(), variant }));
     }
     Ok(contenders)
 }
@@ -112,14 +116,14 @@ pub fn start(args: &ServersArgs, contender: &Contender, load: &LoadArgs) -> Resu
     let connections = usize::try_from(load.connections()).unwrap_or(usize::MAX / 4);
     match contender {
         Contender::Nginx => Server::nginx(&args.nginx_path, &args.nginx_module, args.server_cpu, connections),
-        Contender::Shardcast { binary, merge_ms } => Server::shardcast(binary, args.server_cpu, *merge_ms),
+        Contender::Shardcast { binary, variant } => Server::shardcast(binary, args.server_cpu, variant),
     }
 }
 
-fn one(args: &CompareArgs, contender: &Contender) -> Result<RunReport, String> {
+fn one(args: &CompareArgs, contender: &Contender, label: &str) -> Result<RunReport, String> {
     let server = start(&args.servers, contender, &args.load)?;
     let url = Url::of(server.address);
-    let report = measure(&args.load, &url, &[args.servers.client_cpu], Some(server.pid()));
+    let report = measure(&args.load, &url, &[args.servers.client_cpu], Some(server.pid()), label);
     server.stop();
     report
 }
@@ -143,13 +147,21 @@ impl Contender {
     pub fn name(&self) -> String {
         match self {
             Contender::Nginx => "nginx-rtmp".into(),
-            Contender::Shardcast { merge_ms, .. } => format!("shardcast --merge-ms {merge_ms}"),
+            Contender::Shardcast { variant, .. } => variant.name(),
         }
+    }
+
+    /// A note if it runs where the load generator does.
+    fn beside_the_generator(&self, args: &ServersArgs) -> Option<String> {
+        let Contender::Shardcast { variant, .. } = self else { return None };
+        let shared = variant.cpus(args.server_cpu).ok()?.contains(&args.client_cpu);
+        let (name, cpu) = (self.name(), args.client_cpu);
+        shared.then(|| format!("{name} shares CPU {cpu} with the load generator: its delays are upper bounds"))
     }
 }
 
 impl Comparison {
-    fn new(contenders: &[Contender], runs: Vec<Vec<RunReport>>) -> Self {
+    fn new(contenders: &[Contender], args: &ServersArgs, runs: Vec<Vec<RunReport>>) -> Self {
         let mut servers: Vec<Summary> =
             contenders.iter().zip(runs).map(|(contender, runs)| Summary::new(contender.name(), runs)).collect();
         let base = servers.first().map_or(f64::NAN, |summary| summary.cpu_seconds_per_gb);
@@ -160,21 +172,36 @@ impl Comparison {
             problems.into_iter().map(move |problem| format!("{name}: {problem}"))
         };
         let problems = servers.iter().flat_map(problems_of).collect();
-        Self { base: servers.first().map(|summary| summary.server.clone()).unwrap_or_default(), servers, problems }
+        let mut notes = vec![report::LOOPBACK.to_owned()];
+        for summary in servers.iter().filter(|summary| summary.waited_share_max > report::WAITED_SHARE_MAX) {
+            let name = &summary.server;
+            notes.push(format!("{name} shared its CPU with others: these are not figures of a quiet machine"));
+        }
+        notes.extend(contenders.iter().filter_map(|contender| contender.beside_the_generator(args)));
+        let base = servers.first().map(|summary| summary.server.clone()).unwrap_or_default();
+        Self { base, servers, notes, problems }
     }
 
     /// Bars of the medians, and each server's run whose CPU per GB is the median one in plots.
     fn page(&self) -> String {
-        let bars = |title, value: fn(&Summary) -> f64| {
-            let named = self.servers.iter().map(|summary| (summary.server.clone(), value(summary)));
-            plot::bars(title, &named.collect::<Vec<_>>())
+        let bars = |title, value: fn(&RunReport) -> f64| {
+            let bar = |summary: &Summary| {
+                let values = || summary.runs.iter().map(value);
+                plot::Bar {
+                    name: summary.server.clone(),
+                    value: median(values()).unwrap_or(f64::NAN),
+                    range: [values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max)],
+                }
+            };
+            plot::bars(title, &self.servers.iter().map(bar).collect::<Vec<_>>())
         };
         let all = [
-            bars("Server CPU, seconds per GB delivered (less is better)", |summary| summary.cpu_seconds_per_gb),
-            bars("Delay p50, ms", |summary| summary.delay_p50_ms),
-            bars("Delay p99, ms", |summary| summary.delay_p99_ms),
-            bars("Connect to first keyframe p50, ms", |summary| summary.keyframe_p50_ms),
-            bars("Memory per player, KiB", |summary| summary.kib_per_player),
+            bars("Server CPU, seconds per GB delivered", cpu_seconds_per_gb),
+            bars("Server memory per player, KiB", kib_per_player),
+            bars("Delay p50, ms", |run| run.delay_ms.p50),
+            bars("Delay p99, ms", |run| run.delay_ms.p99),
+            bars("Connect to first keyframe p50, ms", |run| run.connect.keyframe_ms.p50),
+            bars("Connect to play answered p50, ms", |run| run.connect.play_ms.p50),
         ];
         let typical = |summary: &'_ Summary| {
             let distance = |run: &&RunReport| {
@@ -232,10 +259,8 @@ impl Comparison {
             "s/GB: server CPU per GB delivered; ratio: over {}; both: with the load generator's",
             self.base
         );
-        let _ = writeln!(out, "note: {}", report::LOOPBACK);
-        for summary in self.servers.iter().filter(|summary| summary.waited_share_max > report::WAITED_SHARE_MAX) {
-            let name = &summary.server;
-            let _ = writeln!(out, "note: {name} shared its CPU with others: these are not figures of a quiet machine");
+        for note in &self.notes {
+            let _ = writeln!(out, "note: {note}");
         }
         for problem in &self.problems {
             let _ = writeln!(out, "PROBLEM: {problem}");
@@ -244,23 +269,28 @@ impl Comparison {
     }
 }
 
+fn cpu_seconds_per_gb(run: &RunReport) -> f64 {
+    run.server.as_ref().map_or(f64::NAN, |server| server.cpu_seconds_per_gb)
+}
+
+fn kib_per_player(run: &RunReport) -> f64 {
+    run.server.as_ref().map_or(f64::NAN, |server| server.kib_per_player)
+}
+
 impl Summary {
     fn new(server: String, runs: Vec<RunReport>) -> Self {
         let of = |value: fn(&RunReport) -> f64| median(runs.iter().map(value)).unwrap_or(f64::NAN);
         Self {
             server,
             cpu_share: of(|run| run.server.as_ref().map_or(f64::NAN, |server| server.cpu_share)),
-            cpu_seconds_per_gb: of(|run| run.server.as_ref().map_or(f64::NAN, |server| server.cpu_seconds_per_gb)),
+            cpu_seconds_per_gb: of(cpu_seconds_per_gb),
             cpu_ratio: f64::NAN,
-            both_cpu_seconds_per_gb: of(|run| {
-                let server = run.server.as_ref().map_or(f64::NAN, |server| server.cpu_seconds_per_gb);
-                server + run.client.cpu_seconds_per_gb
-            }),
+            both_cpu_seconds_per_gb: of(|run| cpu_seconds_per_gb(run) + run.client.cpu_seconds_per_gb),
             delay_p50_ms: of(|run| run.delay_ms.p50),
             delay_p99_ms: of(|run| run.delay_ms.p99),
             play_p99_ms: of(|run| run.connect.play_ms.p99),
             keyframe_p50_ms: of(|run| run.connect.keyframe_ms.p50),
-            kib_per_player: of(|run| run.server.as_ref().map_or(f64::NAN, |server| server.kib_per_player)),
+            kib_per_player: of(kib_per_player),
             megabits_per_second: of(|run| run.delivery.megabits_per_second),
             lost: runs.iter().map(|run| run.verified.lost).sum(),
             waited_share_max: runs.iter().filter_map(|run| Some(run.server.as_ref()?.waited_share)).fold(0.0, f64::max),
@@ -280,6 +310,35 @@ mod tests {
             panic!("not compare")
         };
         contenders(&args.servers).unwrap().iter().map(Contender::name).collect()
+    }
+
+    #[test]
+    fn variants_come_as_flags_and_nginx_can_be_left_out() {
+        let parsed = |arguments: &[&str]| {
+            let arguments = ["t", "compare", "--no-nginx"].iter().chain(arguments);
+            let crate::cli::Command::Compare(args) = crate::cli::Cli::parse_from(arguments).command else {
+                panic!("not compare")
+            };
+            contenders(&args.servers).unwrap().iter().map(Contender::name).collect::<Vec<_>>()
+        };
+        let variants = ["--variant", "--merge-ms 0", "--variant", "--cpus 0,1", "--variant", ""];
+        assert_eq!(parsed(&variants), ["shardcast --merge-ms 0", "shardcast --cpus 0,1", "shardcast"]);
+        assert_eq!(parsed(&["--merge-ms", "auto,default"]), ["shardcast --merge-ms auto", "shardcast"]);
+        let common = ["--shardcast-args", "--chunk-size 128", "--merge-ms", "5", "--variant", "--chunk-size 64"];
+        assert_eq!(parsed(&common), ["shardcast --merge-ms 5 --chunk-size 128", "shardcast --chunk-size 64"]);
+    }
+
+    #[test]
+    fn a_server_on_the_generators_cpu_is_noted() {
+        let crate::cli::Command::Compare(args) =
+            crate::cli::Cli::parse_from(["t", "compare", "--no-nginx", "--variant", "--cpus 0,1", "--variant", ""])
+                .command
+        else {
+            panic!("not compare")
+        };
+        let contenders = contenders(&args.servers).unwrap();
+        let notes: Vec<_> = contenders.iter().map(|one| one.beside_the_generator(&args.servers)).collect();
+        assert!(notes[0].as_ref().is_some_and(|note| note.contains("shares CPU 1")) && notes[1].is_none(), "{notes:?}");
     }
 
     #[test]

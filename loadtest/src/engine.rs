@@ -5,7 +5,7 @@ use crate::link::DISCARD_BYTES;
 use crate::payload::FrameWriter;
 use crate::player::{Player, Role, Step};
 use crate::publisher::Publisher;
-use crate::shared::{Phase, Settings, Shared};
+use crate::shared::{NO_PART, Phase, Settings, Shared};
 use crate::sockets;
 use crate::sys::{self, Epoll, Ready, monotonic_ns};
 use crate::tally::Tally;
@@ -23,6 +23,8 @@ const READ_BYTES: usize = 256 * 1024;
 const SWEEP_PLAYERS: usize = 64;
 /// The controlling thread's wishes are looked at this often.
 const LOOK_NS: u64 = 5_000_000;
+/// The delay so far is worked out this often, which takes some microseconds, if progress is shown.
+const DELAY_LOOK_NS: u64 = 500_000_000;
 /// Looks for stalled players that the server has let go.
 const STALLED_LOOK_NS: u64 = 100_000_000;
 /// Tokens of publishers have this bit; the rest is an index.
@@ -48,6 +50,8 @@ pub struct Bench {
     pub frames: FrameWriter,
     /// Frames due in here count; publishers stop at its end. In ns.
     pub window: Range<u64>,
+    /// The window's part, by number.
+    pub part: usize,
     /// Received by all players of this worker.
     pub player_bytes: u64,
     pub tally: Tally,
@@ -75,6 +79,8 @@ pub struct Worker<'a> {
     connects: VecDeque<Connect>,
     next_connect_ns: u64,
     next_look_ns: u64,
+    /// When to say what the delay is; never if nobody wants to know.
+    next_delay_ns: u64,
     next_sweep_ns: u64,
     /// When to look for stalled players that were let go.
     next_stalled_ns: u64,
@@ -91,8 +97,9 @@ impl<'a> Worker<'a> {
             scratch: vec![MaybeUninit::uninit(); DISCARD_BYTES],
             frames: FrameWriter::new(),
             window: u64::MAX..u64::MAX,
+            part: NO_PART,
             player_bytes: 0,
-            tally: Tally::new(),
+            tally: Tally::with_parts(settings.parts),
         };
         let connects = (0..share.publishers.len()).map(Connect::Publisher).collect();
         Ok(Self {
@@ -108,6 +115,7 @@ impl<'a> Worker<'a> {
             connects,
             next_connect_ns: monotonic_ns(),
             next_look_ns: 0,
+            next_delay_ns: if settings.progress { 0 } else { u64::MAX },
             next_sweep_ns: 0,
             next_stalled_ns: u64::MAX,
             sweep_at: 0,
@@ -159,6 +167,7 @@ impl<'a> Worker<'a> {
         }
         self.phase = phase;
         self.bench.window = self.shared.window();
+        self.bench.part = self.shared.part();
         if now_ns >= self.bench.window.start && self.window_start_bytes.is_none() {
             let bytes = |player: &Option<Player>| player.as_ref().map_or(0, |player| player.bytes);
             self.window_start_bytes = Some(self.players.iter().map(bytes).collect());
@@ -171,6 +180,10 @@ impl<'a> Worker<'a> {
         let gauges = &self.shared.gauges[self.share.worker];
         gauges.player_bytes.store(self.bench.player_bytes, Ordering::Relaxed);
         gauges.cpu_ns.store(sys::thread_cpu_ns(), Ordering::Relaxed);
+        if now_ns >= self.next_delay_ns {
+            self.next_delay_ns = now_ns + DELAY_LOOK_NS;
+            gauges.delay_p99_micros.store(self.bench.tally.delay.p99_micros(), Ordering::Relaxed);
+        }
         if now_ns >= self.bench.window.end && !self.settled {
             self.settle(now_ns);
         }

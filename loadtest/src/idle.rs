@@ -2,11 +2,12 @@
 //! out whatever the server needs once.
 
 use crate::cli::{IdleArgs, Kind};
+use crate::control::Control;
 use crate::player::Role;
 use crate::process::{Tree, kernel_tcp_kib};
 use crate::report;
-use crate::run::{self, Plan, await_players, await_publishers, sleep_until, with_workers};
-use crate::shared::{Phase, Shared};
+use crate::run::{self, Plan, with_workers};
+use crate::shared::Phase;
 use crate::stats::median;
 use crate::sys::monotonic_ns;
 use crate::tally::Tally;
@@ -77,26 +78,29 @@ fn measure(args: &IdleArgs) -> Result<IdleReport, String> {
     }
     let ((rss_idle_kib, sizes, joined), tally) = with_workers(&settings, shares, &args.target.pin, |shared| {
         let rss_idle_kib = server.rss_kib();
-        await_publishers(&load, usize::from(!waiting), shared, Some(&server))?;
+        let all = usize::try_from(args.large).unwrap_or(usize::MAX);
+        let control = Control::new(shared, Some(&server), &load, all, "");
+        control.await_publishers(usize::from(!waiting))?;
         let (mut sizes, mut joined) = ([Size { players: 0, rss_kib: 0.0, kernel_tcp_kib: 0.0 }; 2], true);
         for (slot, (phase, players)) in [(Phase::Join, args.small), (Phase::Grow, args.large)].into_iter().enumerate() {
             shared.enter(phase);
             let count = usize::try_from(players).unwrap_or(usize::MAX);
-            joined &= await_players(&load, count, shared, Some(&server))?;
-            sizes[slot] = read(u64::from(players), args.settle, shared, &server)?;
+            joined &= control.await_players(count)?;
+            sizes[slot] = read(u64::from(players), args.settle, &control, &server)?;
         }
         Ok((rss_idle_kib, sizes, joined))
     })?;
     Ok(IdleReport::new(args.kind, rss_idle_kib, sizes, joined, &tally))
 }
 
-fn read(players: u64, settle: Duration, shared: &Shared, server: &Tree) -> Result<Size, String> {
+fn read(players: u64, settle: Duration, control: &Control, server: &Tree) -> Result<Size, String> {
     let (mut rss, mut kernel) = (Vec::new(), Vec::new());
     let start_ns = monotonic_ns();
     let half_ns = u64::try_from(settle.as_nanos() / 2).unwrap_or(u64::MAX / 4);
+    control.doing("settling", Some(start_ns + 2 * half_ns));
     for reading in 0..READINGS {
         let at_ns = start_ns + half_ns + half_ns / u64::from(READINGS) * u64::from(reading + 1);
-        sleep_until(at_ns, shared, Some(server))?;
+        control.sleep_until(at_ns)?;
         rss.push(server.rss_kib() as f64);
         kernel.push(kernel_tcp_kib() as f64);
     }

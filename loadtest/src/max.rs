@@ -51,7 +51,7 @@ impl MaxReport {
         if chunks == 0 {
             problems.push("no chunk was counted".into());
         }
-        let idle = |server: &report::ServerReport| server.cpu_share <= report::WORKER_SHARE_MAX;
+        let idle = |server: &report::ServerReport| !server.saturated() && !run.machine.full();
         if run.server.as_ref().is_some_and(idle) && run.client.busiest_worker_share <= report::WORKER_SHARE_MAX {
             problems.push(
                 "neither the server nor the load generator was saturated: this is not the most either can do; others \
@@ -119,7 +119,7 @@ mod tests {
         let busy = |client_share, server_share| {
             let mut run = report(|_, measured| {
                 let cpu = crate::process::Cpu { scheduled_seconds: server_share * 10.0, ..Default::default() };
-                measured.server = Some(report::ServerReport::new(&cpu, 10.0, 1_000, [0; 4], 1));
+                measured.server = Some(report::ServerReport::new(&cpu, 1, 10.0, 1_000, [0; 4], 1));
                 measured.client.busiest_worker_share = client_share;
                 measured.unpaced = true;
             });
@@ -129,6 +129,13 @@ mod tests {
         assert!(busy(0.99, 0.5).contains("bottleneck itself"), "{}", busy(0.99, 0.5));
         assert!(busy(0.5, 0.5).starts_with("neither"));
         assert_eq!((busy(0.99, 0.99), busy(0.5, 0.99)), (String::new(), String::new()));
+        let together = report(|_, measured| {
+            let cpu = crate::process::Cpu { scheduled_seconds: 11.0, ..Default::default() };
+            measured.server = Some(report::ServerReport::new(&cpu, 2, 10.0, 1_000, [0; 4], 1));
+            measured.client.busiest_worker_share = 0.8;
+            measured.machine.both_cpu_share = 1.9;
+        });
+        assert_eq!(MaxReport::new(together, &tally).problems, [""; 0], "they share two CPUs and left nothing of them");
         assert_eq!(MaxReport::new(report(|_, _| {}), &Tally::new()).problems, ["no chunk was counted"]);
     }
 }

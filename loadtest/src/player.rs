@@ -197,7 +197,7 @@ impl Player {
                         seen.store(stamp.sequence + 1, Ordering::Release);
                     }
                     if let Some(stamp) = stamp.filter(|stamp| bench.window.contains(&stamp.due_ns)) {
-                        bench.tally.delay.record_ns(now_ns.saturating_sub(stamp.due_ns));
+                        bench.tally.record_delay(now_ns.saturating_sub(stamp.due_ns), bench.part);
                     }
                 }
                 Some(ClientEvent::Status { code, description, level }) if level == "error" => {

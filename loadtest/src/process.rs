@@ -4,6 +4,7 @@
 //! softirq runs in the sender's context. That is the same for every server measured this way, and more than a server
 //! with a real network card would pay.
 
+use crate::cpus::{Cpus, Thread, parse_list};
 use serde::Serialize;
 use std::fs;
 
@@ -58,6 +59,11 @@ impl Tree {
         Ok(Self(tree))
     }
 
+    /// This process alone: servers it started are not part of it.
+    pub fn own() -> Self {
+        Self(vec![std::process::id()])
+    }
+
     pub fn pids(&self) -> &[u32] {
         &self.0
     }
@@ -86,6 +92,12 @@ impl Tree {
         self.0.iter().filter_map(of).sum()
     }
 
+    /// All threads, with the CPUs each may use.
+    pub fn threads(&self) -> Vec<Thread> {
+        let of = |pid: &u32| numbers(&format!("/proc/{pid}/task")).map(|id| thread(*pid, id)).collect::<Vec<_>>();
+        self.0.iter().flat_map(of).collect()
+    }
+
     /// Whether the first process still runs (a zombie does not).
     pub fn alive(&self) -> bool {
         self.0.first().and_then(|pid| stat(*pid)).is_some_and(|stat| stat.state != 'Z')
@@ -106,6 +118,26 @@ pub fn thread_times(pid: u32, thread: u32) -> (f64, f64) {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).unwrap_or_default();
     let mut fields = text.split_whitespace().map(|field| field.parse::<u64>().unwrap_or(0) as f64 / 1e9);
     (fields.next().unwrap_or(0.0), fields.next().unwrap_or(0.0))
+}
+
+/// What a thread used so far, and the CPUs it may use (none once it ended).
+pub fn thread(pid: u32, id: u32) -> Thread {
+    let status = fs::read_to_string(format!("/proc/{pid}/task/{id}/status")).unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let cpus = list.and_then(parse_list).unwrap_or_else(Cpus::new);
+    Thread { pid, id, ran_seconds: thread_times(pid, id).0, cpus }
+}
+
+/// CPU time everything on this machine has used, interrupts included; 0 if the kernel does not say.
+pub fn machine_seconds() -> f64 {
+    busy_ticks(&fs::read_to_string("/proc/stat").unwrap_or_default()) as f64 / TICKS_PER_SECOND
+}
+
+/// The first line's user, nice, system, irq, softirq and steal; idle and iowait lie between, guests are in user.
+fn busy_ticks(stat: &str) -> u64 {
+    let fields = stat.lines().next().unwrap_or("").split_whitespace().skip(1);
+    let ticks: Vec<u64> = fields.map(|field| field.parse().unwrap_or(0)).collect();
+    [0, 1, 2, 5, 6, 7].into_iter().filter_map(|at| ticks.get(at)).sum()
 }
 
 #[derive(Debug, Default)]
@@ -159,6 +191,22 @@ mod tests {
         assert!(tree.cpu().since(&before).total_seconds() >= 0.05);
         assert!(tree.rss_kib() > 100);
         assert!(tree.alive());
+    }
+
+    #[test]
+    fn the_machine_is_busy_when_it_is_not_idle() {
+        assert_eq!(busy_ticks("cpu  1 2 4 1000 1000 8 16 32 64 0\ncpu0 9 9 9"), 63);
+        assert_eq!(busy_ticks(""), 0);
+        assert!(machine_seconds() > 0.0);
+    }
+
+    #[test]
+    fn threads_are_known_with_their_cpus() {
+        let own = crate::sys::thread_id();
+        let threads = Tree::of(std::process::id()).unwrap().threads();
+        let own = threads.iter().find(|thread| thread.id == own).unwrap();
+        assert!(!own.cpus.is_empty());
+        assert_eq!(thread(std::process::id(), u32::MAX).cpus.len(), 0);
     }
 
     #[test]

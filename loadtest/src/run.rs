@@ -2,11 +2,14 @@
 //! and the load generator itself at the window's ends.
 
 use crate::cli::{LoadArgs, RunArgs, Url};
+use crate::control::{BEGIN_DEADLINE, Control};
+use crate::cpus::{Room, Thread};
 use crate::engine::{Share, Worker};
 use crate::html;
 use crate::player::Role;
 use crate::process::{self, Cpu, Tree};
-use crate::report::{self, ClientReport, RunReport, Sample, ServerReport};
+use crate::progress::Style;
+use crate::report::{self, ClientReport, MachineReport, RunReport, Sample, ServerReport};
 use crate::shared::{Phase, Settings, Shared};
 use crate::sys::{self, monotonic_ns};
 use crate::tally::Tally;
@@ -15,12 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How long publishers may take to be allowed to publish, and players to get a keyframe after the last one connected.
-const BEGIN_DEADLINE: Duration = Duration::from_secs(15);
 /// Shorter windows measure nothing: CPU time of a process counts in steps of 10 ms.
 const WINDOW_MIN: Duration = Duration::from_millis(500);
-/// Pause of the controlling thread between two looks.
-const LOOK: Duration = Duration::from_millis(5);
 /// The window is sampled this often, and in longer steps when that makes too many.
 const SAMPLE_NS: u64 = 250_000_000;
 const SAMPLES_MAX: u64 = 200;
@@ -35,9 +34,16 @@ pub struct Plan<'a> {
     pub stalled_receive_bytes: usize,
     /// Publishers send as fast as verified players receive.
     pub unpaced: bool,
+    /// Which of several runs this is, for the line of progress.
+    pub label: &'a str,
+    /// Names of the parts of the window, whose delays are kept apart; `beside` says which part it is.
+    pub parts: &'a [String],
     /// Runs beside the window on a thread of its own, until told that the window is over.
-    pub beside: Option<&'a (dyn Fn(&AtomicBool) + Sync)>,
+    pub beside: Option<&'a Beside<'a>>,
 }
+
+/// What runs beside the window; the flag says that it is over.
+pub type Beside<'a> = dyn Fn(&Shared, &AtomicBool) + Sync + 'a;
 
 /// The `run` subcommand.
 ///
@@ -46,7 +52,7 @@ pub struct Plan<'a> {
 pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
     let target = &args.target;
     target.prepare(args.load.connections())?;
-    let report = measure(&args.load, &target.url, &target.pin, target.server_pid)?;
+    let report = measure(&args.load, &target.url, &target.pin, target.server_pid, "")?;
     if let Some(path) = &args.html {
         html::write(path, &html::run(&report))?;
     }
@@ -54,12 +60,18 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
     Ok(report::exit_code(&report.problems, args.load.allow_loss))
 }
 
-/// Carries out one run.
+/// Carries out one run; `label` says which of several it is.
 ///
 /// # Errors
 /// Publishers could not publish, the server's process is gone, or a worker failed.
-pub fn measure(load: &LoadArgs, url: &Url, pin: &[usize], server_pid: Option<u32>) -> Result<RunReport, String> {
-    let (report, _) = measure_plan(load, url, pin, server_pid, &Plan::default())?;
+pub fn measure(
+    load: &LoadArgs,
+    url: &Url,
+    pin: &[usize],
+    server_pid: Option<u32>,
+    label: &str,
+) -> Result<RunReport, String> {
+    let (report, _) = measure_plan(load, url, pin, server_pid, &Plan { label, ..Plan::default() })?;
     Ok(report)
 }
 
@@ -77,7 +89,10 @@ pub fn measure_plan(
     let server = server_pid.map(Tree::of).transpose()?;
     let settings = settings(load, url, plan);
     let (measured, tally) = with_workers(&settings, shares(load, plan.stalled), pin, |shared| {
-        conduct(load, &settings, shared, server.as_ref(), plan)
+        let players =
+            settings.names.len() * usize::try_from(load.players.saturating_add(plan.stalled)).unwrap_or(usize::MAX);
+        let control = Control::new(shared, server.as_ref(), load, players, plan.label).with_parts(plan.parts);
+        conduct(load, &settings, &control, players, plan)
     })?;
     Ok((RunReport::new(load, &measured, &tally), tally))
 }
@@ -95,6 +110,8 @@ pub fn settings(load: &LoadArgs, url: &Url, plan: &Plan) -> Settings {
         threads: usize::try_from(load.threads).unwrap_or(1),
         stalled_receive_bytes: plan.stalled_receive_bytes,
         unpaced: plan.unpaced,
+        parts: plan.parts.len(),
+        progress: Style::of_stderr(load.progress) != Style::Off,
     }
 }
 
@@ -163,12 +180,13 @@ pub struct Measured {
     pub join_seconds: f64,
     pub client: ClientReport,
     pub server: Option<ServerReport>,
+    pub machine: MachineReport,
     pub timeline: Vec<Sample>,
     pub stalled_per_stream: u32,
     pub unpaced: bool,
 }
 
-/// The state of everything at one end of the window.
+/// The state of everything at one moment of the window.
 struct Snapshot {
     at_ns: u64,
     player_bytes: u64,
@@ -177,93 +195,89 @@ struct Snapshot {
     server_cpu: Cpu,
 }
 
-fn conduct(l: &LoadArgs, s: &Settings, shared: &Shared, server: Option<&Tree>, p: &Plan) -> Result<Measured, String> {
-    let (load, settings, plan) = (l, s, p);
-    let streams = settings.names.len();
-    let players = streams * usize::try_from(load.players.saturating_add(plan.stalled)).unwrap_or(usize::MAX);
+/// What is looked at only at the window's ends.
+struct End {
+    snapshot: Snapshot,
+    rss_kib: u64,
+    server_threads: Vec<Thread>,
+    worker_threads: Vec<Thread>,
+    own_cpu: Cpu,
+    machine_seconds: f64,
+}
+
+fn conduct(
+    load: &LoadArgs,
+    settings: &Settings,
+    control: &Control,
+    players: usize,
+    plan: &Plan,
+) -> Result<Measured, String> {
+    let (shared, server) = (control.shared, control.server);
     let rss_idle_kib = server.map_or(0, Tree::rss_kib);
-    await_publishers(load, streams, shared, server)?;
+    control.await_publishers(settings.names.len())?;
     // The server's own buffers of the stream are filled before players count, and the first player joins in the middle
     // of a GOP.
-    thread::sleep((load.gop * 5 / 2).clamp(Duration::from_secs(1), Duration::from_secs(20)));
+    control.sleep((load.gop * 5 / 2).clamp(Duration::from_secs(1), Duration::from_secs(20)))?;
     let rss_before_kib = server.map_or(0, Tree::rss_kib);
 
     let join_from_ns = monotonic_ns();
     shared.enter(Phase::Join);
-    await_players(load, players, shared, server)?;
+    control.await_players(players)?;
     let join_seconds = (monotonic_ns() - join_from_ns) as f64 / 1e9;
 
     let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let from_ns = monotonic_ns() + ns(load.warmup);
     let until_ns = from_ns + ns(load.duration);
     shared.set_window(from_ns, until_ns, until_ns + ns(load.drain_deadline));
-    sleep_until(from_ns, shared, server)?;
-    let start = Snapshot::take(shared, server);
-    let rss_window_kib = server.map_or(0, Tree::rss_kib);
+    control.doing("warming up", Some(from_ns));
+    control.sleep_until(from_ns)?;
+    control.doing("measuring", Some(until_ns));
+    let start = End::take(control);
     let over = AtomicBool::new(false);
     let timeline = thread::scope(|scope| {
         if let Some(beside) = plan.beside {
-            scope.spawn(|| beside(&over));
+            scope.spawn(|| beside(shared, &over));
         }
-        let timeline = observe(until_ns, shared, server, &start);
+        let timeline = observe(until_ns, control, &start.snapshot);
         over.store(true, Ordering::Release);
         timeline
     })?;
-    let end = Snapshot::take(shared, server);
-    let rss_players_kib = server.map_or(0, Tree::rss_kib);
+    let end = End::take(control);
 
-    await_all(shared, server, load.drain_deadline + BEGIN_DEADLINE, || {
+    control.doing("draining", None);
+    control.await_all(load.drain_deadline + BEGIN_DEADLINE, || {
         shared.settled.load(Ordering::Acquire) == settings.threads
     })?;
     thread::sleep(LAST_BYTES + load.drain_every * 2);
-    let window_seconds = (end.at_ns - start.at_ns) as f64 / 1e9;
-    let player_bytes = end.player_bytes - start.player_bytes;
+    let window_seconds = (end.snapshot.at_ns - start.snapshot.at_ns) as f64 / 1e9;
+    let player_bytes = end.snapshot.player_bytes - start.snapshot.player_bytes;
+    let server_room = Room::between(&start.server_threads, &end.server_threads, window_seconds);
     let server = server.map(|_| {
-        let cpu = end.server_cpu.since(&start.server_cpu);
-        let rss_kib = [rss_idle_kib, rss_before_kib, rss_window_kib, rss_players_kib];
-        ServerReport::new(&cpu, window_seconds, player_bytes, rss_kib, players)
+        let cpu = end.snapshot.server_cpu.since(&start.snapshot.server_cpu);
+        let rss_kib = [rss_idle_kib, rss_before_kib, start.rss_kib, end.rss_kib];
+        ServerReport::new(&cpu, server_room.cpus(), window_seconds, player_bytes, rss_kib, players)
     });
-    let client = client_report(&start, &end, window_seconds, player_bytes);
     Ok(Measured {
         window_seconds,
         player_bytes,
         join_seconds,
-        client,
+        client: client_report(&start.snapshot, &end.snapshot, window_seconds, player_bytes),
         server,
+        machine: machine_report(&start, &end, &server_room, window_seconds),
         timeline,
         stalled_per_stream: plan.stalled,
         unpaced: plan.unpaced,
     })
 }
 
-/// Waits until all publishers may publish.
-///
-/// # Errors
-/// They were not allowed to in time, or the run failed.
-pub fn await_publishers(load: &LoadArgs, count: usize, s: &Shared, server: Option<&Tree>) -> Result<(), String> {
-    let deadline = connecting(load, count) + BEGIN_DEADLINE;
-    await_all(s, server, deadline, || s.publishing.load(Ordering::Acquire) == count)?
-        .then_some(())
-        .ok_or("not all publishers were allowed to publish in time; is the URL's app one the server accepts?".into())
-}
-
-/// Waits until `count` players have joined or failed; false if they took too long.
-pub fn await_players(load: &LoadArgs, count: usize, s: &Shared, server: Option<&Tree>) -> Result<bool, String> {
-    let deadline = connecting(load, count) + load.gop * 2 + BEGIN_DEADLINE;
-    await_all(s, server, deadline, || s.joined.load(Ordering::Acquire) >= count)
-}
-
-fn connecting(load: &LoadArgs, count: usize) -> Duration {
-    Duration::from_secs_f64(count as f64 / f64::from(load.connect_rate))
-}
-
 /// Waits for the window's end and samples what both sides do.
-fn observe(until_ns: u64, s: &Shared, server: Option<&Tree>, start: &Snapshot) -> Result<Vec<Sample>, String> {
+fn observe(until_ns: u64, control: &Control, start: &Snapshot) -> Result<Vec<Sample>, String> {
+    let (s, server) = (control.shared, control.server);
     let (mut samples, mut last) = (Vec::new(), Snapshot::take(s, server));
     let seconds = (until_ns.saturating_sub(last.at_ns)) / 1_000_000_000;
     let every_ns = (seconds / SAMPLES_MAX + 1) * SAMPLE_NS;
     while last.at_ns < until_ns {
-        sleep_until((last.at_ns + every_ns).min(until_ns), s, server)?;
+        control.sleep_until((last.at_ns + every_ns).min(until_ns))?;
         let now = Snapshot::take(s, server);
         let seconds = (now.at_ns - last.at_ns) as f64 / 1e9;
         let client_ns = now.workers_cpu_ns.iter().sum::<u64>().saturating_sub(last.workers_cpu_ns.iter().sum());
@@ -291,6 +305,17 @@ fn client_report(start: &Snapshot, end: &Snapshot, seconds: f64, player_bytes: u
     }
 }
 
+fn machine_report(start: &End, end: &End, server_room: &Room, seconds: f64) -> MachineReport {
+    let workers = Room::between(&start.worker_threads, &end.worker_threads, seconds);
+    let server = end.snapshot.server_cpu.since(&start.snapshot.server_cpu).total_seconds();
+    let both = server + end.own_cpu.since(&start.own_cpu).total_seconds();
+    MachineReport {
+        cpus_for_both: server_room.and(&workers).cpus(),
+        both_cpu_share: both / seconds,
+        others_cpu_share: (end.machine_seconds - start.machine_seconds - both).max(0.0) / seconds,
+    }
+}
+
 impl Snapshot {
     fn take(shared: &Shared, server: Option<&Tree>) -> Self {
         let waited = |gauges: &crate::shared::Gauges| {
@@ -306,37 +331,19 @@ impl Snapshot {
     }
 }
 
-/// Waits until `done`; false if `deadline` came first.
-fn await_all(s: &Shared, server: Option<&Tree>, deadline: Duration, done: impl Fn() -> bool) -> Result<bool, String> {
-    let until_ns = monotonic_ns().saturating_add(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX));
-    while !done() {
-        check(s, server)?;
-        if monotonic_ns() >= until_ns {
-            return Ok(false);
+impl End {
+    fn take(control: &Control) -> Self {
+        let worker = |gauges: &crate::shared::Gauges| {
+            process::thread(std::process::id(), gauges.thread_id.load(Ordering::Relaxed))
+        };
+        Self {
+            snapshot: Snapshot::take(control.shared, control.server),
+            machine_seconds: process::machine_seconds(),
+            own_cpu: Tree::own().cpu(),
+            rss_kib: control.server.map_or(0, Tree::rss_kib),
+            server_threads: control.server.map(Tree::threads).unwrap_or_default(),
+            worker_threads: control.shared.gauges.iter().map(worker).collect(),
         }
-        thread::sleep(LOOK);
-    }
-    Ok(true)
-}
-
-pub fn sleep_until(at_ns: u64, shared: &Shared, server: Option<&Tree>) -> Result<(), String> {
-    loop {
-        let left = Duration::from_nanos(at_ns.saturating_sub(monotonic_ns()));
-        if left.is_zero() {
-            return Ok(());
-        }
-        check(shared, server)?;
-        thread::sleep(left.min(Duration::from_millis(250)));
-    }
-}
-
-fn check(shared: &Shared, server: Option<&Tree>) -> Result<(), String> {
-    if let Some(reason) = shared.failure() {
-        return Err(reason);
-    }
-    match server {
-        Some(tree) if !tree.alive() => Err("the server's process ended during the run".into()),
-        _ => Ok(()),
     }
 }
 

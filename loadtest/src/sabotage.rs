@@ -162,7 +162,7 @@ fn load() -> LoadArgs {
 }
 
 fn with(fault: Fault) -> Result<RunReport, String> {
-    beside_relay(fault, |url| measure(&load(), url, &[], None))
+    beside_relay(fault, |url| measure(&load(), url, &[], None, ""))
 }
 
 /// `test` with the URL of a relay that has `fault`.
@@ -294,14 +294,21 @@ fn unpaced_publishers_outrun_their_schedule_without_loss() {
 fn storms_count_what_is_answered_and_what_is_refused() {
     let settings = |url: &Url| settings(&load(), url, &Plan::default());
     let half = Duration::from_millis(500);
-    for mode in [Mode::AtOnce(3), Mode::Rate(40)] {
+    for mode in [Mode::AtOnce(3), Mode::Rate(40), Mode::Burst(5)] {
         let over = AtomicBool::new(false);
-        let outcome = beside_relay(Fault::None, |url| storm(&settings(url), mode, half, &over)).unwrap();
+        let outcome = beside_relay(Fault::None, |url| storm(&settings(url), mode, half, &over, &|_| ())).unwrap();
         assert!(outcome.answered > 3 && outcome.failed == 0, "{mode:?}: {:?}", outcome.reasons);
         assert_eq!(outcome.answered + outcome.unfinished, outcome.begun);
         assert_eq!(outcome.connect.percentiles().count, outcome.answered);
     }
     let over = AtomicBool::new(false);
-    let refused = beside_relay(Fault::RefusePlay, |url| storm(&settings(url), Mode::Rate(40), half, &over)).unwrap();
+    let live = beside_relay(Fault::None, |url| storm(&settings(url), Mode::WholeGop, half, &over, &|_| ())).unwrap();
+    assert!(live.whole.percentiles().count == 0 && live.failed == 0, "the relay caches nothing: {:?}", live.reasons);
+    let marks = std::cell::RefCell::new(Vec::new());
+    let mark = |on| marks.borrow_mut().push(on);
+    let burst = beside_relay(Fault::None, |url| storm(&settings(url), Mode::Burst(5), half, &over, &mark)).unwrap();
+    assert_eq!((burst.begun, marks.into_inner()), (5, vec![false, true, false]), "one burst, marked from begin to end");
+    let refused =
+        beside_relay(Fault::RefusePlay, |url| storm(&settings(url), Mode::Rate(40), half, &over, &|_| ())).unwrap();
     assert!(refused.answered == 0 && refused.failed > 3, "{} failed", refused.failed);
 }

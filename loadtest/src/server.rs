@@ -2,6 +2,7 @@
 
 use crate::process::Tree;
 use crate::sys;
+use crate::variant::Variant;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -30,16 +31,21 @@ impl Server {
         self.child.id()
     }
 
-    /// Shardcast with one shard on `cpu`.
+    /// Shardcast as `variant` says, on `cpu` unless it says otherwise. The caller's SHARDCAST_ variables do not reach it.
     ///
     /// # Errors
     /// It could not be started, or did not say that it is ready.
-    pub fn shardcast(binary: &Path, cpu: usize, merge_ms: u32) -> Result<Self, String> {
+    pub fn shardcast(binary: &Path, cpu: usize, variant: &Variant) -> Result<Self, String> {
         let mut command = Command::new(binary);
-        command.args(["--rtmp", "127.0.0.1:0", "--admin", "off", "--shards", "1", "--log", "warn"]);
-        command.args(["--cpus", &cpu.to_string(), "--merge-ms", &merge_ms.to_string()]);
+        command.args(variant.arguments(cpu));
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"SHARDCAST_") {
+                command.env_remove(name);
+            }
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        sys::pin_child(&mut command, Some(cpu));
+        let cpus: Vec<usize> = variant.cpus(cpu)?.into_iter().collect();
+        pin(&mut command, &cpus)?;
         let mut child = command.spawn().map_err(|error| format!("cannot start {}: {error}", binary.display()))?;
         let stdout = child.stdout.take();
         let mut server = Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), directory: None };
@@ -96,7 +102,7 @@ impl Server {
         let mut command = Command::new(binary);
         command.arg("-c").arg(&config).arg("-p").arg(&directory).arg("-e").arg(directory.join("error.log"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        sys::pin_child(&mut command, Some(cpu));
+        pin(&mut command, &[cpu])?;
         let child = command.spawn().map_err(|error| format!("cannot start {}: {error}", binary.display()))?;
         let mut server = Self { child, address, directory: Some(directory.clone()) };
         server.await_accept().map_err(|error| {
@@ -150,6 +156,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn pin(command: &mut Command, cpus: &[usize]) -> Result<(), String> {
+    sys::pin_child(command, cpus).map_err(|error| format!("a server cannot use CPUs {cpus:?}: {error}"))
 }
 
 /// The address in a banner line `rtmp: ADDRESS ...`.

@@ -26,7 +26,14 @@ pub struct Settings {
     pub stalled_receive_bytes: usize,
     /// Publishers send as fast as verified players receive, instead of when frames are due.
     pub unpaced: bool,
+    /// Parts of the window whose delays are kept apart.
+    pub parts: usize,
+    /// Workers say now and then what the delay is.
+    pub progress: bool,
 }
+
+/// Outside all parts of the window.
+pub const NO_PART: usize = usize::MAX;
 
 /// Only the controlling thread changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +53,7 @@ pub struct Shared {
     window_from_ns: AtomicU64,
     window_until_ns: AtomicU64,
     give_up_ns: AtomicU64,
+    part: AtomicUsize,
     /// Publishers that may send.
     pub publishing: AtomicUsize,
     /// Players that have their first keyframe, or failed.
@@ -74,6 +82,8 @@ pub struct Gauges {
     /// Received by all players of this worker.
     pub player_bytes: AtomicU64,
     pub cpu_ns: AtomicU64,
+    /// The 99th percentile so far; 0 before the first, and when no progress is shown.
+    pub delay_p99_micros: AtomicU64,
     pub thread_id: AtomicU32,
 }
 
@@ -84,6 +94,7 @@ impl Shared {
             window_from_ns: AtomicU64::new(u64::MAX),
             window_until_ns: AtomicU64::new(u64::MAX),
             give_up_ns: AtomicU64::new(u64::MAX),
+            part: AtomicUsize::new(NO_PART),
             publishing: AtomicUsize::new(0),
             joined: AtomicUsize::new(0),
             settled: AtomicUsize::new(0),
@@ -121,6 +132,20 @@ impl Shared {
 
     pub fn give_up_ns(&self) -> u64 {
         self.give_up_ns.load(Ordering::Acquire)
+    }
+
+    /// The window's part from now on, or [`NO_PART`].
+    pub fn enter_part(&self, part: usize) {
+        self.part.store(part, Ordering::Release);
+    }
+
+    pub fn part(&self) -> usize {
+        self.part.load(Ordering::Acquire)
+    }
+
+    /// Of the worker that sees the worst.
+    pub fn delay_p99_micros(&self) -> u64 {
+        self.gauges.iter().map(|gauges| gauges.delay_p99_micros.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
     /// Ends the run with an error; the first one is kept.

@@ -39,6 +39,11 @@ impl Times {
         shares.map(|share| (share, self.0.value_at_quantile(share) as f64 / 1_000.0)).collect()
     }
 
+    /// 0 of nothing.
+    pub fn p99_micros(&self) -> u64 {
+        self.0.value_at_quantile(0.99)
+    }
+
     pub fn percentiles(&self) -> Percentiles {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1_000.0;
         Percentiles {

@@ -113,15 +113,25 @@ pub fn thread_id() -> u32 {
 
 /// Pins the calling thread (and what it starts from now on) to `cpu`.
 pub fn pin_thread(cpu: usize) -> io::Result<()> {
+    set_affinity(&cpu_set(&[cpu])?)
+}
+
+fn cpu_set(cpus: &[usize]) -> io::Result<libc::cpu_set_t> {
     // SAFETY: an all-zero cpu_set_t is the empty set.
     let mut set: libc::cpu_set_t = unsafe { MaybeUninit::zeroed().assume_init() };
-    if cpu >= 8 * size_of::<libc::cpu_set_t>() {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    for cpu in cpus {
+        if *cpu >= 8 * size_of::<libc::cpu_set_t>() {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        // SAFETY: `cpu` is within the set, as checked.
+        unsafe { libc::CPU_SET(*cpu, &mut set) };
     }
-    // SAFETY: `cpu` is within the set, as checked.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
+    Ok(set)
+}
+
+fn set_affinity(set: &libc::cpu_set_t) -> io::Result<()> {
     // SAFETY: `set` is valid and its size is given; 0 is the calling thread.
-    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) }).map(drop)
+    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const *set) }).map(drop)
 }
 
 /// Makes timed waits of the calling thread end on time instead of up to 50 us later.
@@ -149,15 +159,34 @@ pub fn local_ports() -> Option<u32> {
     Some(high.saturating_sub(low) + 1)
 }
 
-/// Makes the child run on `cpu` and end when the thread that spawns it does.
-pub fn pin_child(command: &mut Command, cpu: Option<usize>) {
+/// Makes the child run on `cpus` and end when the thread that spawns it does.
+///
+/// # Errors
+/// There can be no such CPU.
+pub fn pin_child(command: &mut Command, cpus: &[usize]) -> io::Result<()> {
+    let set = cpu_set(cpus)?;
     let prepare = move || {
         // SAFETY: prctl with plain numbers is async-signal-safe.
         check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) })?;
-        cpu.map_or(Ok(()), pin_thread)
+        set_affinity(&set)
     };
     // SAFETY: between fork and exec only two system calls are made; nothing allocates, locks or unwinds.
     unsafe { command.pre_exec(prepare) };
+    Ok(())
+}
+
+/// Lets others run before the calling thread, until it ends: it takes what they leave.
+pub fn stand_back() {
+    // SAFETY: plain numbers; a thread's id stands for that thread alone, and a failure leaves it as it was.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, thread_id(), 15) };
+}
+
+/// Columns of the terminal on standard error.
+pub fn columns() -> Option<usize> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: `size` is valid for writing.
+    check(unsafe { libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &raw mut size) }).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Sends `signal` to one process.

@@ -9,6 +9,8 @@ const REASONS_MAX: usize = 5;
 pub struct Tally {
     /// From when a frame was due to when a verified player had all of it.
     pub delay: Times,
+    /// The same, by the window's part in which the frame arrived.
+    pub parts: Vec<Times>,
     /// From when a frame was due to when its publisher handed it to the kernel or queued it behind earlier ones.
     pub late: Times,
     /// From connect to the answer to `play`.
@@ -62,6 +64,7 @@ impl Tally {
     pub fn new() -> Self {
         Self {
             delay: Times::new(),
+            parts: Vec::new(),
             late: Times::new(),
             play: Times::new(),
             keyframe: Times::new(),
@@ -80,6 +83,19 @@ impl Tally {
         }
     }
 
+    /// With room for the delays of `parts` parts of the window.
+    pub fn with_parts(parts: usize) -> Self {
+        Self { parts: (0..parts).map(|_| Times::new()).collect(), ..Self::new() }
+    }
+
+    /// A frame due `ns` ago arrived, in this part of the window if it has parts.
+    pub fn record_delay(&mut self, ns: u64, part: usize) {
+        self.delay.record_ns(ns);
+        if let Some(times) = self.parts.get_mut(part) {
+            times.record_ns(ns);
+        }
+    }
+
     pub fn reason(&mut self, reason: String) {
         if self.reasons.len() < REASONS_MAX && !self.reasons.contains(&reason) {
             self.reasons.push(reason);
@@ -88,6 +104,8 @@ impl Tally {
 
     pub fn add(&mut self, other: Tally) {
         self.delay.merge(&other.delay);
+        self.parts.resize_with(self.parts.len().max(other.parts.len()), Times::new);
+        self.parts.iter_mut().zip(&other.parts).for_each(|(mine, other)| mine.merge(other));
         self.late.merge(&other.late);
         self.play.merge(&other.play);
         self.keyframe.merge(&other.keyframe);
@@ -128,6 +146,17 @@ mod tests {
         let mut tally = Tally::new();
         tally.window_bytes = vec![(0, 100), (0, 99), (0, 89), (2, 10), (2, 10), (2, 0)];
         assert_eq!(tally.starved(), 2);
+    }
+
+    #[test]
+    fn delays_are_kept_by_part_of_the_window() {
+        let mut tally = Tally::with_parts(2);
+        tally.record_delay(1_000_000, 1);
+        tally.record_delay(5_000_000, crate::shared::NO_PART);
+        let mut all = Tally::new();
+        all.add(tally);
+        assert_eq!(all.delay.percentiles().count, 2);
+        assert_eq!(all.parts.iter().map(|part| part.percentiles().count).collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! What a run has found, as JSON and as text, and what is wrong with it.
+//! What a run has found: here as JSON, in [`text`] for people; [`judge`] says what is wrong with it.
+
+mod judge;
+mod text;
 
 use crate::cli::LoadArgs;
 use crate::process::Cpu;
@@ -7,13 +10,17 @@ use crate::stats::Percentiles;
 use crate::tally::Tally;
 use crate::verify::Findings;
 use serde::Serialize;
-use std::fmt::Write;
 use std::process::ExitCode;
+
+pub use text::text;
 
 /// A worker busier than this may itself have been what limited the run.
 pub const WORKER_SHARE_MAX: f64 = 0.9;
 /// Server or load generator waiting for a CPU longer than this share of the window: others use the machine.
 pub const WAITED_SHARE_MAX: f64 = 0.05;
+
+/// Others using more of a CPU than this are worth a note.
+pub const OTHERS_SHARE_MAX: f64 = 0.1;
 
 /// What CPU figures mean where both sides share a machine.
 pub const LOOPBACK: &str = "on loopback the server's CPU includes the kernel's receive path up to the players' sockets, \
@@ -30,6 +37,7 @@ pub struct RunReport {
     pub publishers: PublisherReport,
     pub client: ClientReport,
     pub server: Option<ServerReport>,
+    pub machine: MachineReport,
     pub timeline: Vec<Sample>,
     /// Delays in ms below which a share of the frames lies: pairs of share and delay.
     pub delay_curve_ms: Vec<(f64, f64)>,
@@ -115,6 +123,8 @@ pub struct ServerReport {
     pub system_seconds: f64,
     /// Of one CPU.
     pub cpu_share: f64,
+    /// CPUs it could have used: those its busy threads can be spread over, as far as their affinity allows.
+    pub cpus: usize,
     pub cpu_seconds_per_gb: f64,
     /// All its threads' time waiting for a CPU, over the window.
     pub waited_share: f64,
@@ -126,15 +136,35 @@ pub struct ServerReport {
     pub kib_per_player: f64,
 }
 
+/// The machine's CPUs in the window.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MachineReport {
+    /// CPUs the busy threads of server and load generator can be spread over together.
+    pub cpus_for_both: usize,
+    /// What both used, of one CPU.
+    pub both_cpu_share: f64,
+    /// What all else on the machine used, interrupts included where the kernel counts them apart; of one CPU.
+    pub others_cpu_share: f64,
+}
+
+impl MachineReport {
+    /// Server and load generator left nothing of the CPUs they share.
+    pub fn full(&self) -> bool {
+        saturated(self.both_cpu_share, self.cpus_for_both)
+    }
+}
+
 impl ServerReport {
-    /// `rss_kib`: before anything connected, with publishers, when the window began, when it ended.
-    pub fn new(cpu: &Cpu, seconds: f64, player_bytes: u64, rss_kib: [u64; 4], players: usize) -> Self {
+    /// `cpus` are those it could have used; `rss_kib`: before anything connected, with publishers, when the window began,
+    /// when it ended.
+    pub fn new(cpu: &Cpu, cpus: usize, seconds: f64, player_bytes: u64, rss_kib: [u64; 4], players: usize) -> Self {
         let cpu_seconds = cpu.total_seconds();
         Self {
             cpu_seconds,
             user_seconds: cpu.user_seconds,
             system_seconds: cpu.system_seconds,
             cpu_share: cpu_seconds / seconds,
+            cpus,
             cpu_seconds_per_gb: cpu_seconds / (player_bytes as f64 / 1e9),
             waited_share: cpu.waited_seconds / seconds,
             rss_idle_kib: rss_kib[0],
@@ -144,6 +174,16 @@ impl ServerReport {
             kib_per_player: (rss_kib[3] as f64 - rss_kib[1] as f64) / players.max(1) as f64,
         }
     }
+
+    /// Nothing of the CPUs it could have used is left.
+    pub fn saturated(&self) -> bool {
+        saturated(self.cpu_share, self.cpus)
+    }
+}
+
+/// Whether `cpu_share` (of one) leaves nothing of `cpus`.
+pub fn saturated(cpu_share: f64, cpus: usize) -> bool {
+    cpu_share > WORKER_SHARE_MAX * cpus as f64
 }
 
 impl RunReport {
@@ -187,6 +227,7 @@ impl RunReport {
             },
             client: measured.client.clone(),
             server: measured.server.clone(),
+            machine: measured.machine,
             timeline: measured.timeline.clone(),
             delay_curve_ms: tally.delay.curve(),
             problems: Vec::new(),
@@ -196,94 +237,6 @@ impl RunReport {
         report.problems.extend(tally.reasons.iter().cloned());
         report.notes = report.find_notes();
         report
-    }
-
-    /// Whether the load generator, and not the server, may be what limited the run.
-    pub fn generator_limited(&self) -> bool {
-        let server_busy = self.server.as_ref().is_some_and(|server| server.cpu_share > WORKER_SHARE_MAX);
-        self.client.busiest_worker_share > WORKER_SHARE_MAX && !server_busy
-    }
-
-    /// Whether players missed anything, or got what they should not.
-    pub fn server_failed(&self) -> bool {
-        self.failures().iter().any(|(count, _)| *count > 0)
-    }
-
-    fn find_problems(&self, load: &LoadArgs) -> Vec<String> {
-        let counted =
-            self.failures().into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
-        let mut problems: Vec<String> = counted.collect();
-        let late_ms = load.late.as_secs_f64() * 1e3;
-        if self.publishers.late_ms.p99 > late_ms {
-            // A worker that was idle half the time was late because it was not let run.
-            let others = self.client.waited_share > WAITED_SHARE_MAX || self.client.busiest_worker_share < 0.5;
-            problems.push(format!(
-                "publishers were late (p99 {:.1} ms, allowed {late_ms:.1}): {}, so delays are upper bounds",
-                self.publishers.late_ms.p99,
-                if others { "others used the load generator's CPU" } else { "the load generator was a bottleneck" }
-            ));
-        }
-        // Unpaced, a server that is saturated too is what is measured; paced, a saturated worker spoils delays.
-        let saturated = self.client.busiest_worker_share > WORKER_SHARE_MAX;
-        if saturated && (!self.load.unpaced || self.generator_limited()) {
-            problems.push(format!(
-                "the load generator's busiest worker used {:.0} % of its CPU: it was a bottleneck itself; give it more \
-                 --threads or a larger --drain-every",
-                self.client.busiest_worker_share * 100.0
-            ));
-        }
-        if self.delay_ms.count == 0 {
-            problems.push("no delay was measured: no verified player got a frame in the window".into());
-        }
-        problems
-    }
-
-    fn failures(&self) -> [(u64, &'static str); 10] {
-        let found = &self.verified;
-        [
-            (self.publishers.failed, "publishers failed"),
-            (self.connect.players_failed, "players failed"),
-            (self.connect.players_without_keyframe, "players never got a keyframe"),
-            (found.lost, "frames lost"),
-            (found.disordered, "frames repeated or out of order"),
-            (found.corrupt, "messages corrupt"),
-            (found.timestamps_backwards, "timestamps went backwards"),
-            (found.header_missing, "tracks began before their sequence header"),
-            (found.tracks_silent, "tracks stayed silent"),
-            (self.delivery.players_starved, "players received under 90 % of their stream's median"),
-        ]
-    }
-
-    fn find_notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        if self.verified.joined_without_keyframe > 0 {
-            notes.push(format!(
-                "{} of {} verified players were sent inter frames before any keyframe",
-                self.verified.joined_without_keyframe, self.verified.players
-            ));
-        }
-        if self.client.waited_share > WAITED_SHARE_MAX {
-            let percent = self.client.waited_share * 100.0;
-            notes.push(format!("the load generator waited for its CPU {percent:.0} % of the time: others use it too"));
-        }
-        let Some(server) = &self.server else { return notes };
-        if server.waited_share > WAITED_SHARE_MAX {
-            let percent = server.waited_share * 100.0;
-            notes.push(format!("the server waited for a CPU {percent:.0} % of the time: others use it too"));
-        }
-        if server.rss_with_players_kib <= server.rss_before_players_kib {
-            notes.push(
-                "the server's memory did not grow with its players: it was not fresh, or gave memory back".into(),
-            );
-        }
-        if server.cpu_share < self.client.busiest_worker_share {
-            notes.push(format!(
-                "the load generator used more CPU ({:.2} s) than the server ({:.2} s)",
-                self.client.cpu_seconds, server.cpu_seconds
-            ));
-        }
-        notes.push(LOOPBACK.into());
-        notes
     }
 }
 
@@ -305,85 +258,6 @@ pub fn print<R: Serialize>(report: &R, json: bool, text: impl FnOnce() -> String
     Ok(())
 }
 
-/// The report for people.
-pub fn text(report: &RunReport) -> String {
-    let mut out = String::new();
-    // Writing to a String cannot fail.
-    let _ = write_text(report, &mut out);
-    out
-}
-
-fn write_text(report: &RunReport, out: &mut String) -> std::fmt::Result {
-    let (load, found) = (&report.load, &report.verified);
-    let players = u64::from(load.streams) * (u64::from(load.players_per_stream) + u64::from(load.stalled_per_stream));
-    writeln!(
-        out,
-        "load       {} x {} players, {:.2} Mb/s video at {} fps, GOP {} ms, audio {}",
-        load.streams,
-        load.players_per_stream,
-        load.video_bits_per_second as f64 / 1e6,
-        load.frames_per_second,
-        load.gop_ms,
-        if load.audio { "on" } else { "off" },
-    )?;
-    writeln!(out, "joined     {} of {players} in {:.2} s", report.connect.keyframe_ms.count, report.connect.seconds)?;
-    writeln!(
-        out,
-        "delivered  {:.3} GB in {:.2} s, {:.1} Mb/s",
-        report.delivery.bytes as f64 / 1e9,
-        report.delivery.seconds,
-        report.delivery.megabits_per_second
-    )?;
-    writeln!(
-        out,
-        "verified   {} players, {} frames: {} lost, {} out of order, {} corrupt, {} timestamps backwards",
-        found.players, found.frames, found.lost, found.disordered, found.corrupt, found.timestamps_backwards
-    )?;
-    writeln!(out, "\n{:<28}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}", "ms", "p50", "p90", "p99", "p99.9", "max", "count")?;
-    write_times(out, "connect -> play answered", &report.connect.play_ms)?;
-    write_times(out, "connect -> first keyframe", &report.connect.keyframe_ms)?;
-    write_times(out, "frame due -> player has it", &report.delay_ms)?;
-    write_times(out, "frame due -> publisher sent", &report.publishers.late_ms)?;
-    writeln!(
-        out,
-        "\nload generator: {:.2} s of CPU, busiest worker {:.0} %, waited {:.1} %; {} frames late; publisher backlog at \
-         most {} bytes",
-        report.client.cpu_seconds,
-        report.client.busiest_worker_share * 100.0,
-        report.client.waited_share * 100.0,
-        report.publishers.late_frames,
-        report.publishers.backlog_bytes_max
-    )?;
-    if let Some(server) = &report.server {
-        write_server(out, server)?;
-    }
-    report.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))?;
-    report.problems.iter().try_for_each(|problem| writeln!(out, "PROBLEM: {problem}"))
-}
-
-fn write_times(out: &mut String, name: &str, times: &Percentiles) -> std::fmt::Result {
-    let Percentiles { count, p50, p90, p99, p999, max } = times;
-    writeln!(out, "{name:<28}{p50:>9.2}{p90:>9.2}{p99:>9.2}{p999:>9.2}{max:>9.2}{count:>9}")
-}
-
-fn write_server(out: &mut String, server: &ServerReport) -> std::fmt::Result {
-    writeln!(
-        out,
-        "server: {:.2} s of CPU ({:.2} user, {:.2} system), {:.1} % of one CPU, {:.3} s per GB delivered, waited {:.1} %",
-        server.cpu_seconds,
-        server.user_seconds,
-        server.system_seconds,
-        server.cpu_share * 100.0,
-        server.cpu_seconds_per_gb,
-        server.waited_share * 100.0
-    )?;
-    writeln!(
-        out,
-        "server memory: {} KiB idle, {} with publishers, {} with players: {:.1} KiB per player",
-        server.rss_idle_kib, server.rss_before_players_kib, server.rss_with_players_kib, server.kib_per_player
-    )
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -403,6 +277,7 @@ pub(crate) mod tests {
             join_seconds: 1.0,
             client,
             server: None,
+            machine: MachineReport { cpus_for_both: 2, both_cpu_share: 0.1, others_cpu_share: 0.0 },
             timeline: Vec::new(),
             stalled_per_stream: 0,
             unpaced: false,
@@ -435,7 +310,36 @@ pub(crate) mod tests {
     #[test]
     fn the_server_is_charged_per_gigabyte_and_player() {
         let cpu = Cpu { user_seconds: 1.0, system_seconds: 3.0, scheduled_seconds: 4.0, waited_seconds: 0.1 };
-        let server = ServerReport::new(&cpu, 10.0, 2_000_000_000, [100, 1_000, 1_200, 1_500], 500);
+        let server = ServerReport::new(&cpu, 1, 10.0, 2_000_000_000, [100, 1_000, 1_200, 1_500], 500);
         assert_eq!((server.cpu_share, server.cpu_seconds_per_gb, server.kib_per_player), (0.4, 2.0, 1.0));
+    }
+
+    #[test]
+    fn a_server_is_saturated_when_all_its_cpus_are() {
+        let saturated = |cpu_seconds, cpus| {
+            let cpu = Cpu { scheduled_seconds: cpu_seconds, ..Cpu::default() };
+            ServerReport::new(&cpu, cpus, 10.0, 1, [0; 4], 1).saturated()
+        };
+        assert!(saturated(9.5, 1) && saturated(19.0, 2));
+        assert!(!saturated(8.5, 1) && !saturated(9.5, 2), "one of two CPUs is left");
+        let busy = |cpu_seconds, cpus| {
+            report(|_, measured| {
+                let cpu = Cpu { scheduled_seconds: cpu_seconds, ..Cpu::default() };
+                measured.server = Some(ServerReport::new(&cpu, cpus, 10.0, 1, [0; 4], 1));
+                measured.client.busiest_worker_share = 0.95;
+            })
+        };
+        assert!(!busy(9.5, 1).generator_limited() && busy(9.5, 2).generator_limited());
+    }
+
+    #[test]
+    fn what_others_used_is_noted() {
+        let quiet = report(|_, _| {});
+        let busy = report(|_, measured| {
+            measured.server = Some(ServerReport::new(&Cpu::default(), 1, 10.0, 1, [0; 4], 1));
+            measured.machine.others_cpu_share = 0.5;
+        });
+        assert!(!quiet.notes.concat().contains("other programs"));
+        assert!(busy.notes.concat().contains("other programs used 50 % of a CPU"), "{:?}", busy.notes);
     }
 }
