@@ -34,9 +34,6 @@ pub const STRAY_MEDIA_MESSAGES_MAX: u32 = 512;
 /// A stream's identity (vhost, app and name together), in bytes of UTF-8.
 pub const STREAM_KEY_BYTES_MAX: usize = 256;
 
-/// Bytes of a client's `flashVer` kept for the log.
-pub const FLASH_VER_BYTES_MAX: usize = 64;
-
 // Chunk layer.
 
 /// Chunk streams (csids) one connection may use towards us.
@@ -183,6 +180,9 @@ pub const CONGESTION_NAME_BYTES_MAX: usize = 15;
 
 /// What `--merge-ms auto` may cost a player in delay (`--delay-target-ms`).
 pub const DELAY_TARGET_DEFAULT: Duration = Duration::from_millis(100);
+/// While messages are merged, publishers are read from once in this share of the window, and at least this often.
+pub const READ_PAUSE_DIVISOR: u32 = 8;
+pub const READ_PAUSE_MAX: Duration = Duration::from_millis(5);
 /// Share of one core from which on `--merge-ms auto` merges, and from which on as much as the delay target lets it.
 pub const MERGE_LOAD_START: f64 = 0.2;
 pub const MERGE_LOAD_FULL: f64 = 0.75;

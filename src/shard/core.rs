@@ -165,6 +165,16 @@ impl Core {
         self.wake_if_output(id);
     }
 
+    /// Whether the connection's messages are for a log, so that [`Core::read_pause`] is for it.
+    pub fn publishes(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.uses.iter().any(|used| matches!(used, Use::Publishing { .. })))
+    }
+
+    /// How long publishers may be left alone between reads.
+    pub fn read_pause(&self) -> Duration {
+        self.streams.merger.read_pause()
+    }
+
     /// The peer closed its side, or the socket failed.
     pub fn peer_closed(&mut self, id: ConnId, reason: CloseReason) {
         self.close(id, reason, true);

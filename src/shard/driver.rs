@@ -36,6 +36,8 @@ struct Slot {
     woken: bool,
     /// The peer has not closed yet.
     reading: bool,
+    /// It is in the set of publishers.
+    ingest: bool,
     /// Small sends leave at once: answers must, and so must what a player joins with.
     hurried: bool,
 }
@@ -58,6 +60,8 @@ pub(super) struct Driver {
     metrics: std::sync::Arc<ShardMetrics>,
     nonblocking: bool,
     poller: Poller,
+    /// Of publishers, which need not be read from at once while messages are merged.
+    ingest: Poller,
     scratch: RefCell<Vec<u8>>,
     /// The task that keeps time, and the process time it sleeps until.
     timer: RefCell<Option<Waker>>,
@@ -81,6 +85,7 @@ impl Driver {
             metrics,
             nonblocking,
             poller: Poller::new()?,
+            ingest: Poller::new()?,
             scratch: RefCell::new(vec![0; limits::READ_BYTES]),
             timer: RefCell::new(None),
             sleeps_until: Cell::new(Duration::MAX),
@@ -102,7 +107,8 @@ impl Driver {
     /// Runs the shard until it has ended in order.
     pub(super) async fn run(self: Rc<Self>, bell: BellWaiter) {
         monoio::spawn(self.clone().keep_time());
-        monoio::spawn(self.clone().read());
+        monoio::spawn(self.clone().read(false));
+        monoio::spawn(self.clone().read(true));
         let mut ends_by = None;
         loop {
             let awake = self.with_core(|core| !core.before_sleep());
@@ -219,16 +225,20 @@ impl Driver {
         if slots.len() <= id {
             slots.resize_with(id + 1, || None);
         }
-        slots[id] = Some(Slot { handle, task: None, woken: false, reading: true, hurried: true });
+        slots[id] = Some(Slot { handle, task: None, woken: false, reading: true, ingest: false, hurried: true });
         drop(slots);
         monoio::spawn(self.clone().serve(socket, id));
     }
 
-    /// Reads from whoever has something to say, a batch at a time.
-    async fn read(self: Rc<Self>) {
+    fn poller(&self, ingest: bool) -> &Poller {
+        if ingest { &self.ingest } else { &self.poller }
+    }
+
+    /// Reads from those publishers (`ingest`), or others, that have something to say, a batch at a time.
+    async fn read(self: Rc<Self>, ingest: bool) {
         let (mut ready, mut events) = (Vec::new(), Vec::new());
         loop {
-            if let Err(error) = self.poller.wait(&mut ready, &mut events).await {
+            if let Err(error) = self.poller(ingest).wait(&mut ready, &mut events).await {
                 tracing::error!("cannot wait for connections to become readable: {error}");
                 monoio::time::sleep(limits::ACCEPT_PAUSE).await;
             }
@@ -236,11 +246,16 @@ impl Driver {
                 if let Some(reason) = self.read_some(id) {
                     self.stop_reading(id);
                     self.core.borrow_mut().peer_closed(id, reason);
+                } else if !ingest && self.core.borrow().publishes(id) {
+                    self.move_to_ingest(id);
                 }
             }
             // Once for all: what several publishers sent leaves in one pass.
             self.pass_on(&mut self.core.borrow_mut());
-            if self.nonblocking {
+            let pause = self.core.borrow().read_pause();
+            if ingest && !pause.is_zero() {
+                monoio::time::sleep(pause).await;
+            } else if self.nonblocking {
                 // epoll says at once that there is more, and the writers would starve.
                 yield_once().await;
             }
@@ -273,10 +288,20 @@ impl Driver {
         None
     }
 
+    fn move_to_ingest(&self, id: ConnId) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };
+        // Where there is no room for it, it is read from as before.
+        if self.ingest.add(slot.handle.fd(), id).is_ok() {
+            self.poller.remove(slot.handle.fd());
+            slot.ingest = true;
+        }
+    }
+
     fn stop_reading(&self, id: ConnId) {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };
-        self.poller.remove(slot.handle.fd());
+        self.poller(slot.ingest).remove(slot.handle.fd());
         slot.reading = false;
         slot.wake();
     }

@@ -17,7 +17,7 @@ use std::{
 
 use crate::{
     ingress::View,
-    limits::{MERGE_LOAD_FULL, MERGE_LOAD_START, MERGE_LOAD_TIME, SHARDS_MAX},
+    limits::{MERGE_LOAD_FULL, MERGE_LOAD_START, MERGE_LOAD_TIME, READ_PAUSE_DIVISOR, READ_PAUSE_MAX, SHARDS_MAX},
 };
 
 /// How long messages are gathered before they are sent.
@@ -123,6 +123,12 @@ impl Merger {
         self.windows.get(self.shard)
     }
 
+    /// How long publishers need not be read from: what they sent meanwhile would only be gathered. Many streams are then
+    /// read in one turn.
+    pub(super) fn read_pause(&self) -> Duration {
+        (self.window() / READ_PAUSE_DIVISOR).min(READ_PAUSE_MAX)
+    }
+
     /// The window of a log that is fed to `followers` too.
     pub(super) fn window_for(&self, followers: impl Iterator<Item = usize>) -> Duration {
         followers.map(|shard| self.windows.get(shard)).fold(self.window(), Duration::max)
@@ -156,12 +162,12 @@ impl Merger {
     }
 }
 
-/// The window at `load`, a share of one core. A message waits for the window and then for the pass that sends it, which
-/// takes `load` windows: both together stay within `target`. The root rises at once, because a short window already
+/// The window at `load`, a share of one core. A message waits to be read, then for the window and then for the pass that
+/// sends it, which takes `load` windows: all together stay within `target`. The root rises at once, because a short window already
 /// spares most sends.
 fn window_at(load: f64, target: Duration) -> Duration {
     let filled = (load - MERGE_LOAD_START) / (MERGE_LOAD_FULL - MERGE_LOAD_START);
-    target.mul_f64(filled.clamp(0.0, 1.0).sqrt() / (1.0 + load))
+    target.mul_f64(filled.clamp(0.0, 1.0).sqrt() / (1.0 + 1.0 / f64::from(READ_PAUSE_DIVISOR) + load))
 }
 
 #[cfg(test)]
@@ -189,7 +195,7 @@ mod tests {
             let load = f64::from(percent) / 100.0;
             let window = window_at(load, TARGET);
             assert_eq!(window.is_zero(), load <= MERGE_LOAD_START, "{load}");
-            assert!(window.mul_f64(1.0 + load) <= TARGET + Duration::from_micros(1), "{load}");
+            assert!(window.mul_f64(1.125 + load) <= TARGET + Duration::from_micros(1), "{load}");
         }
         assert!(window_at(MERGE_LOAD_FULL, TARGET) > Duration::from_millis(50));
     }

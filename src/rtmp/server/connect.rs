@@ -8,7 +8,7 @@ use super::super::{
     message::Header,
 };
 use super::connection::amf_error;
-use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, FLASH_VER_BYTES_MAX, REQUEST_TEXT_BYTES_MAX};
+use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, REQUEST_TEXT_BYTES_MAX};
 
 /// `fmsVer` and `capabilities` of a server that clients of every age have met.
 const FMS_VERSION: &str = "FMS/3,5,7,7009";
@@ -22,8 +22,7 @@ const FOURCC_FORWARD: f64 = 4.0;
 /// What a client said about itself.
 #[derive(Debug)]
 pub(super) struct Connect {
-    /// app, tcUrl and flashVer, parted by NUL, which the first two cannot hold: every connection keeps them, so they share
-    /// one allocation.
+    /// app and tcUrl, parted by NUL, which they cannot hold: every connection keeps them, so they share one allocation.
     text: Box<str>,
 }
 
@@ -57,8 +56,7 @@ impl Connect {
         let caps_ex = object.get("capsEx").and_then(Value::as_finite).unwrap_or(0.0);
         let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"];
         let object_encoding = object.get("objectEncoding").and_then(Value::as_finite);
-        let flash_ver: String = text("flashVer").unwrap_or_default().chars().take(FLASH_VER_BYTES_MAX).collect();
-        let connect = Self { text: [app, tc_url, &flash_ver].join("\0").into() };
+        let connect = Self { text: [app, tc_url].join("\0").into() };
         let dialect = Dialect {
             caps_ex: caps_ex as u32 as u8,
             enhanced: enhanced.iter().any(|name| object.get(name).is_some()),
@@ -68,19 +66,11 @@ impl Connect {
     }
 
     pub(super) fn app(&self) -> &str {
-        self.part(0)
+        self.text.split_once('\0').map_or("", |(app, _)| app)
     }
 
     pub(super) fn tc_url(&self) -> &str {
-        self.part(1)
-    }
-
-    pub(super) fn flash_ver(&self) -> &str {
-        self.part(2)
-    }
-
-    fn part(&self, index: usize) -> &str {
-        self.text.splitn(3, '\0').nth(index).unwrap_or_default()
+        self.text.split_once('\0').map_or("", |(_, tc_url)| tc_url)
     }
 }
 

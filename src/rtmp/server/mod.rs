@@ -316,11 +316,6 @@ impl ServerSession {
         self.connection.connect.as_ref().map_or("", Connect::tc_url)
     }
 
-    /// What the client calls itself, cut to 64 characters; may hold any character.
-    pub fn flash_ver(&self) -> &str {
-        self.connection.connect.as_ref().map_or("", Connect::flash_ver)
-    }
-
     /// The client's `capsEx` (Enhanced RTMP v2): 1 reconnect, 2 multitrack, 4 ModEx, 8 nanosecond offsets.
     pub fn caps_ex(&self) -> u8 {
         self.connection.caps_ex
