@@ -76,6 +76,8 @@ pub const MODEX_MAX: usize = 16;
 pub const SEGMENT_BYTES_FIRST: usize = 16 * 1024;
 /// Bytes of one log segment.
 pub const SEGMENT_BYTES: usize = 256 * 1024;
+/// Free segments of a process kept for the next ones.
+pub const SPARE_SEGMENTS_MAX: usize = 8;
 /// Bytes of one send. One loopback skb carries 65,480; two chunks of the default size do not fit.
 pub const FLUSH_BYTES_MAX: usize = 60 * 1024;
 /// A join point further back than this many bytes is given up (`--gop-bytes-max`).

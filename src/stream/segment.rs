@@ -8,19 +8,51 @@
 use std::{
     mem::MaybeUninit,
     ops::Range,
-    sync::atomic::{AtomicU64 as StdAtomicU64, Ordering as StdOrdering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64 as StdAtomicU64, Ordering as StdOrdering},
+    },
 };
 
-use crate::sync::{Arc, AtomicUsize, Ordering, UnsafeCell};
+use crate::{
+    limits::{SEGMENT_BYTES, SPARE_SEGMENTS_MAX},
+    sync::{Arc, AtomicUsize, Ordering, UnsafeCell},
+};
 
-/// Bytes held by all stream logs of a process. Clones count together.
+type Cells = Box<[UnsafeCell<MaybeUninit<u8>>]>;
+
+/// Bytes held by all stream logs of a process. Clones count together, and share a few blocks that are free: a block given
+/// back to the allocator comes again as pages to be faulted in.
 #[derive(Clone, Debug, Default)]
-pub struct LogGauge(std::sync::Arc<StdAtomicU64>);
+pub struct LogGauge(std::sync::Arc<Gauge>);
+
+#[derive(Debug, Default)]
+struct Gauge {
+    bytes: StdAtomicU64,
+    /// At most [`SPARE_SEGMENTS_MAX`], each of [`SEGMENT_BYTES`]. Nobody waits for it: who finds it locked goes without.
+    spare: Mutex<Vec<Cells>>,
+}
 
 impl LogGauge {
     /// Bytes of capacity of the segments alive.
     pub fn bytes(&self) -> u64 {
-        self.0.load(StdOrdering::Relaxed)
+        self.0.bytes.load(StdOrdering::Relaxed)
+    }
+
+    fn take(&self, capacity: usize) -> Cells {
+        self.0.bytes.fetch_add(capacity as u64, StdOrdering::Relaxed);
+        let spare = if capacity == SEGMENT_BYTES { self.0.spare.try_lock().ok() } else { None };
+        spare.and_then(|mut spare| spare.pop()).unwrap_or_else(|| uninit(capacity))
+    }
+
+    fn give_back(&self, cells: Cells) {
+        self.0.bytes.fetch_sub(cells.len() as u64, StdOrdering::Relaxed);
+        if cells.len() == SEGMENT_BYTES
+            && let Ok(mut spare) = self.0.spare.try_lock()
+            && spare.len() < SPARE_SEGMENTS_MAX
+        {
+            spare.push(cells);
+        }
     }
 }
 
@@ -28,7 +60,7 @@ impl LogGauge {
 #[derive(Debug)]
 pub struct Segment {
     base: u64,
-    cells: Box<[UnsafeCell<MaybeUninit<u8>>]>,
+    cells: Cells,
     /// Bytes published, `0 <= head <= cells.len()`.
     head: AtomicUsize,
     gauge: LogGauge,
@@ -76,7 +108,7 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        self.gauge.0.fetch_sub(self.cells.len() as u64, StdOrdering::Relaxed);
+        self.gauge.give_back(std::mem::take(&mut self.cells));
     }
 }
 
@@ -91,8 +123,7 @@ pub struct SegmentWriter {
 impl SegmentWriter {
     /// An empty segment of `capacity` bytes that begins at log offset `base`.
     pub fn new(base: u64, capacity: usize, gauge: &LogGauge) -> Self {
-        gauge.0.fetch_add(capacity as u64, StdOrdering::Relaxed);
-        let segment = Segment { base, cells: uninit(capacity), head: AtomicUsize::new(0), gauge: gauge.clone() };
+        let segment = Segment { base, cells: gauge.take(capacity), head: AtomicUsize::new(0), gauge: gauge.clone() };
         Self { segment: Arc::new(segment), len: 0 }
     }
 
@@ -139,13 +170,13 @@ impl SegmentWriter {
 }
 
 #[cfg(not(loom))]
-fn uninit(capacity: usize) -> Box<[UnsafeCell<MaybeUninit<u8>>]> {
+fn uninit(capacity: usize) -> Cells {
     // SAFETY: a cell of `MaybeUninit` needs no initialisation; pages stay untouched until written.
     unsafe { Box::new_uninit_slice(capacity).assume_init() }
 }
 
 #[cfg(loom)]
-fn uninit(capacity: usize) -> Box<[UnsafeCell<MaybeUninit<u8>>]> {
+fn uninit(capacity: usize) -> Cells {
     (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect()
 }
 
@@ -166,6 +197,24 @@ mod tests {
         assert_eq!(segment.get(99..101), None);
         assert_eq!(segment.get(102..104), None);
         assert_eq!(segment.end(), 103);
+    }
+
+    #[test]
+    fn a_few_free_blocks_are_kept_for_the_next_segments_and_show_nothing_of_the_last() {
+        let gauge = LogGauge::default();
+        let mut writers: Vec<_> = (0..20).map(|_| SegmentWriter::new(0, SEGMENT_BYTES, &gauge)).collect();
+        for writer in &mut writers {
+            assert!(writer.write(b"old"));
+            writer.publish();
+        }
+        drop(writers);
+        assert_eq!((gauge.bytes(), gauge.0.spare.lock().expect("free").len()), (0, SPARE_SEGMENTS_MAX));
+        let again = SegmentWriter::new(7, SEGMENT_BYTES, &gauge);
+        assert_eq!(gauge.0.spare.lock().expect("free").len(), SPARE_SEGMENTS_MAX - 1);
+        assert_eq!((again.segment().get(7..8), again.room()), (None, SEGMENT_BYTES));
+        assert_eq!(gauge.bytes(), SEGMENT_BYTES as u64);
+        drop(SegmentWriter::new(0, 16, &gauge));
+        assert_eq!(gauge.0.spare.lock().expect("free").len(), SPARE_SEGMENTS_MAX - 1, "small ones are not kept");
     }
 
     #[test]
