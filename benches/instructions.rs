@@ -51,11 +51,11 @@ mod most {
     pub(crate) const INGEST_IN_128: u64 = 16_900;
     pub(crate) const INGEST_IN_60_000: u64 = 3_060;
     // A frame to 500 players, until each waits for the next.
-    pub(crate) const FLUSH: u64 = 559_000;
+    pub(crate) const FLUSH: u64 = 305_000;
     // From `play` until the player has a GOP of 440 KB and waits.
-    pub(crate) const JOIN: u64 = 26_900;
+    pub(crate) const JOIN: u64 = 25_800;
     // A frame from its owner to a player on another shard.
-    pub(crate) const MESH_HOP: u64 = 6_050;
+    pub(crate) const MESH_HOP: u64 = 5_460;
     // C0 and C1, answered.
     pub(crate) const HANDSHAKE_SIMPLE: u64 = 5_930;
     pub(crate) const HANDSHAKE_DIGEST: u64 = 432_000;

@@ -6,7 +6,10 @@ use super::rig::{AAC, INTER, KEY, Rig, SOUND, frame};
 use crate::{
     limits::{JOIN_WAIT_DEFAULT, VIEWS_MAX},
     rtmp::message::{Kind, type_id},
-    shard::close::{CloseReason, RefuseReason},
+    shard::{
+        close::{CloseReason, RefuseReason},
+        core::Transmit,
+    },
 };
 
 #[test]
@@ -233,4 +236,37 @@ fn without_a_keyframe_players_begin_anyway_after_a_while() {
         assert_eq!(rig.peers[player].media(1).iter().map(|at| at.1).collect::<Vec<_>>(), [80]);
     }
     rig.empty();
+}
+
+#[test]
+fn a_connection_parks_with_its_last_send_unless_something_came_meanwhile() {
+    let mut rig = Rig::new(1);
+    let publisher = rig.publish(0, "show");
+    let player = rig.play(0, "show");
+    rig.video(publisher, 0, KEY);
+    rig.peers[player].sends_allowed = 0;
+    let id = rig.peers[player].id;
+    let next = |rig: &mut Rig| match rig.cores[0].transmit(id) {
+        Transmit::Send(piece) => piece,
+        other => panic!("{other:?}"),
+    };
+    rig.video(publisher, 40, INTER);
+    let piece = next(&mut rig);
+    rig.video(publisher, 80, INTER);
+    let length = piece.len();
+    assert!(!rig.cores[0].sent(id, piece, length), "the next frame came meanwhile");
+    let piece = next(&mut rig);
+    assert!(!rig.cores[0].sent(id, piece, 5), "a rest is left");
+    let piece = next(&mut rig);
+    let length = piece.len();
+    assert!(!rig.cores[0].sent(id, piece, length), "after a rest it is to ask");
+    assert!(matches!(rig.cores[0].transmit(id), Transmit::Park));
+    rig.peers[player].parked = true;
+    rig.video(publisher, 120, INTER);
+    let piece = next(&mut rig);
+    let length = piece.len();
+    assert!(rig.cores[0].sent(id, piece, length), "that was all");
+    rig.peers[player].parked = true;
+    rig.video(publisher, 160, INTER);
+    next(&mut rig);
 }

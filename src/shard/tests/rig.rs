@@ -61,7 +61,7 @@ pub(super) struct Peer {
     /// Bytes it takes at once, and sends it takes until it is allowed more.
     pub(super) send_bytes: usize,
     pub(super) sends_allowed: usize,
-    parked: bool,
+    pub(super) parked: bool,
     pub(super) open: bool,
 }
 
