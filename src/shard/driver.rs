@@ -38,7 +38,8 @@ struct Slot {
     reading: bool,
     /// It is in the set of publishers.
     ingest: bool,
-    /// Small sends leave at once: answers must, and so must what a player joins with.
+    /// Small sends leave at once, until a player is in step for the first time: the handshake, the first answers and what it
+    /// joins with.
     hurried: bool,
 }
 
@@ -60,7 +61,7 @@ pub(super) struct Driver {
     metrics: std::sync::Arc<ShardMetrics>,
     nonblocking: bool,
     poller: Poller,
-    /// Of publishers, which need not be read from at once while messages are merged.
+    /// Of those that publish, or did: they need not be read from at once while messages are merged.
     ingest: Poller,
     scratch: RefCell<Vec<u8>>,
     /// The task that keeps time, and the process time it sleeps until.
@@ -188,7 +189,12 @@ impl Driver {
         while ready.readable(false).await.is_ok() && !self.core.borrow().is_ending() {
             for _ in 0..limits::ACCEPT_BUDGET {
                 match listener.accept() {
-                    Ok((stream, peer)) => self.clone().adopt(stream, peer),
+                    Ok((stream, peer)) => {
+                        if let Err(error) = self.clone().adopt(stream, peer) {
+                            self.cannot_accept(&error).await;
+                            break;
+                        }
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                     Err(error) if self.core.borrow().is_ending() => {
@@ -196,30 +202,34 @@ impl Driver {
                         return;
                     }
                     Err(error) => {
-                        self.metrics.accept_failures.add(1);
-                        tracing::warn!("cannot accept: {error}; raise the limit of open files or end connections");
-                        monoio::time::sleep(limits::ACCEPT_PAUSE).await;
+                        self.cannot_accept(&error).await;
                         break;
                     }
                 }
             }
+            self.let_others_run().await;
         }
     }
 
-    fn adopt(self: Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+    async fn cannot_accept(&self, error: &io::Error) {
+        self.metrics.accept_failures.add(1);
+        tracing::warn!(
+            "cannot accept: {error}; raise the limit of open files (or fs.epoll.max_user_watches) or end connections"
+        );
+        monoio::time::sleep(limits::ACCEPT_PAUSE).await;
+    }
+
+    /// Takes in an accepted connection. Errors: the runtime or the epoll set has no room for it, and it was closed.
+    fn adopt(self: Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<()> {
         // An IPv4 peer of a dual-stack listener is shown as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let socket = stream.set_nonblocking(self.nonblocking).and_then(|()| Socket::new(stream));
-        let Ok(socket) = socket else {
-            self.metrics.accept_failures.add(1);
-            return;
-        };
+        stream.set_nonblocking(self.nonblocking)?;
+        let socket = Socket::new(stream)?;
         let handle = socket.handle();
         let id = self.with_core(|core| core.connect(peer));
-        if self.poller.add(handle.fd(), id).is_err() {
-            self.metrics.accept_failures.add(1);
+        if let Err(error) = self.poller.add(handle.fd(), id) {
             self.with_core(|core| core.remove(id));
-            return;
+            return Err(error);
         }
         let mut slots = self.slots.borrow_mut();
         if slots.len() <= id {
@@ -228,6 +238,7 @@ impl Driver {
         slots[id] = Some(Slot { handle, task: None, woken: false, reading: true, ingest: false, hurried: true });
         drop(slots);
         monoio::spawn(self.clone().serve(socket, id));
+        Ok(())
     }
 
     fn poller(&self, ingest: bool) -> &Poller {
@@ -242,50 +253,61 @@ impl Driver {
                 tracing::error!("cannot wait for connections to become readable: {error}");
                 monoio::time::sleep(limits::ACCEPT_PAUSE).await;
             }
+            let mut all_read = ready.len() < limits::READY_BUDGET;
             for id in ready.drain(..) {
-                if let Some(reason) = self.read_some(id) {
-                    self.stop_reading(id);
-                    self.core.borrow_mut().peer_closed(id, reason);
-                } else if !ingest && self.core.borrow().publishes(id) {
+                match self.read_some(id) {
+                    Ok(all) => all_read &= all,
+                    Err(reason) => {
+                        self.stop_reading(id);
+                        self.core.borrow_mut().peer_closed(id, reason);
+                    }
+                }
+                if !ingest && self.core.borrow().publishes(id) {
                     self.move_to_ingest(id);
                 }
             }
             // Once for all: what several publishers sent leaves in one pass.
             self.pass_on(&mut self.core.borrow_mut());
             let pause = self.core.borrow().read_pause();
-            if ingest && !pause.is_zero() {
+            if ingest && all_read && !pause.is_zero() {
                 monoio::time::sleep(pause).await;
-            } else if self.nonblocking {
-                // epoll says at once that there is more, and the writers would starve.
-                yield_once().await;
+            } else {
+                self.let_others_run().await;
             }
         }
     }
 
-    /// Reads up to a budget. `Some` once the peer has closed.
-    fn read_some(&self, id: ConnId) -> Option<CloseReason> {
+    /// Reads up to a budget. True if that was all there is; errors: the peer has closed.
+    fn read_some(&self, id: ConnId) -> Result<bool, CloseReason> {
         let slots = self.slots.borrow();
-        let handle = &slots.get(id)?.as_ref()?.handle;
+        let Some(slot) = slots.get(id).and_then(Option::as_ref) else { return Ok(true) };
         let mut scratch = self.scratch.borrow_mut();
         let mut core = self.core.borrow_mut();
         core.advance(self.start.elapsed());
         let mut budget = limits::READ_BUDGET_BYTES;
         while budget > 0 {
-            match handle.receive(&mut scratch) {
-                Ok([]) => return Some(CloseReason::PeerClosed),
+            match slot.handle.receive(&mut scratch) {
+                Ok([]) => return Err(CloseReason::PeerClosed),
                 Ok(bytes) => {
                     core.receive(id, bytes);
                     budget = budget.saturating_sub(bytes.len());
                     if bytes.len() < limits::READ_BYTES {
-                        break;
+                        return Ok(true);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Some(CloseReason::PeerReset),
+                Err(_) => return Err(CloseReason::PeerReset),
             }
         }
-        None
+        Ok(false)
+    }
+
+    /// With epoll, what is ready is so at once and a loop over it would starve the others; a ring lets them run anyway.
+    async fn let_others_run(&self) {
+        if self.nonblocking {
+            yield_once().await;
+        }
     }
 
     fn move_to_ingest(&self, id: ConnId) {

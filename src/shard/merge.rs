@@ -124,9 +124,10 @@ impl Merger {
     }
 
     /// How long publishers need not be read from: what they sent meanwhile would only be gathered. Many streams are then
-    /// read in one turn.
+    /// read in one turn. In whole milliseconds, which is what the driver's timers know.
     pub(super) fn read_pause(&self) -> Duration {
-        (self.window() / READ_PAUSE_DIVISOR).min(READ_PAUSE_MAX)
+        let pause = (self.window() / READ_PAUSE_DIVISOR).min(READ_PAUSE_MAX);
+        Duration::from_millis(pause.as_millis() as u64)
     }
 
     /// The window of a log that is fed to `followers` too.
@@ -134,10 +135,10 @@ impl Merger {
         followers.map(|shard| self.windows.get(shard)).fold(self.window(), Duration::max)
     }
 
-    /// How long what `view` has gathered may wait. Audio alone may wait for the video message it is sent with.
+    /// How long what `view` has gathered may wait; it may have waited to be read before. Audio alone may wait for the video message it is sent with.
     pub(super) fn patience(&self, window: Duration, view: &View, now_ms: u32) -> Duration {
         let holds = self.hold_audio > window && view.video_flows(now_ms) && view.log().window().gathers_audio_only();
-        if holds { self.hold_audio } else { window }
+        if holds { self.hold_audio } else { window.saturating_sub(self.read_pause()) }
     }
 
     /// Queues a release within `wait` of `now` and says when it is due: together with the one before if that is not much
@@ -162,12 +163,12 @@ impl Merger {
     }
 }
 
-/// The window at `load`, a share of one core. A message waits to be read, then for the window and then for the pass that
-/// sends it, which takes `load` windows: all together stay within `target`. The root rises at once, because a short window already
+/// The window at `load`, a share of one core. A message waits for the window, the time until it is read included, and then
+/// for the pass that sends it, which takes `load` windows: both together stay within `target`. The root rises at once, because a short window already
 /// spares most sends.
 fn window_at(load: f64, target: Duration) -> Duration {
     let filled = (load - MERGE_LOAD_START) / (MERGE_LOAD_FULL - MERGE_LOAD_START);
-    target.mul_f64(filled.clamp(0.0, 1.0).sqrt() / (1.0 + 1.0 / f64::from(READ_PAUSE_DIVISOR) + load))
+    target.mul_f64(filled.clamp(0.0, 1.0).sqrt() / (1.0 + load))
 }
 
 #[cfg(test)]
@@ -195,7 +196,7 @@ mod tests {
             let load = f64::from(percent) / 100.0;
             let window = window_at(load, TARGET);
             assert_eq!(window.is_zero(), load <= MERGE_LOAD_START, "{load}");
-            assert!(window.mul_f64(1.125 + load) <= TARGET + Duration::from_micros(1), "{load}");
+            assert!(window.mul_f64(1.0 + load) <= TARGET + Duration::from_micros(1), "{load}");
         }
         assert!(window_at(MERGE_LOAD_FULL, TARGET) > Duration::from_millis(50));
     }

@@ -337,10 +337,10 @@ impl ChunkReader {
     fn take_continuations(&mut self, index: usize, input: &mut &[u8]) {
         let stream = &mut self.streams[index];
         let Some(header) = Basic::one_byte(fmt::NOTHING, stream.csid) else { return };
-        if stream.extended {
+        // Where a timestamp was omitted, on whatever csid, the next header may lie in `carry`.
+        if stream.extended || !self.carry.is_empty() {
             return;
         }
-        debug_assert!(self.carry.is_empty(), "only an extended timestamp that was omitted leaves bytes there");
         let before = input.len();
         let chunk_bytes = self.chunk_bytes as usize;
         let mut missing = (stream.length as usize).saturating_sub(stream.assembly.len());

@@ -106,6 +106,23 @@ fn an_omitted_extended_timestamp_is_told_apart_in_one_byte_chunks() {
 }
 
 #[test]
+fn headers_of_another_csid_may_hide_in_an_omitted_extended_timestamp() {
+    // Chunks of one byte on csids 4, with an extended timestamp, and 5, without. The four bytes after 4's second header are
+    // its payload, a chunk of 5, and the header of the next.
+    let mut bytes = control(type_id::SET_CHUNK_SIZE, &[0, 0, 0, 1]);
+    bytes.extend_from_slice(EncodedHeader::full(&header(4, 0x01C5_0207, 3)).as_slice());
+    bytes.push(0xA0);
+    bytes.extend_from_slice(EncodedHeader::full(&header(5, 9, 4)).as_slice());
+    bytes.push(0xB0);
+    bytes.extend_from_slice(&[0xC4, 0x01, 0xC5, 0x02, 0xC5, 0xC5, 0xC5, 0xB3, 0xC4, 0xA2]);
+    bytes.extend(chunked(header(6, 9, 1), b"x"));
+    let messages = read_every_way(&bytes);
+    assert_eq!(messages[0], (header(5, 9, 4), vec![0xB0, 0x02, 0xC5, 0xB3]));
+    assert_eq!(messages[1], (header(4, 0x01C5_0207, 3), vec![0xA0, 0x01, 0xA2]));
+    assert_eq!(messages.len(), 3);
+}
+
+#[test]
 fn extended_deltas_are_repeated_on_fmt_3_too() {
     let mut writer = ChunkWriter::new();
     let mut bytes = BytesMut::new();
