@@ -2,7 +2,7 @@
 //!
 //! What a send costs is mostly per send, not per byte, so a window makes players cheaper and later. An idle shard needs
 //! neither: [`Merging::Auto`] lets messages go at once while there is slack and widens the window as the shard fills.
-//! Driven by [`Streams::release`](super::streams) with every message and by the coarse timer with the load. Bounds: a
+//! Driven by the streams (`release`) with every message and by the coarse timer with the load. Bounds: a
 //! release that was moved stays queued until it was due, at most [`MERGE_MS_MAX`](crate::limits::MERGE_MS_MAX).
 
 use std::{

@@ -1,7 +1,7 @@
 //! Messages into chunks (RTMP 1.0, section 5.3): a session's own control and command messages, and a client's media.
 //!
 //! [`ChunkWriter`] owns what the peer remembers of each csid, so that each message gets the shortest header that says the
-//! same; [`write_standing_alone`] needs no memory. Their callers choose csids and payloads; they use a handful of csids,
+//! same; `write_standing_alone` needs no memory. Their callers choose csids and payloads; they use a handful of csids,
 //! and no peer's bytes reach them unbounded.
 
 use bytes::BytesMut;
