@@ -1,4 +1,4 @@
-//! What a run has found: here as JSON, in [`text`] for people; [`judge`] says what is wrong with it.
+//! What a run has found: here as JSON, in [`mod@text`] for people; [`judge`] says what is wrong with it.
 
 mod judge;
 mod text;
