@@ -3,7 +3,8 @@
 //! The driver (a monoio runtime, or a simulation) says what happened: a connection came, sent bytes, closed, took a
 //! piece; mail may have come; time passed. After each call it drains [`Core::take_wakes`] and [`Core::take_aborts`], and
 //! before it waits it calls [`Core::before_sleep`]. For each connection it keeps asking [`Core::transmit`] for the next
-//! piece until told to park. Sends are one at a time per connection and always reported by [`Core::sent`].
+//! piece until told to park. Sends are one at a time per connection and always reported by [`Core::sent`], which may say
+//! that this was all, so that asking is spared.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

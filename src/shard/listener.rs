@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{
     fleet::StartError,
@@ -22,7 +22,7 @@ pub(super) struct Bound {
     pub(super) by_shard: Vec<Vec<TcpListener>>,
     /// With the ports the system chose.
     pub(super) addrs: Vec<SocketAddr>,
-    /// Each once, however many sockets it concerns.
+    /// The same for every socket.
     pub(super) clamps: Vec<Clamp>,
 }
 
@@ -44,7 +44,6 @@ pub(super) fn bind_all(
             let socket = open(addr).map_err(|source| start_error(*asked, source))?;
             sockopt::apply(&socket, options)?;
             listen(&socket, addr, options.backlog).map_err(|source| start_error(*asked, source))?;
-            bound.clamps = sockopt::clamps(&socket, options);
             let listener = TcpListener::from(socket);
             addr = listener.local_addr().map_err(|source| start_error(*asked, source))?;
             listeners.push(listener);
@@ -54,6 +53,9 @@ pub(super) fn bind_all(
         }
         bound.addrs.push(addr);
     }
+    // One tells for all: they differ in nothing that is cut short.
+    let any = bound.by_shard.first().and_then(|listeners| listeners.first());
+    bound.clamps = any.map(|listener| sockopt::clamps(&SockRef::from(listener), options)).unwrap_or_default();
     Ok(bound)
 }
 
@@ -111,11 +113,9 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-    use socket2::SockRef;
-
     use super::*;
     use crate::limits;
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
     const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 

@@ -51,19 +51,33 @@ impl Socket {
         self.0.write(SendBuffer(piece))
     }
 
+    /// No more will be sent; what was is still delivered.
+    pub(super) fn end(&self) {
+        // SAFETY: the stream keeps its descriptor open.
+        shut(unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }, Shutdown::Write);
+    }
+
     /// For whatever does not send.
-    pub(super) fn handle(&self) -> Handle {
+    ///
+    /// # Safety
+    /// The handle must be dropped before the socket is.
+    pub(super) unsafe fn handle(&self) -> Handle {
         Handle(self.0.as_raw_fd())
     }
 }
 
-/// The descriptor of a [`Socket`], which must outlive it: the driver forgets the one before it drops the other.
+fn shut(fd: BorrowedFd<'_>, how: Shutdown) {
+    // It fails only if the connection is gone already, which is what was wanted.
+    let _ = SockRef::from(&fd).shutdown(how);
+}
+
+/// The descriptor of a [`Socket`], which outlives it.
 #[derive(Debug)]
 pub(super) struct Handle(RawFd);
 
 impl Handle {
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the socket it was taken from is still open, see the type.
+        // SAFETY: the socket it was taken from is still open: whoever took it promised so.
         unsafe { BorrowedFd::borrow_raw(self.0) }
     }
 
@@ -83,8 +97,8 @@ impl Handle {
         let _ = SockRef::from(&self.fd()).set_tcp_nodelay(false);
     }
 
-    pub(super) fn shutdown(&self, how: Shutdown) {
-        // It fails only if the connection is gone already, which is what was wanted.
-        let _ = SockRef::from(&self.fd()).shutdown(how);
+    /// Ends the connection both ways, and with it whatever waits for it.
+    pub(super) fn abort(&self) {
+        shut(self.fd(), Shutdown::Both);
     }
 }

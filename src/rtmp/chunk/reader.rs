@@ -41,6 +41,7 @@ pub struct ChunkReader {
 }
 
 /// What a csid's later headers may leave out, and its unfinished message.
+///
 /// The fields of a [`Header`] lie open: with its padding two of these would take 32 bytes more from every player.
 #[derive(Debug)]
 struct ChunkStream {

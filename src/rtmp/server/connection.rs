@@ -23,6 +23,11 @@ use crate::limits::{
     REQUEST_DEADLINE, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX,
 };
 
+// Their counters are small, and stop at their largest value.
+const _: () = assert!(UNKNOWN_MESSAGES_MAX < u8::MAX as u32);
+const _: () = assert!(CONNECT_ATTEMPTS_MAX < u8::MAX as u32);
+const _: () = assert!(STRAY_MEDIA_MESSAGES_MAX < u16::MAX as u32);
+
 /// What a message means to the host.
 #[derive(Debug)]
 pub(super) enum Verdict {

@@ -27,7 +27,7 @@ impl Use {
 #[derive(Debug, Default)]
 pub(super) struct MessageStreams {
     uses: [Use; MESSAGE_STREAMS_MAX],
-    /// What each publishes, or asks to. Players have none.
+    /// What each publishes, asks to or was asked for last. Players have none.
     keys: Option<Box<[Option<StreamKey>; MESSAGE_STREAMS_MAX]>>,
 }
 

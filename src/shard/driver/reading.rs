@@ -1,0 +1,156 @@
+//! What comes in: connections accepted, and bytes read from whichever of them have something to say.
+//!
+//! Both go by budgets, so that neither starves the other or the players.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+};
+
+use super::{Driver, Slot};
+use crate::{
+    limits,
+    shard::{close::CloseReason, conn::ConnId, poller::Poller, socket::Socket},
+};
+
+impl Driver {
+    /// Takes connections as they come, a budget at a time.
+    pub(super) async fn accept(self: Rc<Self>, listener: TcpListener, ready: monoio::net::TcpListener) {
+        while ready.readable(false).await.is_ok() && !self.core.borrow().is_ending() {
+            for _ in 0..limits::ACCEPT_BUDGET {
+                match listener.accept() {
+                    Ok((stream, peer)) => {
+                        if let Err(error) = self.clone().adopt(stream, peer) {
+                            self.cannot_accept(&error).await;
+                            break;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) if self.core.borrow().is_ending() => {
+                        tracing::debug!("stopped accepting: {error}");
+                        return;
+                    }
+                    Err(error) => {
+                        self.cannot_accept(&error).await;
+                        break;
+                    }
+                }
+            }
+            self.let_others_run().await;
+        }
+    }
+
+    async fn cannot_accept(&self, error: &io::Error) {
+        self.metrics.accept_failures.add(1);
+        tracing::warn!(
+            "cannot accept: {error}; raise the limit of open files (or fs.epoll.max_user_watches) or end connections"
+        );
+        monoio::time::sleep(limits::ACCEPT_PAUSE).await;
+    }
+
+    /// Takes in an accepted connection. Errors: the runtime or the epoll set has no room for it, and it was closed.
+    fn adopt(self: Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<()> {
+        // An IPv4 peer of a dual-stack listener is shown as what it is.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        stream.set_nonblocking(self.nonblocking)?;
+        let socket = Socket::new(stream)?;
+        // SAFETY: it goes into the slot, or is dropped below; `serve` empties the slot before it drops the socket. A task is
+        // never dropped before its end: the runtime outlives its thread's work and is not torn down.
+        let handle = unsafe { socket.handle() };
+        let id = self.with_core(|core| core.connect(peer));
+        if let Err(error) = self.poller.add(handle.fd(), id) {
+            self.with_core(|core| core.remove(id));
+            return Err(error);
+        }
+        let mut slots = self.slots.borrow_mut();
+        if slots.len() <= id {
+            slots.resize_with(id + 1, || None);
+        }
+        slots[id] = Some(Slot { handle, task: None, woken: false, reading: true, ingest: false, hurried: true });
+        drop(slots);
+        monoio::spawn(self.clone().serve(socket, id));
+        Ok(())
+    }
+
+    fn poller(&self, ingest: bool) -> &Poller {
+        if ingest { &self.ingest } else { &self.poller }
+    }
+
+    /// Reads from those publishers (`ingest`), or others, that have something to say, a batch at a time.
+    pub(super) async fn read(self: Rc<Self>, ingest: bool) {
+        let (mut ready, mut events) = (Vec::new(), Vec::new());
+        loop {
+            if let Err(error) = self.poller(ingest).wait(&mut ready, &mut events).await {
+                tracing::error!("cannot wait for connections to become readable: {error}");
+                monoio::time::sleep(limits::ACCEPT_PAUSE).await;
+            }
+            let mut all_read = ready.len() < limits::READY_BUDGET;
+            for id in ready.drain(..) {
+                match self.read_some(id) {
+                    Ok(all) => all_read &= all,
+                    Err(reason) => {
+                        self.stop_reading(id);
+                        self.core.borrow_mut().peer_closed(id, reason);
+                    }
+                }
+                if !ingest && self.core.borrow().publishes(id) {
+                    self.move_to_ingest(id);
+                }
+            }
+            // Once for all: what several publishers sent leaves in one pass.
+            self.pass_on(&mut self.core.borrow_mut());
+            let pause = self.core.borrow().read_pause();
+            if ingest && all_read && !pause.is_zero() {
+                monoio::time::sleep(pause).await;
+            } else {
+                self.let_others_run().await;
+            }
+        }
+    }
+
+    /// Reads up to a budget. True if that was all there is; errors: the peer has closed.
+    fn read_some(&self, id: ConnId) -> Result<bool, CloseReason> {
+        let slots = self.slots.borrow();
+        let Some(slot) = slots.get(id).and_then(Option::as_ref) else { return Ok(true) };
+        let mut scratch = self.scratch.borrow_mut();
+        let mut core = self.core.borrow_mut();
+        core.advance(self.start.elapsed());
+        let mut budget = limits::READ_BUDGET_BYTES;
+        while budget > 0 {
+            match slot.handle.receive(&mut scratch) {
+                Ok([]) => return Err(CloseReason::PeerClosed),
+                Ok(bytes) => {
+                    core.receive(id, bytes);
+                    budget = budget.saturating_sub(bytes.len());
+                    if bytes.len() < limits::READ_BYTES {
+                        return Ok(true);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(CloseReason::PeerReset),
+            }
+        }
+        Ok(false)
+    }
+
+    fn move_to_ingest(&self, id: ConnId) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };
+        // Where there is no room for it, it is read from as before.
+        if self.ingest.add(slot.handle.fd(), id).is_ok() {
+            self.poller.remove(slot.handle.fd());
+            slot.ingest = true;
+        }
+    }
+
+    fn stop_reading(&self, id: ConnId) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };
+        self.poller(slot.ingest).remove(slot.handle.fd());
+        slot.reading = false;
+        slot.wake();
+    }
+}
