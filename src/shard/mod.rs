@@ -1,8 +1,9 @@
 //! The shards: the only place that owns sockets.
 //!
 //! [`core::Core`] is a shard without its sockets, a deterministic state machine; `publish`, `play`, `follow` and `timers`
-//! are its parts, [`mesh`] is how cores talk. `driver`, `listener` (with `sockopt` and `steering`) and `socket` put a core on
-//! a monoio runtime of its own thread; [`fleet`] is all of them, as the control thread sees them.
+//! are its parts, [`merge`] says when messages are let go, [`mesh`] is how cores talk. `driver` (with `poller`, `socket` and
+//! `load`) and `listener` (with `sockopt` and `steering`) put a core on a monoio runtime of its own thread; [`fleet`] is all
+//! of them, as the control thread sees them.
 
 mod bell;
 pub mod close;
