@@ -67,6 +67,8 @@ pub const AMF_BYTES_MAX: usize = 256 * 1024;
 
 /// Tracks looked at in one Multitrack message (track ids are one byte).
 pub const TRACKS_MAX: usize = 256;
+/// Tracks one player can choose by their ids, video and audio together; it can have all.
+pub const PICKED_TRACKS_MAX: usize = 6;
 /// ModEx prefixes on one tag.
 pub const MODEX_MAX: usize = 16;
 
