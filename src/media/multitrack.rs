@@ -7,7 +7,7 @@
 
 use super::{
     TrackSet,
-    tag::{AUDIO_MULTITRACK, Cursor, VIDEO_MULTITRACK, is_command},
+    tag::{AUDIO_MULTITRACK, Cursor, VIDEO_MULTITRACK, frame},
 };
 use crate::rtmp::message::Kind;
 
@@ -75,7 +75,7 @@ impl<'a> Multitrack<'a> {
         let first = *payload.first()?;
         let (enhanced, multitrack) = match kind {
             Kind::Audio => (first >> 4 == 9, AUDIO_MULTITRACK),
-            Kind::Video => (first & 0x80 != 0, VIDEO_MULTITRACK),
+            Kind::Video => (first & 0x80 != 0 && first >> 4 & 7 != frame::COMMAND, VIDEO_MULTITRACK),
             Kind::Data => return None,
         };
         let mut cursor = Cursor::at(payload, 1);
@@ -84,9 +84,6 @@ impl<'a> Multitrack<'a> {
         }
         let form_at = cursor.offset;
         let byte = cursor.u8("multitrack type").ok()?;
-        if kind == Kind::Video && is_command(first, byte) {
-            return None;
-        }
         let (form, packet_type) = (byte >> 4, byte & 0xF);
         match form {
             form::ONE_TRACK | form::MANY_TRACKS => cursor.skip(4, "FourCC").ok()?,
@@ -161,8 +158,8 @@ mod tests {
         (Kind::Video, b"\x96\x13hvc1\x00\0\0\x02ab\xFF\0\0\x03cde", 255, Some(b"\x93hvc1cde")),
         (Kind::Video, b"\x96\x13hvc1\x00\0\0\x02ab\xFF\0\0\x03cde", 0, Some(b"\x93hvc1ab")),
         (Kind::Video, b"\x96\x20hvc1\x00\0\0\x02abav01\x01\0\0\x01c", 1, Some(b"\x90av01c")),
-        (Kind::Video, b"\xD6\x04av01\x00\x02\0\x09colorInfo", 0, Some(b"\xD4av01\x02\0\x09colorInfo")),
-        (Kind::Video, b"\xD6\x00av01\x00", 0, None),
+        (Kind::Video, b"\x96\x04av01\x00\x02\0\x09colorInfo", 0, Some(b"\x94av01\x02\0\x09colorInfo")),
+        (Kind::Video, b"\xD6\x04av01\x00", 0, None),
         (Kind::Video, b"\x96\x3312345", 0, None),
         (Kind::Video, b"\x93hvc1nalu", 0, None),
         (Kind::Video, b"\x16\x03hvc1\x00nalu", 0, None),

@@ -54,9 +54,9 @@ pub enum TagError {
 }
 
 /// Frame types of video tags.
-mod frame {
+pub(super) mod frame {
     pub(super) const KEY: u8 = 1;
-    pub(super) const COMMAND: u8 = 5;
+    pub(in crate::media) const COMMAND: u8 = 5;
 }
 
 const MOD_EX: u8 = 7;
@@ -105,11 +105,8 @@ pub fn classify_video(payload: &[u8]) -> Result<Tag, TagError> {
     }
     let packet_type = cursor.skip_mod_ex(first & 0xF)?;
     if frame_type == frame::COMMAND && packet_type != VIDEO_METADATA {
-        let command = cursor.u8("video command")?;
-        if packet_type != VIDEO_MULTITRACK || is_command(first, command) {
-            return Ok(default_track(Role::Command));
-        }
-        cursor.offset -= 1;
+        cursor.u8("video command")?;
+        return Ok(default_track(Role::Command));
     }
     let mut tag = cursor.enhanced(packet_type, VIDEO_MULTITRACK, |packet_type| match packet_type {
         0 | 5 => Role::SequenceHeader,
@@ -126,12 +123,6 @@ pub fn classify_video(payload: &[u8]) -> Result<Tag, TagError> {
 
 fn default_track(role: Role) -> Tag {
     Tag { role, tracks: TrackSet::DEFAULT_TRACK, multitrack: false }
-}
-
-/// Whether a Multitrack message is a command, by its first byte and the one behind its packet type. FFmpeg puts metadata of
-/// further tracks into Multitrack messages of frame type 5, which by the letter would be commands, too.
-pub(super) fn is_command(first: u8, second: u8) -> bool {
-    first >> 4 & 7 == frame::COMMAND && second & 0xF != VIDEO_METADATA
 }
 
 /// Chinese encoders and CDNs send HEVC as legacy codec 12, laid out like AVC.
