@@ -80,7 +80,7 @@ fn broadcast(messages: &[(Kind, u8, &[u8])]) {
         }
         if index == messages.len() / 2 {
             // A form that begins late has what the common one has from its join point on.
-            assert!(stream.add_view(ViewKey::everything(2)));
+            assert!(stream.add_view(ViewKey::plain(2)));
         }
     }
     let headers = stream.views()[0].log().window().headers().clone();
@@ -88,7 +88,7 @@ fn broadcast(messages: &[(Kind, u8, &[u8])]) {
     assert!(headers.in_order().count() <= HEADERS_MAX && bytes <= HEADERS_BYTES_MAX);
     stream.end();
     check_log(&stream, &written);
-    for view in [ViewKey::COMMON, ViewKey::everything(2)] {
+    for view in [ViewKey::COMMON, ViewKey::plain(2)] {
         play(&mut stream, view, &written);
     }
     drop(stream);

@@ -40,7 +40,7 @@ pub(super) struct Watcher {
 impl Watcher {
     /// Of the connection that asked.
     pub(super) fn message_stream(&self) -> u32 {
-        self.view.stream_id
+        self.view.stream_id.into()
     }
 
     /// Goes on in the log of another publisher.

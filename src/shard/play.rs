@@ -32,7 +32,7 @@ impl Core {
         tracing::debug!(peer = %conn.peer(), stream = %key, "play");
         let watcher = known.watchers.insert(Watcher {
             conn: id,
-            view: ViewKey::everything(stream),
+            view: ViewKey::plain(stream),
             epoch: known.newest_epoch(),
             was_there_first: false,
             joins_live: false,

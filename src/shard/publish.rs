@@ -163,7 +163,7 @@ impl Core {
     /// The stream cannot be had in the form the player wants: it gets everything, or nothing if that is refused too.
     pub(super) fn do_without_view(&mut self, local: usize, watcher: usize) {
         let Some(known) = self.streams.slab.get(local).and_then(|stream| stream.watchers.get(watcher)) else { return };
-        let everything = ViewKey::everything(known.message_stream());
+        let everything = ViewKey::plain(known.message_stream());
         if known.view == everything {
             self.refuse_view(local, watcher);
             return;
