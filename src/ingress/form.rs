@@ -47,11 +47,9 @@ impl<'a> Published<'a> {
     /// What `tracks` have of it, if anything: as it is, or rewritten into `scratch`.
     pub(super) fn part<'b>(&'b self, tracks: &Tracks, scratch: &'b mut Vec<u8>) -> Option<Part<'b>> {
         let Self { kind, tag: Tag { role, tracks: held, multitrack }, payload, .. } = *self;
-        let picked = tracks.of(kind);
-        let wanted = picked.set();
-        let (held, payload) = match picked {
+        let (held, payload) = match tracks.of(kind) {
             Picked::All => (held, payload),
-            Picked::Listed(_) if !multitrack => (wanted.contains(0).then_some(held)?, payload),
+            Picked::Listed(ids) if !multitrack => (ids.contains(&0).then_some(held)?, payload),
             Picked::Listed([track]) => {
                 scratch.clear();
                 if !multitrack::unwrap_track(kind, payload, *track, scratch) {
@@ -59,8 +57,8 @@ impl<'a> Published<'a> {
                 }
                 (TrackSet::single(*track), &scratch[..])
             }
-            Picked::Listed(_) => {
-                let both = held.intersection(&wanted);
+            Picked::Listed(ids) => {
+                let both = held.intersection(&ids.iter().copied().collect());
                 if both.is_empty() {
                     return None;
                 }

@@ -7,7 +7,6 @@
 
 use std::{fmt, str::FromStr};
 
-use super::TrackSet;
 use crate::{limits::PICKED_TRACKS_MAX, rtmp::message::Kind};
 
 /// In place of a number of tracks.
@@ -232,16 +231,6 @@ impl fmt::Display for TrackChoice {
             }
         }
         Ok(())
-    }
-}
-
-impl Picked<'_> {
-    /// The listed ones as a set.
-    pub fn set(&self) -> TrackSet {
-        match self {
-            Picked::All => TrackSet::EMPTY,
-            Picked::Listed(ids) => ids.iter().copied().collect(),
-        }
     }
 }
 

@@ -165,7 +165,12 @@ mod tests {
         (Kind::Video, b"\x16\x03hvc1\x00nalu", 0, None),
         // ModEx stays: one with the nanosecond offset, a chain, one of 256 bytes and more.
         (Kind::Video, b"\x97\x02\0\0\x05\x06\x03hvc1\x00nalu", 0, Some(b"\x97\x02\0\0\x05\x03hvc1nalu")),
-        (Kind::Video, b"\x97\x02\0\0\x05\x07\x00x\x16\x03av01\x03obu", 3, Some(b"\x97\x02\0\0\x05\x07\x00x\x13av01obu")),
+        (
+            Kind::Video,
+            b"\x97\x02\0\0\x05\x07\x00x\x16\x03av01\x03obu",
+            3,
+            Some(b"\x97\x02\0\0\x05\x07\x00x\x13av01obu"),
+        ),
         (Kind::Audio, b"\x97\xFF\0\x01xy\x05\x11Opus\x00\0\0\x01a\x01\0\0\x01b", 1, Some(b"\x97\xFF\0\x01xy\x01Opusb")),
         (Kind::Audio, b"\x95\x00Opus\x01Head", 1, Some(b"\x90OpusHead")),
         (Kind::Audio, b"\x95\x24mp4a\x00\0\0\x01aac-3\x05\0\0\x01b", 5, Some(b"\x94ac-3b")),

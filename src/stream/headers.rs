@@ -75,7 +75,8 @@ impl HeaderSet {
         if !self.items.iter().any(ends) {
             return None;
         }
-        let items = self.items.iter().filter_map(|item| if ends(item) { item.without(tracks) } else { Some(item.clone()) });
+        let items =
+            self.items.iter().filter_map(|item| if ends(item) { item.without(tracks) } else { Some(item.clone()) });
         Some(Arc::new(Self { version: self.version.wrapping_add(1), items: items.collect() }))
     }
 
