@@ -12,3 +12,5 @@ pub use view::{View, ViewKey};
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(all(test, not(loom)))]
+mod track_tests;
