@@ -160,7 +160,7 @@ impl Broadcast {
         self.views.iter_mut().find(|view| view.key() == key)
     }
 
-    /// Writes the stream in another form too, from its newest join point on. False if it has as many forms as it may
+    /// Writes the stream in another form too, from its first join point on if that is held, else from the newest. False if it has as many forms as it may
     /// ([`VIEWS_MAX`], not counting the common one and everything).
     pub fn add_view(&mut self, key: ViewKey) -> bool {
         if self.views.iter().any(|view| view.key() == key) {
@@ -240,9 +240,10 @@ fn log_message<'a>(part: &Part<'a>, timestamp: u32, arrived_ms: u32) -> LogMessa
     LogMessage { kind: part.kind, role: part.role, timestamp, arrived_ms, payload: part.payload }
 }
 
-/// Copies the messages of a form that holds all of them, since its newest join point, into a view that begins.
+/// Copies the messages of a form that holds all of them, since its first join point if it is held, else since
+/// the newest, into a view that begins.
 fn replay(source: &Window, view: &mut View, bounds: JoinBounds) {
-    let Some(join) = source.join() else { return };
+    let Some(join) = source.first_join().or(source.join()) else { return };
     let tracks = view.key().tracks;
     let mut headers = headers_of(&tracks, &join.headers);
     view.set_headers(headers.clone());

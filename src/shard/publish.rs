@@ -49,6 +49,7 @@ impl Core {
             feeds: Vec::new(),
             unannounced: claim.followers & !(1 << self.port.shard()),
             awaited: claim.followers & !(1 << self.port.shard()),
+            early: claim.followers & !(1 << self.port.shard()),
             release_due: None,
             last_media: self.time.now(),
             started: self.time.process(),
