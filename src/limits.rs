@@ -31,6 +31,8 @@ pub const ACK_WINDOW_BYTES_MIN: u32 = 32 * 1024;
 pub const ACK_WINDOW_BYTES_DEFAULT: u32 = 2_500_000;
 /// Media messages tolerated on a message stream that is not publishing, before the connection is closed.
 pub const STRAY_MEDIA_MESSAGES_MAX: u32 = 512;
+/// Codecs kept of each list in a peer's Enhanced RTMP capabilities.
+pub const FOUR_CCS_MAX: usize = 32;
 /// A stream's identity (vhost, app and name together), in bytes of UTF-8.
 pub const STREAM_KEY_BYTES_MAX: usize = 256;
 
@@ -67,6 +69,8 @@ pub const AMF_BYTES_MAX: usize = 256 * 1024;
 
 /// Tracks looked at in one Multitrack message (track ids are one byte).
 pub const TRACKS_MAX: usize = 256;
+/// Tracks one player can choose by their ids, video and audio together; it can have all.
+pub const PICKED_TRACKS_MAX: usize = 6;
 /// ModEx prefixes on one tag.
 pub const MODEX_MAX: usize = 16;
 

@@ -1,4 +1,5 @@
-//! Media tags: the classifier's own promises, and that what a stream takes reaches its players byte for byte.
+//! Media tags: the classifier's own promises, that tracks come out of Multitrack messages as they went in, and that what a
+//! stream takes reaches its players byte for byte.
 //!
 //! The input is classified as a whole as each kind of tag. Then it is a publisher's messages: a byte for the kind, a byte
 //! of milliseconds, a byte of length, and the payload.
@@ -9,7 +10,10 @@ use shardcast::{
     egress::{Next, Player, Policy},
     ingress::{Broadcast, ViewKey, broadcast::BroadcastConfig},
     limits::{HEADERS_BYTES_MAX, HEADERS_MAX, SEGMENT_BYTES},
-    media::{DataRole, Role, classify_audio, classify_data, classify_video},
+    media::{
+        DataRole, Role, Tag, TrackChoice, TrackSet, classify_audio, classify_data, classify_video,
+        multitrack::{keep_tracks, unwrap_track},
+    },
     rtmp::message::Kind,
     stream::{log::JoinBounds, segment::LogGauge},
 };
@@ -27,12 +31,13 @@ pub fn run(data: &[u8]) {
 
 fn classify(payload: &[u8]) {
     if let Ok(tag) = classify_video(payload) {
-        assert!(tag.role != Role::Keyframe || tag.tracks.contains(0), "a join point is one of the default track");
         assert!(tag.role == Role::Unknown || !tag.tracks.is_empty());
+        take_apart(Kind::Video, payload, tag);
     }
     if let Ok(tag) = classify_audio(payload) {
         assert!(!matches!(tag.role, Role::Keyframe | Role::ColorInfo | Role::Command), "audio has no {:?}", tag.role);
         assert!(tag.role == Role::Unknown || !tag.tracks.is_empty());
+        take_apart(Kind::Audio, payload, tag);
     }
     match classify_data(payload) {
         DataRole::Metadata { body } => {
@@ -42,6 +47,29 @@ fn classify(payload: &[u8]) {
         DataRole::Other { body } => assert!(payload.ends_with(body)),
         DataRole::ClearMetadata => {}
     }
+}
+
+/// A track alone, and some of the tracks, are tags of the same role; what is not there cannot be taken out.
+fn take_apart(kind: Kind, payload: &[u8], tag: Tag) {
+    let classify = if kind == Kind::Video { classify_video } else { classify_audio };
+    let (mut alone, mut kept) = (Vec::new(), Vec::new());
+    let held = if tag.multitrack { tag.tracks } else { TrackSet::EMPTY };
+    let absent = (0..=u8::MAX).find(|track| !held.contains(*track));
+    assert!(absent.is_none_or(|track| !unwrap_track(kind, payload, track, &mut alone)) && alone.is_empty());
+    for track in held.iter() {
+        alone.clear();
+        kept.clear();
+        assert!(unwrap_track(kind, payload, track, &mut alone) && alone.len() < payload.len());
+        let expected = Tag { role: tag.role, tracks: TrackSet::DEFAULT_TRACK, multitrack: false };
+        assert_eq!(classify(&alone), Ok(expected));
+        assert!(keep_tracks(kind, payload, &TrackSet::single(track), &mut kept) && kept.len() <= payload.len());
+        assert_eq!(classify(&kept), Ok(Tag { tracks: TrackSet::single(track), ..tag }));
+        let whole = std::mem::take(&mut alone);
+        assert!(unwrap_track(kind, &kept, track, &mut alone) && alone == whole, "the same track");
+    }
+    kept.clear();
+    assert_eq!(keep_tracks(kind, payload, &held, &mut kept), !held.is_empty());
+    assert!(kept.is_empty() || kept == payload);
 }
 
 fn messages(mut data: &[u8]) -> Vec<(Kind, u8, &[u8])> {
@@ -72,15 +100,13 @@ fn broadcast(messages: &[(Kind, u8, &[u8])]) {
         let taken = stream.publish(*kind, timestamp, payload, now, timestamp);
         if head(&stream) > before {
             assert!(taken.is_ok());
-            let body = match classify_data(payload) {
-                DataRole::Metadata { body } | DataRole::Other { body } if *kind == Kind::Data => body,
-                _ => payload,
-            };
-            written.push((kind.type_id(), body.to_vec()));
+            written.push((kind.type_id(), as_common(*kind, payload)));
         }
         if index == messages.len() / 2 {
             // A form that begins late has what the common one has from its join point on.
-            assert!(stream.add_view(ViewKey::everything(2)));
+            assert!(stream.add_view(ViewKey::plain(2)));
+            let some = "v1,v2,a1".parse::<TrackChoice>().map(|choice| choice.resolve(true));
+            assert!(some.is_ok_and(|some| stream.add_view(ViewKey::new(1, some))));
         }
     }
     let headers = stream.views()[0].log().window().headers().clone();
@@ -88,11 +114,21 @@ fn broadcast(messages: &[(Kind, u8, &[u8])]) {
     assert!(headers.in_order().count() <= HEADERS_MAX && bytes <= HEADERS_BYTES_MAX);
     stream.end();
     check_log(&stream, &written);
-    for view in [ViewKey::COMMON, ViewKey::everything(2)] {
+    for view in [ViewKey::COMMON, ViewKey::plain(2)] {
         play(&mut stream, view, &written);
     }
     drop(stream);
     assert_eq!(gauge.bytes(), 0);
+}
+
+/// The message in the common form, which holds it.
+fn as_common(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let mut unwrapped = Vec::new();
+    match classify_data(payload) {
+        DataRole::Metadata { body } | DataRole::Other { body } if kind == Kind::Data => body.to_vec(),
+        _ if unwrap_track(kind, payload, 0, &mut unwrapped) => unwrapped,
+        _ => payload.to_vec(),
+    }
 }
 
 fn head(stream: &Broadcast) -> u64 {
@@ -129,6 +165,6 @@ fn play(stream: &mut Broadcast, key: ViewKey, written: &[(u8, Vec<u8>)]) {
     let headers = join.headers.in_order().count();
     assert_eq!(received.len(), headers + last, "headers, then everything from the join point on");
     for ((header, payload), (type_id, body)) in received[headers..].iter().rev().zip(written.iter().rev()) {
-        assert_eq!((header.type_id, payload, header.stream_id), (*type_id, body, key.stream_id));
+        assert_eq!((header.type_id, payload, header.stream_id), (*type_id, body, key.stream_id.into()));
     }
 }

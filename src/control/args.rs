@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     limits,
+    media::TrackChoice,
     shard::{
         config::{Config, DriverChoice},
         merge::Merging,
@@ -118,6 +119,12 @@ pub(super) struct Args {
     #[arg(long, env = "SHARDCAST_GOP_BYTES_MAX", value_name = "BYTES", value_parser = values::gop_bytes)]
     #[arg(default_value_t = Bytes(limits::GOP_BYTES_MAX_DEFAULT), help_heading = "Delivery")]
     gop_bytes_max: Bytes,
+
+    /// Tracks for players whose play names none (as show?track=v1,a2 does): a list such as v1,a2, where v* is all video, a-
+    /// no audio, and a kind not named has track 0; or all. Players that did not announce Multitrack get the first of each
+    /// kind. The default is everything for those that did, track 0 for others
+    #[arg(long, env = "SHARDCAST_TRACKS", value_name = "LIST", help_heading = "Delivery", default_value = "default")]
+    tracks: TrackChoice,
 
     /// A player further behind than this many milliseconds skips to the newest keyframe. Lower is livelier, higher rides
     /// out worse networks and costs memory
@@ -270,6 +277,7 @@ pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) ->
         gop_cache: args.gop_cache,
         tcp_nodelay: args.tcp_nodelay,
         gop_bytes_max: args.gop_bytes_max.0,
+        tracks: args.tracks,
         segment_bytes: limits::SEGMENT_BYTES,
         lag_max: Duration::from_millis(args.lag_ms_max),
         join_wait: Duration::from_millis(args.join_wait_ms),
@@ -347,7 +355,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_its_setting() {
         let line = "serve --rtmp 1935,127.0.0.1:1936 --rtmp :1937 --shards 1 --cpus 1 --chunk-size 4096 --merge-ms 40 \
-                    --gop-cache off --gop-bytes-max 8M --lag-ms-max 900 --join-wait-ms 3 --play-wait-s 0 \
+                    --gop-cache off --gop-bytes-max 8M --tracks v1,a* --lag-ms-max 900 --join-wait-ms 3 --play-wait-s 0 \
                     --idle-timeout-s 5 --unpublish-grace-s 6 --admin off --driver legacy --log debug --log-format json";
         let settings = settings_of(line).unwrap();
         let config = &settings.config;
@@ -357,6 +365,7 @@ mod tests {
         assert_eq!(config.merging, Merging::Fixed(Duration::from_millis(40)));
         assert_eq!((config.lag_max.as_millis(), config.join_wait.as_millis()), (900, 3));
         assert_eq!(config.play_wait, Duration::ZERO);
+        assert_eq!(config.tracks.to_string(), "v1,a*");
         assert_eq!((config.publisher_idle.as_secs(), config.unpublish_grace.as_secs()), (5, 6));
         assert_eq!((settings.admin, settings.log.as_str(), settings.log_format), (None, "debug", LogFormat::Json));
     }
@@ -373,6 +382,7 @@ mod tests {
         assert!(fault("--rtmp 1935 --rtmp 1935").contains("given twice"));
         assert!(fault("--rtmp 9090").starts_with("--admin \"127.0.0.1:9090\": --rtmp has that port"));
         assert!(settings_of("--rtmp 127.0.0.2:9090").is_ok());
+        assert!(fault("--tracks video").starts_with("--tracks \"video\": expected tracks such as v1,a2"));
         assert!(fault("--driver epoll").contains("auto, uring or legacy"));
         assert!(fault("--shards 0").contains("from 1 to 64"));
     }

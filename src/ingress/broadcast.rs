@@ -1,14 +1,16 @@
 //! A live stream on the shard that owns it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::view::{LogMessage, View, ViewKey};
+use super::{
+    form::{Effect, Form, Part, Published, headers_of},
+    view::{LogMessage, View, ViewKey},
+};
 use crate::{
-    limits::{SEGMENT_BYTES, VIEW_LINGER, VIEWS_MAX},
-    media::{self, DataRole, Role, TagError, TrackSet},
+    limits::{ASSEMBLY_SPARE_BYTES_MAX, SEGMENT_BYTES, VIEW_LINGER, VIEWS_MAX},
+    media::{Role, TagError, Tracks},
     rtmp::message::Kind,
     stream::{
-        headers::HeaderSet,
         log::JoinBounds,
         segment::LogGauge,
         timeline::{Resume, Timeline},
@@ -36,7 +38,7 @@ impl BroadcastConfig {
 pub enum Taken {
     /// It is in the logs. `rolled`: one of them began a new segment.
     Appended { rolled: bool },
-    /// It repeats a header in force, unchanged; players have it.
+    /// It repeats a header in force, unchanged, which players have; or no form in which the stream is written holds it.
     Repeated,
 }
 
@@ -45,9 +47,14 @@ pub enum Taken {
 pub struct Broadcast {
     config: BroadcastConfig,
     timeline: Timeline,
-    headers: Arc<HeaderSet>,
     /// The common form first.
     views: Vec<View>,
+    /// One for each choice of tracks among the views.
+    forms: Vec<Form>,
+    /// A Multitrack message came.
+    multitrack: bool,
+    /// Where messages are taken apart.
+    scratch: Vec<u8>,
     messages: u64,
     bytes: u64,
 }
@@ -59,8 +66,10 @@ impl Broadcast {
         Self {
             config,
             timeline: Timeline::new(resume),
-            headers: Arc::default(),
             views: vec![common],
+            forms: vec![Form::new(Tracks::DEFAULT)],
+            multitrack: false,
+            scratch: Vec::new(),
             messages: 0,
             bytes: 0,
         }
@@ -78,67 +87,65 @@ impl Broadcast {
     ) -> Result<Taken, TagError> {
         self.messages += 1;
         self.bytes += payload.len() as u64;
-        let tag = match kind {
-            Kind::Audio => media::classify_audio(payload)?,
-            Kind::Video => media::classify_video(payload)?,
-            Kind::Data => return Ok(self.publish_data(timestamp, payload, arrived_ms)),
+        let Some(message) = Published::read(kind, payload)? else {
+            self.clear_metadata();
+            return Ok(Taken::Repeated);
         };
-        let track = tag.tracks.first();
-        let changed = if is_header(tag.role) {
-            let Some(headers) = self.headers.with(kind, tag.role, tag.tracks, payload) else {
-                return Ok(Taken::Repeated);
-            };
-            Some(headers)
-        } else {
-            None
-        };
-        let timestamp = match tag.role {
-            Role::Keyframe | Role::Coded => self.timeline.media(kind, track, timestamp, now),
-            _ => self.timeline.header(kind, track, timestamp),
-        };
-        let message = LogMessage { kind, role: tag.role, timestamp, arrived_ms, payload };
-        let rolled = self.append(message);
-        if let Some(headers) = changed {
-            self.set_headers(headers);
+        if message.tag.multitrack && !self.multitrack {
+            self.multitrack = true;
+            self.add_view(ViewKey::EVERYTHING);
         }
-        Ok(Taken::Appended { rolled })
+        let timestamp = self.timestamp(&message, timestamp, now);
+        Ok(self.spread(&message, timestamp, arrived_ms))
     }
 
-    fn publish_data(&mut self, timestamp: u32, payload: &[u8], arrived_ms: u32) -> Taken {
-        let timestamp = self.timeline.header(Kind::Data, 0, timestamp);
-        let (body, changed) = match media::classify_data(payload) {
-            DataRole::Metadata { body } => {
-                let Some(headers) = metadata(&self.headers, body) else {
-                    return Taken::Repeated;
-                };
-                (body, Some(headers))
-            }
-            DataRole::ClearMetadata => {
-                if let Some(headers) = self.headers.without_metadata() {
-                    self.set_headers(headers);
-                }
-                return Taken::Repeated;
-            }
-            DataRole::Other { body } => (body, None),
-        };
-        let message = LogMessage { kind: Kind::Data, role: Role::Unknown, timestamp, arrived_ms, payload: body };
-        let rolled = self.append(message);
-        if let Some(headers) = changed {
-            self.set_headers(headers);
+    /// What players see in place of the publisher's `timestamp`.
+    fn timestamp(&mut self, message: &Published<'_>, timestamp: u32, now: Duration) -> u32 {
+        let (kind, tag) = (message.kind, &message.tag);
+        match tag.role {
+            Role::Keyframe | Role::Coded if tag.multitrack => self.timeline.media_of(kind, &tag.tracks, timestamp, now),
+            Role::Keyframe | Role::Coded => self.timeline.media(kind, 0, timestamp, now),
+            _ => self.timeline.header(kind, tag.tracks.first(), timestamp),
         }
-        Taken::Appended { rolled }
     }
 
-    fn append(&mut self, message: LogMessage<'_>) -> bool {
+    /// Writes a message in every form that has a part of it.
+    fn spread(&mut self, message: &Published<'_>, timestamp: u32, arrived_ms: u32) -> Taken {
         let bounds = self.config.bounds;
-        self.views.iter_mut().fold(false, |rolled, view| view.append(message, bounds) | rolled)
+        let mut taken = Taken::Repeated;
+        for form in &mut self.forms {
+            let Some(part) = message.part(&form.tracks, &mut self.scratch) else { continue };
+            let changed = match part.effect(&form.headers) {
+                Effect::Repeats => continue,
+                Effect::None => None,
+                Effect::Changes(headers) => Some(headers),
+            };
+            let mut rolled = taken == Taken::Appended { rolled: true };
+            for view in self.views.iter_mut().filter(|view| view.key().tracks == form.tracks) {
+                rolled |= view.append(log_message(&part, timestamp, arrived_ms), bounds);
+                if let Some(headers) = &changed {
+                    view.set_headers(headers.clone());
+                }
+            }
+            taken = Taken::Appended { rolled };
+            if let Some(headers) = changed {
+                form.headers = headers;
+            }
+        }
+        if self.scratch.capacity() > ASSEMBLY_SPARE_BYTES_MAX {
+            self.scratch = Vec::new();
+        }
+        taken
     }
 
-    fn set_headers(&mut self, headers: Arc<HeaderSet>) {
-        for view in &mut self.views {
-            view.set_headers(headers.clone());
+    fn clear_metadata(&mut self) {
+        for form in &mut self.forms {
+            let Some(headers) = form.headers.without_metadata() else { continue };
+            for view in self.views.iter_mut().filter(|view| view.key().tracks == form.tracks) {
+                view.set_headers(headers.clone());
+            }
+            form.headers = headers;
         }
-        self.headers = headers;
     }
 
     pub fn views(&self) -> &[View] {
@@ -153,17 +160,29 @@ impl Broadcast {
         self.views.iter_mut().find(|view| view.key() == key)
     }
 
-    /// Writes the stream in another form too, from its newest join point on. False if it has as many forms as it may.
+    /// Writes the stream in another form too, from its first join point on if that is held, else from the newest. False if it has as many forms as it may
+    /// ([`VIEWS_MAX`], not counting the common one and everything).
     pub fn add_view(&mut self, key: ViewKey) -> bool {
         if self.views.iter().any(|view| view.key() == key) {
             return true;
         }
-        if self.views.len() > VIEWS_MAX {
+        let asked_for = self.views.iter().filter(|view| !is_streams_own(view.key())).count();
+        if asked_for >= VIEWS_MAX && !is_streams_own(key) {
             return false;
         }
         let mut view = View::new(key, self.config.chunk_bytes, self.config.segment_bytes, &self.config.gauge);
-        replay(self.views[0].log().window(), &mut view, self.config.bounds);
-        view.set_headers(self.headers.clone());
+        // Until a Multitrack message comes, the common form holds everything.
+        let source = self.views.iter().find(|view| view.key() == ViewKey::EVERYTHING).unwrap_or(&self.views[0]);
+        replay(source.log().window(), &mut view, self.config.bounds);
+        let headers = match self.forms.iter().find(|form| form.tracks == key.tracks) {
+            Some(form) => form.headers.clone(),
+            None => {
+                let headers = headers_of(&key.tracks, source.log().window().headers());
+                self.forms.push(Form { tracks: key.tracks, headers: headers.clone() });
+                headers
+            }
+        };
+        view.set_headers(headers);
         view.log_mut().window_mut().release();
         if self.views[0].log().window().ended() {
             view.log_mut().end();
@@ -174,16 +193,20 @@ impl Broadcast {
 
     /// Which of the forms in `idle` nobody has needed for a linger. `now` is the shard's time.
     pub fn note_idle(&mut self, idle: &[ViewKey], now: Duration) -> Vec<ViewKey> {
+        let multitrack = self.multitrack;
         let expired = self.views.iter_mut().filter_map(|view| {
-            let is_idle = view.key() != ViewKey::COMMON && idle.contains(&view.key());
+            let is_idle = !is_kept(view.key(), multitrack) && idle.contains(&view.key());
             view.idle_for(is_idle, now).filter(|idle| *idle >= VIEW_LINGER).map(|_| view.key())
         });
         expired.collect()
     }
 
-    /// Drops a form nobody receives. The common one stays.
+    /// Drops a form nobody receives. The common one stays, and everything once there is more than the common one holds.
     pub fn drop_view(&mut self, key: ViewKey) {
-        self.views.retain(|view| view.key() == ViewKey::COMMON || view.key() != key);
+        let multitrack = self.multitrack;
+        self.views.retain(|view| is_kept(view.key(), multitrack) || view.key() != key);
+        let views = &self.views;
+        self.forms.retain(|form| views.iter().any(|view| view.key().tracks == form.tracks));
     }
 
     /// No more messages come; what is in the logs stays readable.
@@ -204,49 +227,44 @@ impl Broadcast {
     }
 }
 
-/// Copies the common form's messages since its newest join point into a view that begins.
-fn replay(common: &Window, view: &mut View, bounds: JoinBounds) {
-    let Some(join) = common.join() else { return };
-    let mut headers = join.headers.clone();
+/// Forms that are there for the stream's sake.
+fn is_streams_own(key: ViewKey) -> bool {
+    key == ViewKey::COMMON || key == ViewKey::EVERYTHING
+}
+
+fn is_kept(key: ViewKey, multitrack: bool) -> bool {
+    key == ViewKey::COMMON || (key == ViewKey::EVERYTHING && multitrack)
+}
+
+fn log_message<'a>(part: &Part<'a>, timestamp: u32, arrived_ms: u32) -> LogMessage<'a> {
+    LogMessage { kind: part.kind, role: part.role, timestamp, arrived_ms, payload: part.payload }
+}
+
+/// Copies the messages of a form that holds all of them, since its first join point if it is held, else since
+/// the newest, into a view that begins.
+fn replay(source: &Window, view: &mut View, bounds: JoinBounds) {
+    let Some(join) = source.first_join().or(source.join()) else { return };
+    let tracks = view.key().tracks;
+    let mut headers = headers_of(&tracks, &join.headers);
     view.set_headers(headers.clone());
-    let sequences = common.first_sequence()..common.next_sequence();
-    for (entry, payload) in sequences.filter_map(|sequence| common.payload(sequence)) {
+    let mut scratch = Vec::new();
+    let sequences = source.first_sequence()..source.next_sequence();
+    for (entry, payload) in sequences.filter_map(|sequence| source.payload(sequence)) {
         if entry.offset < join.offset {
             continue;
         }
-        let tag = match entry.kind {
-            Kind::Audio => media::classify_audio(&payload).ok(),
-            Kind::Video => media::classify_video(&payload).ok(),
-            Kind::Data => None,
+        let Ok(Some(message)) = Published::read(entry.kind, &payload) else { continue };
+        let Some(part) = message.part(&tracks, &mut scratch) else { continue };
+        let changed = match part.effect(&headers) {
+            Effect::Repeats => continue,
+            Effect::None => None,
+            Effect::Changes(changed) => Some(changed),
         };
-        let role = tag.map_or(Role::Unknown, |tag| tag.role);
-        let message = LogMessage {
-            kind: entry.kind,
-            role,
-            timestamp: entry.timestamp,
-            arrived_ms: entry.arrived_ms,
-            payload: &payload,
-        };
-        view.append(message, bounds);
+        view.append(log_message(&part, entry.timestamp, entry.arrived_ms), bounds);
         // Audio further on is joined with what is in force there.
-        let changed = match (tag, media::classify_data(&payload)) {
-            (Some(tag), _) if is_header(role) => headers.with(entry.kind, role, tag.tracks, &payload),
-            (None, DataRole::Metadata { body }) if entry.kind == Kind::Data => metadata(&headers, body),
-            _ => None,
-        };
         if let Some(changed) = changed {
             headers = changed;
             view.set_headers(headers.clone());
         }
     }
-}
-
-/// Whether players that join later need the message, too.
-fn is_header(role: Role) -> bool {
-    matches!(role, Role::SequenceHeader | Role::ChannelConfig | Role::ColorInfo)
-}
-
-/// `headers` with other metadata; `None` if it is the same.
-fn metadata(headers: &Arc<HeaderSet>, body: &[u8]) -> Option<Arc<HeaderSet>> {
-    headers.with(Kind::Data, Role::Unknown, TrackSet::single(0), body)
 }

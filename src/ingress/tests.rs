@@ -295,7 +295,7 @@ fn a_gop_too_large_or_too_old_is_no_place_to_join() {
 
 #[test]
 fn a_view_begins_at_the_join_point_and_stays_in_step() {
-    let second = ViewKey::everything(2);
+    let second = ViewKey::plain(2);
     let silent = ViewKey { audio: false, ..ViewKey::COMMON };
     let mut studio = Studio::new();
     studio.say(Kind::Data, 0, META_VIDEO);
@@ -349,9 +349,9 @@ fn a_view_without_video_is_joined_at_audio_with_the_headers_of_that_place() {
 fn views_are_bounded_and_those_nobody_needs_are_told_after_a_linger() {
     let mut studio = Studio::new();
     studio.say(Kind::Video, 0, KEY);
-    let keys: Vec<_> = (2..2 + VIEWS_MAX as u32).map(ViewKey::everything).collect();
+    let keys: Vec<_> = (2..2 + VIEWS_MAX as u32).map(ViewKey::plain).collect();
     assert!(keys.iter().all(|key| studio.broadcast.add_view(*key)));
-    assert!(!studio.broadcast.add_view(ViewKey::everything(77)));
+    assert!(!studio.broadcast.add_view(ViewKey::plain(77)));
     assert!(studio.broadcast.add_view(keys[0]) && studio.broadcast.add_view(ViewKey::COMMON), "those it has");
     let (at, later) = (Duration::from_secs(9), Duration::from_secs(9) + VIEW_LINGER);
     let idle = [ViewKey::COMMON, keys[1], keys[2]];
@@ -363,7 +363,7 @@ fn views_are_bounded_and_those_nobody_needs_are_told_after_a_linger() {
     studio.broadcast.drop_view(ViewKey::COMMON);
     assert!(studio.gauge.bytes() < bytes);
     assert_eq!(studio.broadcast.views().len(), VIEWS_MAX, "the common form stays");
-    assert!(studio.broadcast.add_view(ViewKey::everything(77)));
+    assert!(studio.broadcast.add_view(ViewKey::plain(77)));
 }
 
 #[test]
@@ -416,7 +416,7 @@ fn a_view_of_a_stream_that_has_ended_has_ended_too() {
     let mut studio = Studio::new();
     studio.say(Kind::Video, 0, KEY);
     studio.broadcast.end();
-    let key = ViewKey::everything(2);
+    let key = ViewKey::plain(2);
     assert!(studio.broadcast.add_view(key));
     assert!(studio.window(key).ended());
     assert_eq!(studio.joined(key), [(media_csid(Kind::Video, 2), KEY.to_vec())]);

@@ -1,13 +1,13 @@
 //! One form of a stream: its log, what of the stream goes into it, and where players may join.
 //!
-//! The common form is message stream id 1 with everything in it. Other forms are written from the same messages once
-//! somebody asks for them.
+//! The common form is message stream id 1 with the default tracks in it. Other forms are written from the same messages
+//! once somebody asks for them.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    limits::{AUDIO_JOIN_INTERVAL, VIDEO_QUIET},
-    media::Role,
+    limits::{AUDIO_JOIN_INTERVAL, MESSAGE_STREAMS_MAX, VIDEO_QUIET},
+    media::{Role, Tracks},
     rtmp::message::Kind,
     stream::{
         headers::HeaderSet,
@@ -17,31 +17,43 @@ use crate::{
     },
 };
 
-/// Which form of a stream a player receives.
+/// Which form of a stream a player receives. Players are many: it has ten bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ViewKey {
-    /// The message stream id written, 1..=[`crate::limits::MESSAGE_STREAMS_MAX`].
-    pub stream_id: u32,
+    /// The message stream id written, 1..=[`MESSAGE_STREAMS_MAX`].
+    pub stream_id: u8,
+    /// Whether the player wants audio, and video, at the moment.
     pub audio: bool,
     pub video: bool,
+    pub tracks: Tracks,
 }
 
-impl ViewKey {
-    /// The form that every stream has.
-    pub const COMMON: Self = Self::everything(1);
+const _: () = assert!(MESSAGE_STREAMS_MAX <= u8::MAX as usize);
 
-    /// Everything, on message stream `stream_id`.
-    pub const fn everything(stream_id: u32) -> Self {
-        Self { stream_id, audio: true, video: true }
+impl ViewKey {
+    /// The form that every stream has: what any player can take.
+    pub const COMMON: Self = Self::plain(1);
+    /// Every message as it came. A stream has this form from its first Multitrack message on.
+    pub const EVERYTHING: Self = Self::new(1, Tracks::ALL);
+
+    /// These tracks, on message stream `stream_id`.
+    pub const fn new(stream_id: u32, tracks: Tracks) -> Self {
+        Self { stream_id: stream_id as u8, audio: true, video: true, tracks }
+    }
+
+    /// The default tracks, on message stream `stream_id`.
+    pub const fn plain(stream_id: u32) -> Self {
+        Self::new(stream_id, Tracks::DEFAULT)
     }
 
     /// Whether messages of `kind` are part of the view.
-    pub const fn wants(self, kind: Kind) -> bool {
-        match kind {
+    pub fn wants(&self, kind: Kind) -> bool {
+        let wanted = match kind {
             Kind::Audio => self.audio,
             Kind::Video => self.video,
-            Kind::Data => true,
-        }
+            Kind::Data => return true,
+        };
+        wanted && self.tracks.wants(kind)
     }
 }
 
@@ -49,6 +61,7 @@ impl ViewKey {
 #[derive(Clone, Copy, Debug)]
 pub struct LogMessage<'a> {
     pub kind: Kind,
+    /// In the view: a keyframe is one of its first video track.
     pub role: Role,
     /// As players see it.
     pub timestamp: u32,
@@ -83,7 +96,7 @@ pub struct View {
 
 impl View {
     pub fn new(key: ViewKey, chunk_bytes: usize, segment_bytes: usize, gauge: &LogGauge) -> Self {
-        let layout = Layout { stream_id: key.stream_id, chunk_bytes };
+        let layout = Layout { stream_id: key.stream_id.into(), chunk_bytes };
         Self {
             key,
             log: LogWriter::new(layout, segment_bytes, gauge),
@@ -155,7 +168,7 @@ impl View {
     /// New headers are in force for the messages to come.
     pub fn set_headers(&mut self, headers: Arc<HeaderSet>) {
         if headers.metadata().is_some_and(|metadata| announces_video(metadata)) {
-            self.has_video |= self.key.video;
+            self.has_video |= self.key.wants(Kind::Video);
         }
         self.log.set_headers(headers);
     }
@@ -186,7 +199,7 @@ impl View {
                 self.audio_join_ms = Some(audio.arrived_ms);
                 self.mark(audio);
             }
-            None if !self.key.video
+            None if !self.key.wants(Kind::Video)
                 || self.log.window().headers().metadata().is_some()
                 || since(first.arrived_ms) >= interval_ms =>
             {

@@ -9,7 +9,7 @@ use crate::limits::{MODEX_MAX, TRACKS_MAX};
 /// What a tag is to a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A join point: coded frames, frame type 1, of the default track (track 0).
+    /// Coded frames, frame type 1. A join point for those who receive one of its tracks as their first.
     Keyframe,
     /// Other coded frames, all those of audio included.
     Coded,
@@ -34,6 +34,8 @@ pub enum Role {
 pub struct Tag {
     pub role: Role,
     pub tracks: TrackSet,
+    /// It is a Multitrack message, which [`super::multitrack`] takes apart.
+    pub multitrack: bool,
 }
 
 /// Why a tag is dropped. Offsets are bytes from the start of the payload.
@@ -52,14 +54,14 @@ pub enum TagError {
 }
 
 /// Frame types of video tags.
-mod frame {
+pub(super) mod frame {
     pub(super) const KEY: u8 = 1;
-    pub(super) const COMMAND: u8 = 5;
+    pub(in crate::media) const COMMAND: u8 = 5;
 }
 
 const MOD_EX: u8 = 7;
-const AUDIO_MULTITRACK: u8 = 5;
-const VIDEO_MULTITRACK: u8 = 6;
+pub(super) const AUDIO_MULTITRACK: u8 = 5;
+pub(super) const VIDEO_MULTITRACK: u8 = 6;
 const VIDEO_METADATA: u8 = 4;
 
 const SOUND_AAC: u8 = 10;
@@ -68,7 +70,7 @@ const CODEC_AVC: u8 = 7;
 
 /// Tells what an audio message's payload is.
 pub fn classify_audio(payload: &[u8]) -> Result<Tag, TagError> {
-    let mut cursor = Cursor { payload, offset: 0 };
+    let mut cursor = Cursor::at(payload, 0);
     let Some(&first) = payload.first() else { return Ok(default_track(Role::Empty)) };
     cursor.offset = 1;
     let packet_type = match first >> 4 {
@@ -94,7 +96,7 @@ pub fn classify_audio(payload: &[u8]) -> Result<Tag, TagError> {
 
 /// Tells what a video message's payload is.
 pub fn classify_video(payload: &[u8]) -> Result<Tag, TagError> {
-    let mut cursor = Cursor { payload, offset: 0 };
+    let mut cursor = Cursor::at(payload, 0);
     let Some(&first) = payload.first() else { return Ok(default_track(Role::Empty)) };
     cursor.offset = 1;
     let frame_type = first >> 4 & 7;
@@ -113,14 +115,14 @@ pub fn classify_video(payload: &[u8]) -> Result<Tag, TagError> {
         VIDEO_METADATA => Role::ColorInfo,
         _ => Role::Unknown,
     })?;
-    if tag.role == Role::Coded && frame_type == frame::KEY && tag.tracks.contains(0) {
+    if tag.role == Role::Coded && frame_type == frame::KEY {
         tag.role = Role::Keyframe;
     }
     Ok(tag)
 }
 
 fn default_track(role: Role) -> Tag {
-    Tag { role, tracks: TrackSet::DEFAULT_TRACK }
+    Tag { role, tracks: TrackSet::DEFAULT_TRACK, multitrack: false }
 }
 
 /// Chinese encoders and CDNs send HEVC as legacy codec 12, laid out like AVC.
@@ -128,12 +130,16 @@ fn is_legacy_hevc(codec: u8) -> bool {
     codec == 12
 }
 
-struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     payload: &'a [u8],
-    offset: usize,
+    pub(super) offset: usize,
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
+    pub(super) fn at(payload: &'a [u8], offset: usize) -> Self {
+        Self { payload, offset }
+    }
+
     /// The tag from behind the ModEx prefixes on: a FourCC, or one or more tracks, each with the packet type's role.
     fn enhanced(&mut self, packet_type: u8, multitrack: u8, role: fn(u8) -> Role) -> Result<Tag, TagError> {
         if packet_type != multitrack {
@@ -159,9 +165,9 @@ impl Cursor<'_> {
                 self.tracks(0)?
             }
             2 => self.tracks(4)?,
-            _ => return Ok(Tag { role: Role::Unknown, tracks: TrackSet::EMPTY }),
+            _ => return Ok(Tag { role: Role::Unknown, tracks: TrackSet::EMPTY, multitrack: true }),
         };
-        Ok(Tag { role: role(packet_type), tracks })
+        Ok(Tag { role: role(packet_type), tracks, multitrack: true })
     }
 
     /// The tracks up to the end of the payload, at least one, each behind a FourCC of so many bytes.
@@ -186,7 +192,7 @@ impl Cursor<'_> {
     }
 
     /// Skips ModEx prefixes and returns the packet type behind them.
-    fn skip_mod_ex(&mut self, mut packet_type: u8) -> Result<u8, TagError> {
+    pub(super) fn skip_mod_ex(&mut self, mut packet_type: u8) -> Result<u8, TagError> {
         for _ in 0..=MODEX_MAX {
             if packet_type != MOD_EX {
                 return Ok(packet_type);
@@ -220,14 +226,14 @@ impl Cursor<'_> {
         Ok(role)
     }
 
-    fn u8(&mut self, part: &'static str) -> Result<u8, TagError> {
+    pub(super) fn u8(&mut self, part: &'static str) -> Result<u8, TagError> {
         let byte = self.payload.get(self.offset);
         let &byte = byte.ok_or(TagError::Truncated { offset: self.payload.len(), part })?;
         self.offset += 1;
         Ok(byte)
     }
 
-    fn u24(&mut self, part: &'static str) -> Result<usize, TagError> {
+    pub(super) fn u24(&mut self, part: &'static str) -> Result<usize, TagError> {
         let mut value = 0;
         for _ in 0..3 {
             value = value << 8 | usize::from(self.u8(part)?);
@@ -235,7 +241,7 @@ impl Cursor<'_> {
         Ok(value)
     }
 
-    fn skip(&mut self, bytes: usize, part: &'static str) -> Result<(), TagError> {
+    pub(super) fn skip(&mut self, bytes: usize, part: &'static str) -> Result<(), TagError> {
         if bytes > self.payload.len() - self.offset {
             return Err(TagError::Truncated { offset: self.payload.len(), part });
         }

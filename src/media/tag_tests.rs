@@ -1,7 +1,15 @@
 use super::*;
 
-fn on(role: Role, tracks: &[u8]) -> Result<Tag, TagError> {
-    Ok(Tag { role, tracks: tracks.iter().copied().collect() })
+fn on(role: Role, tracks: &[u8]) -> Result<(Role, TrackSet), TagError> {
+    Ok((role, tracks.iter().copied().collect()))
+}
+
+fn video(payload: &[u8]) -> Result<(Role, TrackSet), TagError> {
+    classify_video(payload).map(|tag| (tag.role, tag.tracks))
+}
+
+fn audio(payload: &[u8]) -> Result<(Role, TrackSet), TagError> {
+    classify_audio(payload).map(|tag| (tag.role, tag.tracks))
 }
 
 /// Payload, its role, its tracks.
@@ -47,14 +55,18 @@ const VIDEO: &[Case] = &[
     (b"\x97\x00x\x06\x03hvc1\x00nalu", Role::Keyframe, &[0]),
     // Multitrack: one track, many tracks, many tracks of many codecs, reserved.
     (b"\x96\x03hvc1\x00nalu", Role::Keyframe, &[0]),
-    (b"\x96\x03hvc1\x01nalu", Role::Coded, &[1]),
+    (b"\x96\x03hvc1\x01nalu", Role::Keyframe, &[1]),
     (b"\xA6\x03hvc1\x00nalu", Role::Coded, &[0]),
     (b"\x96\x00hvc1\x07conf", Role::SequenceHeader, &[7]),
     (b"\x96\x13hvc1\x00\0\0\x02ab\xFF\0\0\x03cde", Role::Keyframe, &[0, 255]),
-    (b"\x96\x13hvc1\x01\0\0\x02ab\x02\0\0\x00", Role::Coded, &[1, 2]),
+    (b"\x96\x13hvc1\x01\0\0\x02ab\x02\0\0\x00", Role::Keyframe, &[1, 2]),
     (b"\x96\x20hvc1\x00\0\0\x02abav01\x01\0\0\x01c", Role::SequenceHeader, &[0, 1]),
-    (b"\x96\x23hvc1\x01\0\0\x02ab", Role::Coded, &[1]),
+    (b"\x96\x23hvc1\x01\0\0\x02ab", Role::Keyframe, &[1]),
     (b"\x96\x14hvc1\x00\0\0\x01a\x01\0\0\x01b", Role::ColorInfo, &[0, 1]),
+    (b"\x96\x04av01\x01\x02\0\x09colorInfo", Role::ColorInfo, &[1]),
+    // A command comes before Multitrack, by the order in which the specification reads.
+    (b"\xD6\x00", Role::Command, &[0]),
+    (b"\xD6\x04av01\x01\x02\0\x09colorInfo", Role::Command, &[0]),
     (b"\x96\x3312345", Role::Unknown, &[]),
     (b"\x96\x09hvc1\x02", Role::Unknown, &[2]),
 ];
@@ -83,14 +95,23 @@ const AUDIO: &[Case] = &[
 #[test]
 fn video_tags_have_their_roles_and_tracks() {
     for &(payload, role, tracks) in VIDEO {
-        assert_eq!(classify_video(payload), on(role, tracks), "{}", payload.escape_ascii());
+        assert_eq!(video(payload), on(role, tracks), "{}", payload.escape_ascii());
     }
 }
 
 #[test]
 fn audio_tags_have_their_roles_and_tracks() {
     for &(payload, role, tracks) in AUDIO {
-        assert_eq!(classify_audio(payload), on(role, tracks), "{}", payload.escape_ascii());
+        assert_eq!(audio(payload), on(role, tracks), "{}", payload.escape_ascii());
+    }
+}
+
+#[test]
+fn multitrack_messages_are_told_from_others() {
+    for &(payload, ..) in VIDEO {
+        let behind_mod_ex = payload.starts_with(b"\x97\x00x\x06");
+        let multitrack = behind_mod_ex || matches!(payload.first(), Some(0x96 | 0xA6));
+        assert_eq!(classify_video(payload).map(|tag| tag.multitrack), Ok(multitrack), "{}", payload.escape_ascii());
     }
 }
 
@@ -124,7 +145,7 @@ fn truncated_and_overrunning_tags_are_refused() {
 #[test]
 fn mod_ex_chains_are_bounded() {
     let chain = |links: usize| [&b"\x97"[..], &b"\x00x\x07".repeat(links - 1), b"\x00x\x03hvc1nalu"].concat();
-    assert_eq!(classify_video(&chain(MODEX_MAX)), on(Role::Keyframe, &[0]));
+    assert_eq!(video(&chain(MODEX_MAX)), on(Role::Keyframe, &[0]));
     assert!(matches!(classify_video(&chain(MODEX_MAX + 1)), Err(TagError::ModExChain { .. })));
 }
 

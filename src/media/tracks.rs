@@ -34,6 +34,20 @@ impl TrackSet {
         self.0.iter().zip(&of.0).all(|(own, theirs)| own & !theirs == 0)
     }
 
+    /// What both hold.
+    pub fn intersection(&self, with: &Self) -> Self {
+        let mut both = *self;
+        both.0.iter_mut().zip(&with.0).for_each(|(own, theirs)| *own &= theirs);
+        both
+    }
+
+    /// What this one holds and `without` does not.
+    pub fn difference(&self, without: &Self) -> Self {
+        let mut rest = *self;
+        rest.0.iter_mut().zip(&without.0).for_each(|(own, theirs)| *own &= !theirs);
+        rest
+    }
+
     pub fn contains(&self, track: u8) -> bool {
         let (word, bit) = Self::place(track);
         self.0[word] & bit != 0
@@ -80,5 +94,8 @@ mod tests {
         assert!(TrackSet::single(64).is_subset(&set) && !set.is_subset(&TrackSet::single(64)));
         assert!(!set.contains(2) && !set.is_empty() && TrackSet::EMPTY.is_empty());
         assert_eq!(TrackSet::DEFAULT_TRACK, [0].into_iter().collect());
+        let other: TrackSet = [1, 2, 200].into_iter().collect();
+        assert_eq!(set.intersection(&other), [1, 200].into_iter().collect());
+        assert_eq!(other.difference(&set), [2].into_iter().collect());
     }
 }

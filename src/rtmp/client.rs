@@ -19,6 +19,7 @@ pub use super::error::SessionError;
 use super::{
     aggregate::{Aggregate, Next, Part},
     amf0::Encoder,
+    capabilities::Capabilities,
     chunk::ChunkReader,
     command::amf0_body,
     handshake::{ClientHandshake, HANDSHAKE_BYTES},
@@ -84,6 +85,17 @@ impl ClientSession {
             aggregate: None,
             conversation,
         }
+    }
+
+    /// The client as one that says so much of Enhanced RTMP v2 in its connect. To be called before the first `receive`.
+    pub fn announcing(mut self, capabilities: Capabilities) -> Self {
+        self.conversation.announced = Some(Box::new(capabilities));
+        self
+    }
+
+    /// What the server said of Enhanced RTMP v2 in its reply to connect, if it did.
+    pub fn server_capabilities(&self) -> Option<&Capabilities> {
+        self.conversation.answered.as_deref()
     }
 
     /// Consumes from the front of `input` up to the next event, or all of it (`None`).

@@ -31,7 +31,8 @@ pub fn split_query(text: &str) -> (&str, &str) {
     text.split_once('?').unwrap_or((text, ""))
 }
 
-fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+/// The value of the first parameter called `name`.
+pub fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query
         .split(['&', '?'])
         .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))

@@ -4,10 +4,11 @@
 //! come out. Nothing here knows a socket, a runtime, a clock or a random source.
 //!
 //! A peer's bytes pass [`handshake`] once, then [`chunk`] turns them into messages ([`message`]); command messages are
-//! [`amf0`] and mean something to a [`server`] or a [`client`] session. A stream's identity is a [`key::StreamKey`].
+//! [`amf0`] and mean something to a [`server`] or a [`client`] session, which exchange their [`capabilities`]. A stream's identity is a [`key::StreamKey`].
 
 mod aggregate;
 pub mod amf0;
+pub mod capabilities;
 pub mod chunk;
 pub mod client;
 mod command;

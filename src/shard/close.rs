@@ -74,6 +74,7 @@ reasons! {
         NoSuchMessageStream => "no_such_message_stream",
         MessageStreams => "message_streams",
         Views => "views",
+        Tracks => "tracks",
         WaitedNames => "waited_names",
         NotFound => "not_found",
     }

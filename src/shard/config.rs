@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{merge::Merging, socket_options::SocketOptions};
-use crate::limits;
+use crate::{limits, media::TrackChoice};
 
 /// Which monoio driver the shards run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -38,6 +38,8 @@ pub struct Config {
     /// unacknowledged.
     pub tcp_nodelay: bool,
     pub gop_bytes_max: usize,
+    /// For players whose play says nothing of tracks.
+    pub tracks: TrackChoice,
     /// Bytes of one log segment. Not a flag: it decides how much memory is let go at a time, and nothing players see.
     pub segment_bytes: usize,
     pub lag_max: Duration,
@@ -63,6 +65,7 @@ impl Default for Config {
             gop_cache: true,
             tcp_nodelay: false,
             gop_bytes_max: limits::GOP_BYTES_MAX_DEFAULT,
+            tracks: TrackChoice::default(),
             segment_bytes: limits::SEGMENT_BYTES,
             lag_max: limits::LAG_MAX_DEFAULT,
             join_wait: limits::JOIN_WAIT_DEFAULT,

@@ -146,7 +146,7 @@ impl Core {
                     }
                 }
                 Ok(Some(ServerEvent::Publish { stream, key, .. })) => self.start_publish(id, stream, key),
-                Ok(Some(ServerEvent::Play { stream, key, .. })) => self.start_play(id, stream, key),
+                Ok(Some(ServerEvent::Play { stream, key, query })) => self.start_play(id, stream, key, &query),
                 Ok(Some(ServerEvent::Ended { stream })) => self.end_use(id, stream),
                 Ok(Some(ServerEvent::Receive { stream, kind, on })) => self.choose_kinds(id, stream, kind, on),
                 Ok(Some(ServerEvent::Pause { stream, on })) => self.pause(id, stream, on),

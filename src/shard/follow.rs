@@ -54,7 +54,7 @@ impl Core {
             self.streams.replies.push_back((from, MeshMessage::Refused { key, epoch, view }));
             return;
         }
-        let waited = owned.awaited & (1 << from) != 0;
+        let waited = owned.early & (1 << from) != 0;
         owned.unannounced &= !(1 << from);
         owned.awaited &= !(1 << from);
         owned.feeds.retain(|feed| (feed.shard, feed.view) != (from, view));

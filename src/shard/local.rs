@@ -40,7 +40,7 @@ pub(super) struct Watcher {
 impl Watcher {
     /// Of the connection that asked.
     pub(super) fn message_stream(&self) -> u32 {
-        self.view.stream_id
+        self.view.stream_id.into()
     }
 
     /// Goes on in the log of another publisher.
@@ -83,6 +83,8 @@ pub(super) struct Owned {
     pub(super) unannounced: ShardSet,
     /// Shards with players that waited for it, until they follow: its first messages are kept for them.
     pub(super) awaited: ShardSet,
+    /// Shards with players that waited for it: each form they follow at first begins with its first messages.
+    pub(super) early: ShardSet,
     /// Process time at which merged messages are let go.
     pub(super) release_due: Option<Duration>,
     /// Shard time at which the publisher last sent something.
@@ -306,7 +308,7 @@ impl LocalStream {
                         .min(),
                     Source::Followed { .. } => None,
                 };
-                let awaited = matches!(&self.logs[index].source, Source::Owned(owned) if owned.awaited != 0);
+                let awaited = matches!(&self.logs[index].source, Source::Owned(owned) if owned.early != 0);
                 let first_needed = awaited || self.awaits_first(epoch, view);
                 let needed = self.needs_from(epoch, view);
                 if let Some(window) = self.logs[index].window_mut(view) {

@@ -12,12 +12,27 @@ use super::{
 use crate::{
     egress::{Piece, Player},
     ingress::ViewKey,
-    rtmp::{key::StreamKey, message::Kind, server::PlayRefusal},
+    media::{TrackChoice, TrackChoiceError},
+    rtmp::{
+        key::{StreamKey, query_value},
+        message::Kind,
+        server::PlayRefusal,
+    },
 };
 
 impl Core {
-    /// A connection asks to play `key` on its message stream `stream`. It may wait for the stream to be published.
-    pub(super) fn start_play(&mut self, id: ConnId, stream: u32, key: StreamKey) {
+    /// A connection asks to play `key` on its message stream `stream`, of `query`'s tracks. It may wait for the stream to be
+    /// published.
+    pub(super) fn start_play(&mut self, id: ConnId, stream: u32, key: StreamKey, query: &str) {
+        let choice = match chosen_tracks(query) {
+            Ok(choice) => choice.unwrap_or(self.config.tracks),
+            Err(error) => {
+                self.metrics.refused(RefuseReason::Tracks).add(1);
+                let description = format!("track= cannot be used: {error}");
+                self.refuse_play(id, stream, PlayRefusal::Failed, &description, CloseReason::PlayRefused);
+                return;
+            }
+        };
         let local = self.streams.enter(&key);
         if !self.follow(local) {
             self.metrics.refused(RefuseReason::WaitedNames).add(1);
@@ -29,10 +44,12 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(known) = self.streams.slab.get_mut(local) else { return };
         conn.session.start_play(stream);
-        tracing::debug!(peer = %conn.peer(), stream = %key, "play");
+        let tracks = choice.resolve(conn.session.takes_multitrack());
+        let capabilities = conn.session.capabilities();
+        tracing::debug!(peer = %conn.peer(), stream = %key, ?tracks, ?capabilities, "play");
         let watcher = known.watchers.insert(Watcher {
             conn: id,
-            view: ViewKey::everything(stream),
+            view: ViewKey::new(stream, tracks),
             epoch: known.newest_epoch(),
             was_there_first: false,
             joins_live: false,
@@ -285,4 +302,15 @@ impl Core {
         self.tell_others();
         self.ring();
     }
+}
+
+/// The tracks that a play's query names, by `track` or `tracks`.
+fn chosen_tracks(query: &str) -> Result<Option<TrackChoice>, TrackChoiceError> {
+    let text = query_value(query, "track").or_else(|| query_value(query, "tracks"));
+    text.map(|text| escaped_commas(text).parse()).transpose()
+}
+
+/// Web players build their URLs by URLSearchParams, which escapes the commas of a list.
+fn escaped_commas(text: &str) -> String {
+    text.replace("%2C", ",").replace("%2c", ",")
 }

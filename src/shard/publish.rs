@@ -38,6 +38,7 @@ impl Core {
         conn.session.accept_publish(stream);
         if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
             tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish");
+            tracing::debug!(peer = %conn.peer(), capabilities = ?conn.session.capabilities(), "publish");
         }
         let local = self.streams.enter(&key);
         conn.uses.push(Use::Publishing { stream, local, epoch: claim.epoch });
@@ -48,6 +49,7 @@ impl Core {
             feeds: Vec::new(),
             unannounced: claim.followers & !(1 << self.port.shard()),
             awaited: claim.followers & !(1 << self.port.shard()),
+            early: claim.followers & !(1 << self.port.shard()),
             release_due: None,
             last_media: self.time.now(),
             started: self.time.process(),
@@ -160,17 +162,17 @@ impl Core {
         self.wake_watchers(local);
     }
 
-    /// The stream cannot be had in the form the player wants: it gets everything, or nothing if that is refused too.
+    /// The stream cannot be had in the form the player wants: it gets audio and video, or nothing if that is refused too.
     pub(super) fn do_without_view(&mut self, local: usize, watcher: usize) {
         let Some(known) = self.streams.slab.get(local).and_then(|stream| stream.watchers.get(watcher)) else { return };
-        let everything = ViewKey::everything(known.message_stream());
-        if known.view == everything {
+        let both = ViewKey::new(known.message_stream(), known.view.tracks);
+        if known.view == both {
             self.refuse_view(local, watcher);
             return;
         }
         self.metrics.refused(RefuseReason::Views).add(1);
         let id = known.conn;
-        self.rejoin(local, watcher, everything);
+        self.rejoin(local, watcher, both);
         if !self.provide_view(local, watcher) {
             self.refuse_view(local, watcher);
         }
@@ -182,7 +184,8 @@ impl Core {
         let Some(watcher) = stream.watchers.get(watcher) else { return };
         let (id, message_stream) = (watcher.conn, watcher.message_stream());
         self.metrics.refused(RefuseReason::Views).add(1);
-        let description = "the stream is being sent in as many forms as it may; play it on message stream 1";
+        let description =
+            "the stream is being sent in as many forms as it may; play it on message stream 1, without track=";
         self.refuse_play(id, message_stream, PlayRefusal::Failed, description, CloseReason::PlayRefused);
     }
 }

@@ -183,6 +183,7 @@ impl Core {
                 Source::Owned(owned) => {
                     if process.saturating_sub(owned.started) > limits::FOLLOW_WAIT {
                         owned.awaited = 0;
+                        owned.early = 0;
                     }
                     let fed = |view: ViewKey| owned.feeds.iter().any(|feed| feed.view == view);
                     let needed = |view: ViewKey| watched.contains(&view) || fed(view);

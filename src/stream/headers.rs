@@ -1,7 +1,7 @@
 //! The messages a decoder needs before media: metadata, sequence headers, channel configurations, colour information.
 //!
-//! A set is immutable and shared; a change makes a new version. It is bounded in items and in bytes, the oldest item
-//! making room.
+//! There is one of a role for each (kind, track), whatever form it comes in: legacy, FourCC, Multitrack. A set is immutable
+//! and shared; a change makes a new version. It is bounded in items and in bytes, the oldest item making room.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     limits::{HEADERS_BYTES_MAX, HEADERS_MAX},
-    media::{Role, TrackSet},
+    media::{Role, TrackSet, multitrack},
     rtmp::message::Kind,
 };
 
@@ -64,11 +64,37 @@ impl HeaderSet {
         Some(Arc::new(Self { version: self.version.wrapping_add(1), items }))
     }
 
+    /// The set after the end of a sequence on `tracks`: their sequence headers and channel configurations are void until
+    /// the next ones. `None` if it has none of them.
+    pub fn without_sequence(self: &Arc<Self>, kind: Kind, tracks: &TrackSet) -> Option<Arc<Self>> {
+        let ends = |item: &CachedHeader| {
+            item.kind == kind
+                && matches!(item.role, Role::SequenceHeader | Role::ChannelConfig)
+                && !item.tracks.intersection(tracks).is_empty()
+        };
+        if !self.items.iter().any(ends) {
+            return None;
+        }
+        let items =
+            self.items.iter().filter_map(|item| if ends(item) { item.without(tracks) } else { Some(item.clone()) });
+        Some(Arc::new(Self { version: self.version.wrapping_add(1), items: items.collect() }))
+    }
+
     /// The set without metadata; `None` if it has none.
     pub fn without_metadata(self: &Arc<Self>) -> Option<Arc<Self>> {
         self.metadata()?;
         let items = self.items.iter().filter(|item| item.kind != Kind::Data).cloned().collect();
         Some(Arc::new(Self { version: self.version.wrapping_add(1), items }))
+    }
+}
+
+impl CachedHeader {
+    /// What is left of it without `tracks`, if anything.
+    fn without(&self, tracks: &TrackSet) -> Option<Self> {
+        let left = self.tracks.difference(tracks);
+        let mut payload = Vec::new();
+        let kept = multitrack::keep_tracks(self.kind, &self.payload, &left, &mut payload);
+        kept.then(|| Self { tracks: left, payload: payload.into(), ..self.clone() })
     }
 }
 
@@ -102,6 +128,35 @@ mod tests {
         let order: Vec<_> = set.in_order().map(|item| item.payload.clone()).collect();
         assert_eq!(order, ["meta", "a", "b", "c"]);
         assert!(set.without_metadata().expect("had metadata").metadata().is_none());
+    }
+
+    #[test]
+    fn a_header_in_another_form_replaces_the_one_before() {
+        let forms: [&[u8]; 3] = [b"\x17\0\0\0\0avcC", b"\x90avc1avcC", b"\x96\x00avc1\x00avcC"];
+        let mut set: Arc<HeaderSet> = Arc::default();
+        for payload in forms {
+            let tracks = crate::media::classify_video(payload).expect("well-formed").tracks;
+            set = set.with(Kind::Video, Role::SequenceHeader, tracks, payload).expect("changed");
+            assert_eq!(set.in_order().map(|item| &item.payload[..]).collect::<Vec<_>>(), [payload]);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_sequence_voids_the_headers_of_its_tracks() {
+        let many = b"\x96\x10avc1\x00\0\0\x01a\x01\0\0\x01b";
+        let both: TrackSet = [0, 1].into_iter().collect();
+        let set = take(&Arc::default(), Kind::Audio, Role::SequenceHeader, b"asc");
+        let set = set.with(Kind::Video, Role::SequenceHeader, both, many).expect("changed");
+        let set = take(&set, Kind::Video, Role::ColorInfo, b"hdr");
+        let left = set.without_sequence(Kind::Video, &TrackSet::single(0)).expect("changed");
+        assert_ne!(left.version(), set.version());
+        let payloads = |set: &HeaderSet| set.in_order().map(|item| item.payload.to_vec()).collect::<Vec<_>>();
+        assert_eq!(payloads(&left), [&b"asc"[..], b"\x96\x10avc1\x01\0\0\x01b", b"hdr"]);
+        assert!(left.without_sequence(Kind::Video, &TrackSet::single(0)).is_none());
+        let left = left.without_sequence(Kind::Video, &both).expect("changed");
+        assert_eq!(payloads(&left), [&b"asc"[..], b"hdr"]);
+        let left = left.without_sequence(Kind::Audio, &TrackSet::single(0)).expect("changed");
+        assert_eq!(payloads(&left), [b"hdr"]);
     }
 
     #[test]

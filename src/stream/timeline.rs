@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::{limits::TIMESTAMP_REORDER_MAX_MS, rtmp::message::Kind};
+use crate::{limits::TIMESTAMP_REORDER_MAX_MS, media::TrackSet, rtmp::message::Kind};
 
 /// A frame's distance where none is known.
 const FRAME_MS: u32 = 40;
@@ -89,6 +89,19 @@ impl Timeline {
         }
         self.newest = Some(not_before(self.newest, sent));
         self.written_at = now;
+        sent
+    }
+
+    /// As [`media`](Self::media), for a message of several tracks: no earlier than any of them allows.
+    pub fn media_of(&mut self, kind: Kind, tracks: &TrackSet, raw: u32, now: Duration) -> u32 {
+        let mut sent = None;
+        for track in tracks.iter() {
+            sent = Some(not_before(sent, self.media(kind, track, raw, now)));
+        }
+        let sent = sent.unwrap_or_else(|| self.header(kind, 0, raw));
+        for known in self.tracks.iter_mut().filter(|known| known.kind == kind && tracks.contains(known.track)) {
+            known.sent = sent;
+        }
         sent
     }
 
@@ -189,6 +202,18 @@ mod tests {
         let mut second = Timeline::new(Some(Resume { sent: 1_000, ended_at: at(0) }));
         assert_eq!(second.media(Kind::Video, 0, 500, at(1)), 1_040);
         assert_eq!(second.media(Kind::Audio, 0, 400, at(1)), 1_000);
+    }
+
+    #[test]
+    fn a_message_of_several_tracks_steps_back_on_none_of_them() {
+        let mut timeline = Timeline::new(None);
+        let both: TrackSet = [0, 1].into_iter().collect();
+        assert_eq!(timeline.media(Kind::Video, 1, 110, at(0)), 110);
+        assert_eq!(timeline.media_of(Kind::Video, &both, 100, at(0)), 110);
+        assert_eq!(timeline.media(Kind::Video, 0, 105, at(0)), 110);
+        assert_eq!(timeline.media_of(Kind::Video, &both, 140, at(40)), 140);
+        assert_eq!(timeline.media(Kind::Video, 1, 130, at(40)), 140);
+        assert_eq!(timeline.media_of(Kind::Video, &TrackSet::EMPTY, 150, at(40)), 150);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::{
     amf0::{AmfError, Value},
+    capabilities::Capabilities,
     chunk::ChunkWriter,
     command::{Command, amf0_body},
     control::{Control, Outbox, Received, event},
@@ -49,6 +50,8 @@ pub(super) struct Conversation {
     /// The message stream createStream made; 0 before.
     pub(super) stream: u32,
     unknown_messages: u32,
+    pub(super) announced: Option<Box<Capabilities>>,
+    pub(super) answered: Option<Box<Capabilities>>,
 }
 
 /// What a message means to the host.
@@ -71,6 +74,8 @@ impl Conversation {
             started: now,
             stream: 0,
             unknown_messages: 0,
+            announced: None,
+            answered: None,
         }
     }
 
@@ -164,6 +169,7 @@ impl Conversation {
     pub(super) fn connect(&mut self) {
         self.phase = Phase::Connecting;
         let ClientConfig { tc_url, app, role, chunk_bytes, .. } = &self.config;
+        let announced = self.announced.as_deref();
         self.outbox.set_chunk_bytes(*chunk_bytes);
         self.media = ChunkWriter::of_chunks(self.outbox.chunk_bytes());
         self.outbox.command(0, "connect", CONNECT, |out| {
@@ -173,7 +179,11 @@ impl Conversation {
             }
             out.key("flashVer").string("FMLE/3.0 (compatible; Shardcast)").key("tcUrl").string(tc_url);
             out.key("fpad").boolean(false).key("capabilities").number(15.0);
-            out.key("audioCodecs").number(4_071.0).key("videoCodecs").number(252.0).key("videoFunction").number(1.0);
+            out.key("audioCodecs").number(4_071.0).key("videoCodecs").number(252.0);
+            match announced {
+                Some(capabilities) => capabilities.write(out),
+                None => drop(out.key("videoFunction").number(1.0)),
+            }
             out.key("objectEncoding").number(0.0).end();
         });
     }
@@ -182,6 +192,7 @@ impl Conversation {
     fn result(&mut self, transaction: f64, value: &Value) {
         if self.phase == Phase::Connecting && transaction == CONNECT {
             self.phase = Phase::CreatingStream;
+            self.answered = Capabilities::read(value).map(Box::new);
             self.outbox.window_ack_size(ACK_WINDOW_BYTES_DEFAULT);
             if self.config.role == ClientRole::Publish {
                 let name = &self.config.name;

@@ -1,7 +1,10 @@
 //! `connect` and its reply (RTMP 1.0, 7.2.1.1; Enhanced RTMP v2, "Enhancing NetConnection connect Command").
 
+use bytes::BytesMut;
+
 use super::super::{
-    amf0::{Encoder, Value},
+    amf0::{Decoder, Encoder, Value},
+    capabilities::Capabilities,
     command::Command,
     control::{Outbox, status_object},
     error::SessionError,
@@ -13,17 +16,12 @@ use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, REQUEST_TEXT_BYTES_MAX};
 /// `fmsVer` and `capabilities` of a server that clients of every age have met.
 const FMS_VERSION: &str = "FMS/3,5,7,7009";
 const CAPABILITIES: f64 = 31.0;
-/// Enhanced RTMP v2 `capsEx`: none yet. Everything passes through, but players that did not ask for several tracks or for
-/// ModEx would get them all the same, so nobody is told to send them.
-const CAPS_EX: u8 = 0;
-/// Bit of a codec's entry in a FourCC info map: it can be forwarded.
-const FOURCC_FORWARD: f64 = 4.0;
 
-/// What a client said about itself.
+/// What a client said about itself. Every connection keeps it, so it is one allocation.
 #[derive(Debug)]
 pub(super) struct Connect {
-    /// app and tcUrl, parted by NUL, which they cannot hold: every connection keeps them, so they share one allocation.
-    text: Box<str>,
+    /// app, tcUrl and capabilities (AMF0, empty if it has none), parted by NUL, which neither text can hold.
+    said: Box<[u8]>,
 }
 
 /// How the client wants to be answered.
@@ -31,8 +29,6 @@ pub(super) struct Connect {
 pub(super) struct Dialect {
     /// It offered something of Enhanced RTMP v2, so the reply may too.
     enhanced: bool,
-    /// Its `capsEx`. Bits beyond the first eight are not assigned.
-    pub(super) caps_ex: u8,
     object_encoding: f64,
 }
 
@@ -53,24 +49,38 @@ impl Connect {
         if [app, tc_url].iter().any(|text| text.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER)) {
             return Ok(Err("app or tcUrl has control characters or is not UTF-8"));
         }
-        let caps_ex = object.get("capsEx").and_then(Value::as_finite).unwrap_or(0.0);
-        let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"];
         let object_encoding = object.get("objectEncoding").and_then(Value::as_finite);
-        let connect = Self { text: [app, tc_url].join("\0").into() };
+        let capabilities = Capabilities::read(&object);
+        let mut said = BytesMut::from([app, tc_url, ""].join("\0").as_bytes());
+        if let Some(capabilities) = &capabilities {
+            let mut out = Encoder::new(&mut said);
+            capabilities.write(out.object());
+            out.end();
+        }
+        let connect = Self { said: said[..].into() };
         let dialect = Dialect {
-            caps_ex: caps_ex as u32 as u8,
-            enhanced: enhanced.iter().any(|name| object.get(name).is_some()),
+            enhanced: capabilities.is_some(),
             object_encoding: object_encoding.filter(|encoding| *encoding == 3.0).unwrap_or(0.0),
         };
         Ok(Ok((connect, dialect)))
     }
 
     pub(super) fn app(&self) -> &str {
-        self.text.split_once('\0').map_or("", |(app, _)| app)
+        self.text(0)
     }
 
     pub(super) fn tc_url(&self) -> &str {
-        self.text.split_once('\0').map_or("", |(_, tc_url)| tc_url)
+        self.text(1)
+    }
+
+    fn text(&self, index: usize) -> &str {
+        let text = self.said.split(|byte| *byte == 0).nth(index);
+        text.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+    }
+
+    pub(super) fn capabilities(&self) -> Option<Capabilities> {
+        let capabilities = self.said.splitn(3, |byte| *byte == 0).nth(2)?;
+        Capabilities::read(&Decoder::new(capabilities).next_value().ok()??)
     }
 }
 
@@ -87,19 +97,10 @@ impl Dialect {
             out.key("description").string("Connection succeeded.");
             out.key("objectEncoding").number(self.object_encoding);
             if self.enhanced {
-                offer(out);
+                Capabilities::of_relay().write(out);
             }
             out.end();
         });
-    }
-}
-
-/// The server's side of the Enhanced RTMP v2 negotiation: every codec is forwarded, none decoded.
-fn offer(out: &mut Encoder<'_>) {
-    out.key("capsEx").number(CAPS_EX.into());
-    out.key("fourCcList").strict_array(1).string("*");
-    for map in ["videoFourCcInfoMap", "audioFourCcInfoMap"] {
-        out.key(map).object().key("*").number(FOURCC_FORWARD).end();
     }
 }
 

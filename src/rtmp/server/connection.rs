@@ -60,8 +60,6 @@ pub(super) struct NetConnection {
     /// Since when no stream has published or played, at first since the connection began; while one does, the time of
     /// the last turn. Nanoseconds: half the size of a `Duration`.
     idle_since_ns: u64,
-    /// See [`Dialect`](super::connect::Dialect).
-    pub(super) caps_ex: u8,
 }
 
 impl NetConnection {
@@ -77,7 +75,6 @@ impl NetConnection {
             unknown_messages: 0,
             stray_media: 0,
             idle_since_ns: nanoseconds(now),
-            caps_ex: 0,
         }
     }
 
@@ -215,7 +212,6 @@ impl NetConnection {
         match Connect::parse(command, header)? {
             Ok((connect, dialect)) => {
                 dialect.accept(command.transaction, self.chunk_bytes as usize, &mut self.outbox);
-                self.caps_ex = dialect.caps_ex;
                 self.connect = Some(connect);
                 Ok(Verdict::Nothing)
             }

@@ -24,6 +24,7 @@ use bytes::{Bytes, BytesMut};
 pub use super::error::SessionError;
 use super::{
     aggregate::{Aggregate, Next, Part},
+    capabilities::{Capabilities, caps_ex},
     chunk::{ChunkReader, Delivered},
     command::amf0_body,
     control::event,
@@ -316,9 +317,19 @@ impl ServerSession {
         self.connection.connect.as_ref().map_or("", Connect::tc_url)
     }
 
-    /// The client's `capsEx` (Enhanced RTMP v2): 1 reconnect, 2 multitrack, 4 ModEx, 8 nanosecond offsets.
+    /// What the client said of Enhanced RTMP v2 in its connect, if it did.
+    pub fn capabilities(&self) -> Option<Capabilities> {
+        self.connection.connect.as_ref().and_then(Connect::capabilities)
+    }
+
+    /// The client's `capsEx`; 0 if it said nothing. See [`caps_ex`].
     pub fn caps_ex(&self) -> u8 {
-        self.connection.caps_ex
+        self.capabilities().map_or(0, |capabilities| capabilities.caps_ex)
+    }
+
+    /// Whether the client takes Multitrack messages.
+    pub fn takes_multitrack(&self) -> bool {
+        self.caps_ex() & caps_ex::MULTITRACK != 0
     }
 
     /// What was asked for on `stream`, or is being played there without having come.

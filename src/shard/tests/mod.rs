@@ -7,3 +7,4 @@ mod players;
 mod publishing;
 mod rig;
 mod shards;
+mod tracks;

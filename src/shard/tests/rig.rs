@@ -15,6 +15,7 @@ use crate::{
     limits::TICK,
     rtmp::{
         amf0::Encoder,
+        capabilities::Capabilities,
         chunk::{ChunkReader, ChunkWriter},
         client::{ClientConfig, ClientEvent, ClientRole, ClientSession},
         handshake::HANDSHAKE_BYTES,
@@ -111,6 +112,20 @@ impl Rig {
             open: true,
         });
         self.peers.len() - 1
+    }
+
+    /// As `connect`, of a client that says what it can do of Enhanced RTMP.
+    pub(super) fn connect_announcing(
+        &mut self,
+        core: usize,
+        role: ClientRole,
+        name: &str,
+        capabilities: Capabilities,
+    ) -> usize {
+        let index = self.connect(core, role, name);
+        let peer = self.peers.remove(index);
+        self.peers.push(Peer { session: peer.session.announcing(capabilities), ..peer });
+        index
     }
 
     pub(super) fn publish(&mut self, core: usize, name: &str) -> usize {

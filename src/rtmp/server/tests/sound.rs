@@ -11,6 +11,7 @@ fn connect_is_answered_with_window_bandwidth_chunk_size_and_success() {
         ("flashVer", text("FMLE/3.0")),
         ("objectEncoding", Value::Number(3.0)),
         ("capsEx", Value::Number(3.0)),
+        ("audioFourCcInfoMap", object(&[("Opus", Value::Number(5.0))])),
     ]);
     assert_eq!(peer.command(0, &[text("connect"), Value::Number(1.0), connect]), Ok(None));
     let said = peer.said();
@@ -24,10 +25,19 @@ fn connect_is_answered_with_window_bandwidth_chunk_size_and_success() {
     assert_eq!(values[3].get("code"), Some(&text("NetConnection.Connect.Success")));
     assert_eq!(values[3].get("objectEncoding"), Some(&Value::Number(3.0)));
     assert_eq!(values[3].get("fourCcList"), Some(&Value::StrictArray(vec![text("*")])));
+    assert_eq!(values[3].get("videoFourCcInfoMap"), Some(&object(&[("*", Value::Number(4.0))])));
+    assert_eq!(values[3].get("audioFourCcInfoMap"), Some(&object(&[("*", Value::Number(4.0))])));
+    let offered = Capabilities::of_relay();
+    assert_eq!(values[3].get("capsEx"), Some(&Value::Number(offered.caps_ex.into())));
+    assert_eq!(values[3].get("videoFunction"), Some(&Value::Number(14.0)));
+    assert_eq!(offered.caps_ex & 14, 14, "Multitrack, ModEx, nanosecond offsets");
     assert_eq!(said.len(), 3);
     let session = &peer.session;
     assert_eq!((session.app(), session.tc_url()), ("live?token=a", "rtmp://host/live?token=a"));
     assert_eq!(session.caps_ex(), 3);
+    assert!(session.takes_multitrack());
+    let codecs = session.capabilities().expect("it said something").audio;
+    assert_eq!((codecs[0].0.as_str(), codecs[0].1), ("Opus", 5));
 }
 
 #[test]
@@ -38,7 +48,10 @@ fn a_client_without_enhanced_rtmp_gets_a_plain_reply() {
     let said = peer.said();
     let Said::Command(0, values) = &said[2] else { panic!("{said:?}") };
     assert_eq!(values[3].get("objectEncoding"), Some(&Value::Number(0.0)));
-    assert_eq!(values[3].get("fourCcList"), None);
+    for key in ["fourCcList", "capsEx", "videoFunction", "videoFourCcInfoMap"] {
+        assert_eq!(values[3].get(key), None);
+    }
+    assert!(peer.session.capabilities().is_none() && !peer.session.takes_multitrack());
 }
 
 #[test]
