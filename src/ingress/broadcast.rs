@@ -105,6 +105,8 @@ impl Broadcast {
     }
 
     fn publish_data(&mut self, timestamp: u32, payload: &[u8], arrived_ms: u32) -> Taken {
+        let in_amf0 = media::amf3_data::in_amf0(payload);
+        let payload = in_amf0.as_deref().unwrap_or(payload);
         let timestamp = self.timeline.header(Kind::Data, 0, timestamp);
         let (body, changed) = match media::classify_data(payload) {
             DataRole::Metadata { body } => {

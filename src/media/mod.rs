@@ -1,9 +1,10 @@
 //! What media messages mean to a relay: FLV 10.1 tags and Enhanced RTMP v2, looked at and never copied or changed.
 //!
 //! A publisher's audio and video payloads are [`tag`]s with a [`Role`] on one or more [`tracks`]; data payloads are
-//! sorted by [`data`]. Reserved values and unknown FourCCs pass as [`Role::Unknown`] or by the role of their packet type;
+//! sorted by [`data`], after [`amf3_data`] made them readable for all. Reserved values and unknown FourCCs pass as [`Role::Unknown`] or by the role of their packet type;
 //! only tags whose own structure overruns them are refused. Pure functions, linear in the payload's headers.
 
+pub mod amf3_data;
 pub mod data;
 pub mod tag;
 pub mod tracks;

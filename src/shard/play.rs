@@ -16,8 +16,10 @@ use crate::{
 };
 
 impl Core {
-    /// A connection asks to play `key` on its message stream `stream`. It may wait for the stream to be published.
+    /// A connection asks to play `key` on its message stream `stream`, instead of what it plays there. It may wait for the
+    /// stream to be published.
     pub(super) fn start_play(&mut self, id: ConnId, stream: u32, key: StreamKey) {
+        self.end_use(id, stream);
         let local = self.streams.enter(&key);
         if !self.follow(local) {
             self.metrics.refused(RefuseReason::WaitedNames).add(1);
@@ -30,9 +32,11 @@ impl Core {
         let Some(known) = self.streams.slab.get_mut(local) else { return };
         conn.session.start_play(stream);
         tracing::debug!(peer = %conn.peer(), stream = %key, "play");
+        let receives = |kind| conn.session.receives(stream, kind);
+        let view = ViewKey { stream_id: stream, audio: receives(Kind::Audio), video: receives(Kind::Video) };
         let watcher = known.watchers.insert(Watcher {
             conn: id,
-            view: ViewKey::everything(stream),
+            view,
             epoch: known.newest_epoch(),
             was_there_first: false,
             joins_live: false,
@@ -230,24 +234,34 @@ impl Core {
         self.wake(id);
     }
 
-    /// pause, pauseRaw: a paused player is sent nothing and goes on at the next join point.
+    /// pause, pauseRaw: a paused player is sent nothing. It goes on at the newest keyframe, if that came meanwhile and the
+    /// GOP cache is on, else at the next.
     pub(super) fn pause(&mut self, id: ConnId, stream: u32, on: bool) {
+        self.wake(id);
         let Some((local, index)) = self.playing(id, stream) else { return };
+        let watcher = self.streams.slab.get(local).and_then(|known| known.watchers.get(index));
+        if watcher.is_none_or(|watcher| watcher.paused == on) {
+            return;
+        }
+        self.finish_message(local, index);
         let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(index)) else {
             return;
         };
         watcher.paused = on;
-        if on {
+        watcher.seek_anew(self.time.now());
+        if !on && !self.policy.gop_cache {
             let view = watcher.view;
-            self.rejoin(local, index, view);
+            watcher.rejoin(view);
         }
-        self.wake(id);
+        self.hurry(id);
     }
 
     pub(super) fn rejoin(&mut self, local: usize, watcher: usize, view: ViewKey) {
         self.finish_message(local, watcher);
         if let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) {
             watcher.rejoin(view);
+            let id = watcher.conn;
+            self.hurry(id);
         }
     }
 

@@ -282,11 +282,12 @@ fn a_second_connect_is_answered_with_an_error() {
 
 #[test]
 fn a_second_request_on_a_stream_or_one_on_no_stream_is_answered_with_an_error() {
-    for mut peer in [Peer::publishing(), Peer::playing()] {
+    let mut publishing = Peer::publishing();
+    assert_eq!(publishing.play(1, "b"), refused(1, Refused::StreamBusy));
+    assert_eq!(publishing.codes(), codes(1, &["NetStream.Play.Failed"]));
+    for mut peer in [publishing, Peer::playing()] {
         assert_eq!(peer.publish(1, "b"), refused(1, Refused::StreamBusy));
         assert_eq!(peer.codes(), codes(1, &["NetStream.Publish.Denied"]));
-        assert_eq!(peer.play(1, "b"), refused(1, Refused::StreamBusy));
-        assert_eq!(peer.codes(), codes(1, &["NetStream.Play.Failed"]));
         for stream in [0, 2, 9, u32::MAX] {
             assert_eq!(peer.publish(stream, "b"), refused(stream, Refused::NoSuchMessageStream));
             assert_eq!(peer.codes(), codes(stream, &["NetStream.Publish.Denied"]));
