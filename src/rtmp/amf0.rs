@@ -5,7 +5,7 @@
 //! bounds: nesting ([`AMF_DEPTH_MAX`]), values ([`AMF_ITEMS_MAX`](crate::limits::AMF_ITEMS_MAX)) and bytes
 //! ([`AMF_BYTES_MAX`](crate::limits::AMF_BYTES_MAX)). Announced counts are never allocated for. References (marker 7) are
 //! refused: nothing a session answers needs them, and so no value has a cycle. Marker 17 switches one value to
-//! [`amf3`]. Numbers may be NaN or infinite; whoever uses one validates it.
+//! AMF3. Numbers may be NaN or infinite; whoever uses one validates it.
 //!
 //! [`Encoder`] writes values piece by piece, or a whole [`Value`].
 

@@ -39,7 +39,7 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         Self { turns: Vec::new(), says: Vec::new(), chunk_bytes: 128 }
     }
 

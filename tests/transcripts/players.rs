@@ -27,7 +27,7 @@ fn connect(object_encoding: f64) -> Vec<u8> {
 /// As librtmp (JW, VLC, rtmpdump, rtmpsrc): a fresh csid for SetBufferLength, FCSubscribe, createStream, play with -2000.
 fn librtmp() -> Vec<Turn> {
     let play = command("play", 4.0, &[amf::null(), amf::string("show"), amf::number(-2_000.0)]);
-    Script::new()
+    Script::begin()
         .say(3, COMMAND, 0, 0, connect(0.0))
         .awaits(&["NetConnection.Connect.Success"])
         .say(2, WINDOW_ACK_SIZE, 0, 0, 2_500_000u32.to_be_bytes())
@@ -45,7 +45,7 @@ fn librtmp() -> Vec<Turn> {
 /// As ffplay: getStreamLength before play, which it does not wait for.
 fn ffplay() -> Vec<Turn> {
     let play = command("play", 4.0, &[amf::null(), amf::string("show"), amf::number(-2_000.0)]);
-    Script::new()
+    Script::begin()
         .say(3, COMMAND, 0, 0, connect(0.0))
         .awaits(&["NetConnection.Connect.Success"])
         .say(3, COMMAND, 0, 0, command("createStream", 2.0, &[amf::null()]))
@@ -61,7 +61,7 @@ fn ffplay() -> Vec<Turn> {
 fn flash() -> Vec<Turn> {
     let extended = |body: Vec<u8>| [&[0][..], &body].concat();
     let play = command("play", 0.0, &[amf::null(), b"\x11\x06\x09show".to_vec(), b"\x11\x04\xFF\xFF\xFF\xFE".to_vec()]);
-    Script::new()
+    Script::begin()
         .say(3, COMMAND, 0, 0, connect(3.0))
         .awaits(&["NetConnection.Connect.Success"])
         .say(3, COMMAND_AMF3, 0, 0, extended(command("checkBandwidth", 2.0, &[amf::null()])))

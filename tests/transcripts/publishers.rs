@@ -86,7 +86,7 @@ impl Publishing for Script {
 /// everything of the stream on csid 4.
 fn obs() -> Vec<Turn> {
     let csids = Csids { audio: 4, video: 4, data: 4 };
-    Script::new()
+    Script::begin()
         .chunk_size(4_096)
         .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; FMSc/1.0)", None, &[]))
         .awaits(&["NetConnection.Connect.Success"])
@@ -105,7 +105,7 @@ fn obs() -> Vec<Turn> {
 /// As FFmpeg: it tells its window and chunk size after connect was answered, and waits for each step.
 fn ffmpeg() -> Vec<Turn> {
     let csids = Csids { audio: 4, video: 6, data: 4 };
-    Script::new()
+    Script::begin()
         .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; Lavf59.27.100)", None, &[]))
         .awaits(&["NetConnection.Connect.Success"])
         .say(2, WINDOW_ACK_SIZE, 0, 0, 2_500_000u32.to_be_bytes())
@@ -127,7 +127,7 @@ fn hardware() -> Vec<Turn> {
     let csids = Csids { audio: 5, video: 6, data: 5 };
     let mut messages = media();
     messages.swap(0, 1);
-    Script::new()
+    Script::begin()
         .say(3, COMMAND, 0, 0, connect("FMLE/3.0", Some(0.0), &[]))
         .awaits(&["NetConnection.Connect.Success"])
         .say(3, COMMAND, 0, 0, named("releaseStream", 2.0))
@@ -150,7 +150,7 @@ fn hardware() -> Vec<Turn> {
 fn own_stack() -> Vec<Turn> {
     let csids = Csids { audio: 20, video: 64, data: 320 };
     let codecs = [10, 0, 0, 0, 1].into_iter().chain(amf::string("hvc1")).collect();
-    Script::new()
+    Script::begin()
         .say(3, COMMAND, 0, 0, connect("own", None, &[("fourCcList", codecs)]))
         .awaits(&["NetConnection.Connect.Success"])
         .chunk_size(1_000)
@@ -171,7 +171,7 @@ fn flash() -> Vec<Turn> {
     let name = b"\x11\x06\x09show".to_vec();
     let properties = b"\x11\x0A\x0B\x01\x0Bwidth\x04\x8A\x00\x01";
     let metadata = [amf::string("@setDataFrame"), amf::string("onMetaData"), properties.to_vec()].concat();
-    Script::new()
+    Script::begin()
         .say(3, COMMAND, 0, 0, connect("WIN 11,2,202,235", Some(3.0), &[]))
         .awaits(&["NetConnection.Connect.Success"])
         .say(3, COMMAND_AMF3, 0, 0, extended(command("FCPublish", 2.0, &[amf::null(), name.clone()])))
