@@ -83,7 +83,7 @@ pub const SEGMENT_BYTES: usize = 256 * 1024;
 /// Free segments of a process kept for the next ones.
 pub const SPARE_SEGMENTS_MAX: usize = 8;
 /// Bytes of one send. One loopback skb carries 65,480; two chunks of the default size do not fit.
-pub const FLUSH_BYTES_MAX: usize = 60 * 1024;
+pub const FLUSH_BYTES_MAX: usize = 120 * 1024;
 /// A join point further back than this many bytes is given up (`--gop-bytes-max`).
 pub const GOP_BYTES_MAX_DEFAULT: usize = 32 * 1024 * 1024;
 /// A join point older than this is given up.

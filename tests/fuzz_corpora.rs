@@ -37,7 +37,7 @@ macro_rules! corpora {
     };
 }
 
-corpora!(amf0, chunk_reader, client_session, core_session, handshake, media_tags, server_session);
+corpora!(amf0, amf3, chunk_reader, client_session, core_session, handshake, media_tags, server_session);
 
 #[test]
 fn every_target_of_the_fuzzer_is_replayed() {

@@ -49,7 +49,7 @@ fn encode(value: &Value) -> BytesMut {
 }
 
 /// Values in `value`, itself included, and how deep its containers nest.
-fn measure(value: &Value) -> (usize, usize) {
+pub fn measure(value: &Value) -> (usize, usize) {
     let add = |(items, depth): (usize, usize), value: &Value| {
         let (more, deeper) = measure(value);
         (items + more, depth.max(deeper))

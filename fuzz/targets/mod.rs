@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod amf0;
+pub mod amf3;
 pub mod chunk_reader;
 pub mod client_session;
 pub mod core_session;

@@ -23,6 +23,7 @@ pub fn all() -> Vec<Seed> {
     commands(&mut seeds);
     chunks(&mut seeds);
     values(&mut seeds);
+    amf3_values(&mut seeds);
     handshakes(&mut seeds);
     tags(&mut seeds);
     seeds
@@ -294,6 +295,52 @@ fn values(seeds: &mut Vec<Seed>) {
     // The body of connect, whole in its chunk, behind Set Chunk Size.
     let length = usize::from(to_server[22]) | usize::from(to_server[21]) << 8;
     add(seeds, &["amf0"], "connect", &to_server[28..28 + length]);
+}
+
+fn amf3_values(seeds: &mut Vec<Seed>) {
+    let list: [(&str, &[u8]); 18] = [
+        ("simple", b"\0\x01\x02\x03\x04\x7F\x04\x81\x00\x04\xFF\xFF\xFF\xFF\x05\x3F\xF8\0\0\0\0\0\0"),
+        ("strings", b"\x06\x0Bk\xC3\xA4se\x06\x00\x06\x01"),
+        ("xml", b"\x07\x09<a/>\x0B\x09<b/>\x07\x00"),
+        ("date", b"\x08\x01\x42\x6D\x1A\x94\xA2\0\0\0\x08\x00"),
+        ("list", b"\x09\x05\x01\x02\x03"),
+        ("mixed-array", b"\x09\x05\x03a\x01\x01\x02\x03"),
+        ("objects", b"\x0A\x1B\x01\x03s\x01\x03d\x02\x01\x0A\x01\x03\x01\x0A\x00"),
+        ("typed", b"\x0A\x13\x07a.B\x03s\x01\x0A\x01\x03"),
+        ("bytes", b"\x0C\x07\x01\x02\x03\x0C\x00"),
+        (
+            "vectors",
+            b"\x0D\x03\0\0\0\0\x07\x0E\x03\x01\xFF\xFF\xFF\xFF\x0F\x03\0\x3F\xF8\0\0\0\0\0\0\x10\x03\0\x03T\x01",
+        ),
+        ("dictionary", b"\x11\x05\0\x04\x01\x06\x03v\x06\x03k\x01"),
+        ("cycle", b"\x09\x03\x01\x09\x00"),
+        ("externalizable", b"\x0A\x07\x03Cxyz"),
+        ("huge-count", b"\x09\xFF\xFF\xFF\xFF\x01"),
+        ("unread-reference", b"\x06\x08"),
+        ("not-utf8", b"\x06\x07a\xFFb"),
+        ("connect", b"\x06\x0Fconnect\x04\x01\x0A\x0B\x01\x07app\x06\x09live\x0BtcUrl\x06\x1Brtmp://h/live\x01"),
+        ("metadata", b"\x06\x15onMetaData\x0A\x0B\x01\x0Bwidth\x04\x8A\x00\x19videocodecid\x04\x07\x01"),
+    ];
+    for (name, bytes) in list {
+        add(seeds, &["amf3"], name, bytes);
+    }
+    add(seeds, &["amf3"], "deep", &[&b"\x09\x03\x01".repeat(32)[..], b"\x01"].concat());
+    add(seeds, &["amf3"], "too-deep", &b"\x0A\x0B\x01\x03a".repeat(40));
+    let publish = b"\0\x02\0\x07publish\x11\x04\0\x05\x11\x06\x09show\x11\x06\x09live";
+    let metadata = b"\0\x02\0\x0D@setDataFrame\x02\0\x0AonMetaData\x11\x0A\x0B\x01\x0Bwidth\x04\x8A\x00\x01";
+    let flash = Script::connected()
+        .message(type_id::COMMAND_AMF3, 1, publish)
+        .message(type_id::DATA_AMF3, 1, metadata)
+        .message(type_id::VIDEO, 1, MEDIA[2].2)
+        .message(type_id::COMMAND_AMF3, 0, b"\x06\x19createStream\x04\x09\x01")
+        .command(2, "receiveVideo", 0.0, &[Value::Boolean(false)])
+        .command(2, "play", 0.0, &[Value::String("mp4:show%20x".to_owned())])
+        .command(2, "play", 0.0, &[Value::String("show?vhost=v".to_owned())])
+        .command(2, "pauseRaw", 0.0, &[Value::Boolean(true), Value::Number(0.0)])
+        .command(2, "pauseRaw", 0.0, &[Value::Boolean(false), Value::Number(0.0)])
+        .command(0, "checkBandwidth", 8.0, &[])
+        .command(1, "publish", 0.0, &[Value::Boolean(false)]);
+    add(seeds, &["chunk_reader", "server_session", "core_session"], "flash", &flash.out);
 }
 
 fn handshakes(seeds: &mut Vec<Seed>) {

@@ -98,6 +98,12 @@ impl Player {
         self
     }
 
+    /// Leaves its place, to begin again at the newest join point behind it, or at the next.
+    pub fn seek_anew(&mut self, now: Duration) {
+        self.waited = false;
+        self.state = State::Seeking { since_ms: whole_ms(now) };
+    }
+
     fn begins_at<'a>(&self, window: &'a Window) -> Option<&'a JoinPoint> {
         let first = window.first_join().filter(|_| self.waited);
         first.or(window.join()).filter(|join| join.offset >= self.cursor)

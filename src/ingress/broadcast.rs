@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     limits::{ASSEMBLY_SPARE_BYTES_MAX, SEGMENT_BYTES, VIEW_LINGER, VIEWS_MAX},
-    media::{Role, TagError, Tracks},
+    media::{self, Role, TagError, Tracks},
     rtmp::message::Kind,
     stream::{
         log::JoinBounds,
@@ -87,7 +87,8 @@ impl Broadcast {
     ) -> Result<Taken, TagError> {
         self.messages += 1;
         self.bytes += payload.len() as u64;
-        let Some(message) = Published::read(kind, payload)? else {
+        let in_amf0 = if kind == Kind::Data { media::amf3_data::in_amf0(payload) } else { None };
+        let Some(message) = Published::read(kind, in_amf0.as_deref().unwrap_or(payload))? else {
             self.clear_metadata();
             return Ok(Taken::Repeated);
         };

@@ -2,10 +2,12 @@
 //! never copied or changed.
 //!
 //! A publisher's audio and video payloads are [`tag`]s with a [`Role`] on one or more [`tracks`]; data payloads are
-//! sorted by [`data`]. Which tracks a player receives is its [`choice`]; [`multitrack`] takes messages apart accordingly.
-//! Reserved values and unknown FourCCs pass as [`Role::Unknown`] or by the role of their packet type;
-//! only tags whose own structure overruns them are refused. Pure functions, linear in the payload's headers.
+//! sorted by [`data`], after [`amf3_data`] made them readable for all. Which tracks a player receives is its [`choice`];
+//! [`multitrack`] takes messages apart accordingly. Reserved values and unknown FourCCs pass as [`Role::Unknown`] or by the
+//! role of their packet type; only tags whose own structure overruns them are refused. Pure functions, linear in the
+//! payload's headers.
 
+pub mod amf3_data;
 pub mod choice;
 pub mod data;
 pub mod multitrack;

@@ -2,17 +2,21 @@
 //!
 //! [`Decoder`] reads one value after another from a message body, only as far as it is asked to: a command's name and
 //! transaction cost nothing for the arguments behind them. It is iterative, and every value read is charged to three
-//! bounds: nesting ([`AMF_DEPTH_MAX`]), values ([`AMF_ITEMS_MAX`]) and bytes ([`AMF_BYTES_MAX`]). Announced counts are
-//! never allocated for. References (marker 7) and AMF3 values (marker 17) are refused: nothing a session answers needs
-//! them, and so no value has a cycle. Numbers may be NaN or infinite; whoever uses one validates it.
+//! bounds: nesting ([`AMF_DEPTH_MAX`]), values ([`AMF_ITEMS_MAX`](crate::limits::AMF_ITEMS_MAX)) and bytes
+//! ([`AMF_BYTES_MAX`](crate::limits::AMF_BYTES_MAX)). Announced counts are never allocated for. References (marker 7) are
+//! refused: nothing a session answers needs them, and so no value has a cycle. Marker 17 switches one value to
+//! AMF3. Numbers may be NaN or infinite; whoever uses one validates it.
 //!
 //! [`Encoder`] writes values piece by piece, or a whole [`Value`].
 
-use std::borrow::Cow;
-
 use bytes::{BufMut, BytesMut};
 
-use crate::limits::{AMF_BYTES_MAX, AMF_DEPTH_MAX, AMF_ITEMS_MAX};
+pub use super::amf::AmfError;
+use super::{
+    amf::Input,
+    amf3::{self, Tables},
+};
+use crate::limits::AMF_DEPTH_MAX;
 
 /// Type markers (AMF 0, 2.1).
 mod marker {
@@ -30,6 +34,7 @@ mod marker {
     pub(super) const UNSUPPORTED: u8 = 13;
     pub(super) const XML_DOCUMENT: u8 = 15;
     pub(super) const TYPED_OBJECT: u8 = 16;
+    pub(super) const AVM_PLUS: u8 = 17;
 }
 
 /// Names and values in the order they were written; a name may occur twice.
@@ -101,30 +106,15 @@ impl Value {
     }
 }
 
-/// What is wrong with an AMF0 body; `at` is the byte offset in the message body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AmfError {
-    #[error("AMF0 ends at byte {at}, inside a value: the message is cut short or its length is wrong")]
-    Truncated { at: usize },
-    #[error("AMF0 marker {marker:#04x} at byte {at} is not one this server reads (references and AMF3 are not)")]
-    Marker { marker: u8, at: usize },
-    #[error("AMF0 text at byte {at} is not UTF-8")]
-    Utf8 { at: usize },
-    #[error("AMF0 values nest deeper than {AMF_DEPTH_MAX} at byte {at}")]
-    Depth { at: usize },
-    #[error("AMF0 message has more than {AMF_ITEMS_MAX} values, counted up to byte {at}")]
-    Items { at: usize },
-    #[error("AMF0 message goes on at byte {at}, at most {AMF_BYTES_MAX} bytes are parsed")]
-    Bytes { at: usize },
-}
-
 /// Reads values from a message body, one by one. After an error it is spent: further reads may make no sense.
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
-    input: &'a [u8],
-    at: usize,
-    items: usize,
-    lossy: bool,
+    input: Input<'a>,
+    /// Of the AMF3 values in the message, which share them.
+    tables: Tables,
+    met_amf3: bool,
+    /// Every value is AMF3, without the marker that switches to it.
+    all_amf3: bool,
 }
 
 /// A container whose end has not been read.
@@ -156,25 +146,35 @@ enum Begun {
 
 impl<'a> Decoder<'a> {
     pub fn new(input: &'a [u8]) -> Self {
-        Self { input, at: 0, items: 0, lossy: false }
+        Self { input: Input::new(input), tables: Tables::default(), met_amf3: false, all_amf3: false }
+    }
+
+    /// For a body of AMF3 values only, which nothing switches to.
+    pub fn all_amf3(input: &'a [u8]) -> Self {
+        Self { all_amf3: true, ..Self::new(input) }
     }
 
     /// Text that is not UTF-8 is read with replacement characters (U+FFFD) instead of refused.
     ///
     /// Windows encoders write the machine's code page into `flashVer`, encoder names and titles.
     pub fn legacy_text(mut self) -> Self {
-        self.lossy = true;
+        self.input.forgive_text();
         self
     }
 
     /// Bytes read so far.
     pub fn offset(&self) -> usize {
-        self.at
+        self.input.at()
+    }
+
+    /// Whether a value switched to AMF3.
+    pub fn has_met_amf3(&self) -> bool {
+        self.met_amf3
     }
 
     /// What has not been read.
     pub fn rest(&self) -> &'a [u8] {
-        self.input.get(self.at..).unwrap_or_default()
+        self.input.rest()
     }
 
     /// The next value, or `None` at the end of the body.
@@ -184,6 +184,9 @@ impl<'a> Decoder<'a> {
 
     /// The next value; the end of the body is an error.
     pub fn value(&mut self) -> Result<Value, AmfError> {
+        if self.all_amf3 {
+            return amf3::value(&mut self.input, &mut self.tables, 0);
+        }
         let mut open: Vec<Open> = Vec::new();
         loop {
             let ended = match open.last_mut() {
@@ -196,9 +199,11 @@ impl<'a> Decoder<'a> {
                     None => Value::Undefined,
                 }
             } else {
-                match self.begin()? {
+                match self.begin(open.len())? {
                     Begun::Whole(value) => value,
-                    Begun::Open(_) if open.len() >= AMF_DEPTH_MAX => return Err(AmfError::Depth { at: self.at }),
+                    Begun::Open(_) if open.len() >= AMF_DEPTH_MAX => {
+                        return Err(AmfError::Depth { at: self.offset() });
+                    }
                     Begun::Open(container) => {
                         open.push(container);
                         continue;
@@ -220,41 +225,40 @@ impl<'a> Decoder<'a> {
             return Ok(ended);
         }
         container.key = self.short_text()?;
-        if container.key.is_empty() && self.rest().first() == Some(&marker::OBJECT_END) {
-            self.at += 1;
-            return Ok(true);
-        }
-        Ok(false)
+        Ok(container.key.is_empty() && self.input.skip_if(marker::OBJECT_END))
     }
 
-    fn begin(&mut self) -> Result<Begun, AmfError> {
-        let at = self.at;
-        self.items += 1;
-        if self.items > AMF_ITEMS_MAX {
-            return Err(AmfError::Items { at });
+    fn begin(&mut self, depth: usize) -> Result<Begun, AmfError> {
+        let at = self.offset();
+        if self.rest().first() == Some(&marker::AVM_PLUS) {
+            self.input.skip(1)?;
+            self.met_amf3 = true;
+            return amf3::value(&mut self.input, &mut self.tables, depth).map(Begun::Whole);
         }
-        let [marker] = self.take()?;
+        self.input.item()?;
+        let [marker] = self.input.take()?;
         let opened = |value, remaining| Ok(Begun::Open(Open { value, key: String::new(), remaining }));
         let value = match marker {
-            marker::NUMBER => Value::Number(f64::from_be_bytes(self.take()?)),
-            marker::BOOLEAN => Value::Boolean(self.take::<1>()? != [0]),
+            marker::NUMBER => Value::Number(f64::from_be_bytes(self.input.take()?)),
+            marker::BOOLEAN => Value::Boolean(self.input.take::<1>()? != [0]),
             marker::STRING => Value::String(self.short_text()?),
             marker::NULL => Value::Null,
             marker::UNDEFINED => Value::Undefined,
-            marker::DATE => {
-                Value::Date { unix_ms: f64::from_be_bytes(self.take()?), zone: i16::from_be_bytes(self.take()?) }
-            }
+            marker::DATE => Value::Date {
+                unix_ms: f64::from_be_bytes(self.input.take()?),
+                zone: i16::from_be_bytes(self.input.take()?),
+            },
             marker::LONG_STRING => Value::LongString(self.long_text()?),
             marker::UNSUPPORTED => Value::Unsupported,
             marker::XML_DOCUMENT => Value::XmlDocument(self.long_text()?),
             marker::OBJECT => return opened(Value::Object(Vec::new()), 0),
             marker::ECMA_ARRAY => {
                 // The count is a hint; the end marker ends the array.
-                self.take::<4>()?;
+                self.input.take::<4>()?;
                 return opened(Value::EcmaArray(Vec::new()), 0);
             }
             marker::STRICT_ARRAY => {
-                let count = u32::from_be_bytes(self.take()?);
+                let count = u32::from_be_bytes(self.input.take()?);
                 return opened(Value::StrictArray(Vec::new()), count);
             }
             marker::TYPED_OBJECT => {
@@ -266,38 +270,14 @@ impl<'a> Decoder<'a> {
         Ok(Begun::Whole(value))
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], AmfError> {
-        let bytes = self.bytes(N)?;
-        bytes.try_into().map_err(|_| AmfError::Truncated { at: self.at })
-    }
-
-    fn bytes(&mut self, count: usize) -> Result<&'a [u8], AmfError> {
-        if count > AMF_BYTES_MAX.saturating_sub(self.at) && count <= self.rest().len() {
-            return Err(AmfError::Bytes { at: self.at });
-        }
-        let bytes = self.rest().get(..count).ok_or(AmfError::Truncated { at: self.at })?;
-        self.at += count;
-        Ok(bytes)
-    }
-
     fn short_text(&mut self) -> Result<String, AmfError> {
-        let length = u16::from_be_bytes(self.take()?);
-        self.text(length.into())
+        let length = u16::from_be_bytes(self.input.take()?);
+        self.input.text(length.into())
     }
 
     fn long_text(&mut self) -> Result<String, AmfError> {
-        let length = u32::from_be_bytes(self.take()?);
-        self.text(length as usize)
-    }
-
-    fn text(&mut self, length: usize) -> Result<String, AmfError> {
-        let at = self.at;
-        let bytes = self.bytes(length)?;
-        match String::from_utf8_lossy(bytes) {
-            Cow::Borrowed(text) => Ok(text.to_owned()),
-            Cow::Owned(text) if self.lossy => Ok(text),
-            Cow::Owned(_) => Err(AmfError::Utf8 { at }),
-        }
+        let length = u32::from_be_bytes(self.input.take()?);
+        self.input.text(length as usize)
     }
 }
 
@@ -438,6 +418,7 @@ fn cut(text: &str, bytes: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{AMF_BYTES_MAX, AMF_ITEMS_MAX};
 
     fn encoded(value: &Value) -> BytesMut {
         let mut out = BytesMut::new();
@@ -500,8 +481,8 @@ mod tests {
     }
 
     #[test]
-    fn unknown_markers_references_and_amf3_name_their_offset() {
-        for marker in [4, 7, 9, 14, 17, 18, 0xFF] {
+    fn unknown_markers_and_references_name_their_offset() {
+        for marker in [4, 7, 9, 14, 18, 0xFF] {
             let bytes = [10, 0, 0, 0, 2, 5, marker, 0, 0, 0];
             assert_eq!(Decoder::new(&bytes).value(), Err(AmfError::Marker { marker, at: 6 }));
         }

@@ -18,7 +18,9 @@ pub(super) struct Command<'a> {
 impl<'a> Command<'a> {
     /// Reads name and transaction of a message of type 20 or 17.
     pub(super) fn parse(message: &Message<'a>) -> Result<Self, AmfError> {
-        let mut arguments = Decoder::new(amf0_body(message));
+        let body = amf0_body(message);
+        let mut arguments =
+            if is_all_amf3(message.header.type_id, body) { Decoder::all_amf3(body) } else { Decoder::new(body) };
         let name = match arguments.next_value()? {
             Some(Value::String(name) | Value::LongString(name)) => name,
             _ => String::new(),
@@ -42,7 +44,15 @@ impl<'a> Command<'a> {
     }
 }
 
-/// The AMF0 part of a command or data message: types 17 and 15 put a zero byte before it.
+/// Whether a command is AMF3 from its name on. HaishinKit reads and writes type 17 so, as RTMP 1.0, 7.1.1 can be understood;
+/// in AMF0 no name begins with AMF3's marker of a string.
+fn is_all_amf3(type_id: u8, body: &[u8]) -> bool {
+    const AMF3_STRING: u8 = 6;
+    type_id == type_id::COMMAND_AMF3 && body.first() == Some(&AMF3_STRING)
+}
+
+/// The AMF0 part of a command or data message: types 17 and 15 put a zero byte before it, the only format there is (RTMP
+/// errata and addenda, 6.2). A body without that byte is taken as it is: some encoders leave it out.
 pub(super) fn amf0_body<'a>(message: &Message<'a>) -> &'a [u8] {
     match (message.header.type_id, message.payload) {
         (type_id::COMMAND_AMF3 | type_id::DATA_AMF3, [0, body @ ..]) => body,
@@ -72,6 +82,21 @@ mod tests {
         assert_eq!(parse(type_id::COMMAND_AMF0, &body), expected);
         assert_eq!(parse(type_id::COMMAND_AMF3, &[&[0], &body[..]].concat()), expected);
         assert_eq!(parse(type_id::COMMAND_AMF3, &body), expected);
+    }
+
+    #[test]
+    fn commands_may_hold_amf3_values_or_nothing_else() {
+        let play = b"\x06\x09play";
+        let number = b"\x04\x04";
+        let expected = Ok(("play".to_owned(), 4.0, Value::String("play".into())));
+        let mixed = [&b"\x02\0\x04play\x11"[..], number, b"\x11", play].concat();
+        assert_eq!(parse(type_id::COMMAND_AMF0, &mixed), expected);
+        assert_eq!(parse(type_id::COMMAND_AMF3, &[b"\0", &mixed[..]].concat()), expected);
+        // The last string refers to the first.
+        let all = [&play[..], number, b"\x06\0"].concat();
+        assert_eq!(parse(type_id::COMMAND_AMF3, &all), expected);
+        assert_eq!(parse(type_id::COMMAND_AMF3, &[b"\0", &all[..]].concat()), expected);
+        assert_eq!(parse(type_id::COMMAND_AMF0, &all), Err(AmfError::Marker { marker: 9, at: 1 }));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //!
 //! RTMP clients spread one URL over tcUrl, app and stream name, and split it in different places; each part may carry a
 //! `?query`. What identifies a stream is the path that remains, `app/name`, and a vhost if one was asked for by
-//! `?vhost=` in tcUrl or app. The host in tcUrl is an address, not an identity: a node is reached by several.
+//! `?vhost=` in app, tcUrl or name, as with SRS. The host in tcUrl is an address, not an identity: a node is reached by
+//! several. Letters keep their case.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::limits::STREAM_KEY_BYTES_MAX;
 
@@ -38,14 +39,44 @@ pub fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
 }
 
+/// The name without how Flash servers were to read the file of that name (`mp4:show`): a live stream is in no file. FFmpeg
+/// and librtmp put `mp4:` before names that end like a file's; a publisher that does not do so means the same stream.
+fn without_file_type(name: &str) -> &str {
+    ["mp4:", "flv:", "mp3:", "f4v:"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+}
+
+/// `path` with its percent escapes undone: librtmp undoes them in its URLs, FFmpeg and OBS send them as they are. What is
+/// no escape, or no text behind it, stays.
+fn unescaped(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let escape = behind.split_first_chunk::<2>().filter(|_| *first == b'%');
+        let escaped = escape.and_then(|([high, low], after)| Some((hex(*high)? << 4 | hex(*low)?, after)));
+        let (byte, after) = escaped.unwrap_or((*first, behind));
+        bytes.push(byte);
+        rest = after;
+    }
+    String::from_utf8(bytes).map_or(Cow::Borrowed(path), Cow::Owned)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
 impl StreamKey {
     /// The identity of `name` in `app`, as a client at `tc_url` asked for it. Queries are dropped, slashes at the ends
-    /// of either part too.
+    /// of either part too, and so is what Flash writes before a file's name.
     pub fn new(tc_url: &str, app: &str, name: &str) -> Result<Self, KeyError> {
         let (app_path, app_query) = split_query(app);
-        let (name_path, _) = split_query(name);
-        let vhost = query_value(app_query, "vhost").or_else(|| query_value(split_query(tc_url).1, "vhost"));
-        let name_path = name_path.trim_matches('/');
+        let (name_path, name_query) = split_query(name);
+        let queries = [app_query, split_query(tc_url).1, name_query];
+        let vhost = queries.into_iter().find_map(|query| query_value(query, "vhost"));
+        let (app_path, name_path) = (unescaped(app_path), unescaped(name_path));
+        let name_path = without_file_type(name_path.trim_matches('/')).trim_matches('/');
         if name_path.is_empty() {
             return Err(KeyError::Empty);
         }
@@ -126,6 +157,54 @@ mod tests {
         assert_eq!(key("rtmp://h/live?vhost=v.example", "live", "show"), Ok("v.example//live/show".into()));
         assert_eq!(key("", "live?vhost=v", "show"), Ok("v//live/show".into()));
         assert_eq!(key("", "live?vhost=a/b", "show"), Err(KeyError::Segment));
+    }
+
+    #[test]
+    fn a_vhost_may_be_asked_for_in_the_name_too() {
+        assert_eq!(key("rtmp://h/live", "live", "show?token=a&vhost=v"), Ok("v//live/show".into()));
+        assert_eq!(key("rtmp://h/live?vhost=t", "live?vhost=a", "show?vhost=n"), Ok("a//live/show".into()));
+        assert_eq!(key("rtmp://h/live?vhost=t", "live", "show?vhost=n"), Ok("t//live/show".into()));
+        assert_eq!(key("", "live", "show?vhost="), Ok("live/show".into()));
+        assert_eq!(key("", "live", "show?vhost=a/b"), Err(KeyError::Segment));
+    }
+
+    #[test]
+    fn hosts_ports_and_odd_urls_are_no_identity_but_case_is() {
+        for tc_url in
+            ["rtmp://10.0.0.1:1935/live", "rtmp://[2001:db8::1]:1936/live", "rtmps://h/live/", "rtmp://h", "?", ""]
+        {
+            assert_eq!(key(tc_url, "live", "show"), Ok("live/show".into()), "{tc_url}");
+        }
+        assert_ne!(key("", "Live", "show"), key("", "live", "show"));
+        assert_ne!(key("", "live", "Show"), key("", "live", "show"));
+        assert_eq!(key("rtmp://h/a/b/c", "a/b/c", "d"), Ok("a/b/c/d".into()));
+        assert_eq!(key("", "", "show"), Ok("show".into()));
+    }
+
+    #[test]
+    fn how_flash_reads_a_file_is_no_identity() {
+        for name in ["show.mp4", "mp4:show.mp4", "/mp4:show.mp4", "flv:show.mp4", "mp4:/show.mp4"] {
+            assert_eq!(key("", "live", name), Ok("live/show.mp4".into()), "{name}");
+        }
+        assert_eq!(key("", "live", "a/mp4:b"), Ok("live/a/mp4:b".into()));
+        assert_eq!(key("", "live", "rtp:show"), Ok("live/rtp:show".into()));
+        assert_eq!(key("", "live", "mp4:"), Err(KeyError::Empty));
+    }
+
+    #[test]
+    fn escapes_are_undone_once_and_checked_after() {
+        assert_eq!(key("", "live%2Fa", "k%C3%A4se%20x"), key("", "live/a", "käse x"));
+        assert_eq!(key("", "live", "100%25"), Ok("live/100%".into()));
+        assert_eq!(key("", "live", "a%252Fb"), Ok("live/a%2Fb".into()));
+        assert_eq!(key("", "live", "show%3Ftoken=1"), Ok("live/show?token=1".into()));
+        for literal in ["%", "a%", "a%2", "a%zz", "a%+1b", "%E4"] {
+            assert_eq!(key("", "live", literal), Ok(format!("live/{literal}")));
+        }
+        assert_eq!(key("", "live", "%2e%2E/x"), Err(KeyError::Segment));
+        assert_eq!(key("", "live", "a%00b"), Err(KeyError::Character));
+        assert_eq!(key("", "live", "a%5Cb"), Err(KeyError::Character));
+        assert_eq!(key("", "live", "%2F"), Err(KeyError::Empty));
+        assert_eq!(key("", "live", "a%2F%2Fb"), Err(KeyError::Segment));
     }
 
     #[test]

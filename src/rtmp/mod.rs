@@ -1,13 +1,16 @@
-//! RTMP without I/O: handshake, chunk stream, AMF0, commands, and the two sessions built from them.
+//! RTMP without I/O: handshake, chunk stream, AMF, commands, and the two sessions built from them.
 //!
 //! Everything here is deterministic. Bytes and `now` (the time since any fixed start) go in; bytes, events and deadlines
 //! come out. Nothing here knows a socket, a runtime, a clock or a random source.
 //!
 //! A peer's bytes pass [`handshake`] once, then [`chunk`] turns them into messages ([`message`]); command messages are
-//! [`amf0`] and mean something to a [`server`] or a [`client`] session, which exchange their [`capabilities`]. A stream's identity is a [`key::StreamKey`].
+//! [`amf0`] (which reads AMF3 where a peer switches to it) and mean something to a [`server`] or a [`client`] session, which
+//! exchange their [`capabilities`]. A stream's identity is a [`key::StreamKey`].
 
 mod aggregate;
+mod amf;
 pub mod amf0;
+mod amf3;
 pub mod capabilities;
 pub mod chunk;
 pub mod client;

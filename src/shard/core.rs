@@ -1,10 +1,10 @@
 //! A shard without its sockets: connections, streams and mesh as one deterministic state machine.
 //!
 //! The driver (a monoio runtime, or a simulation) says what happened: a connection came, sent bytes, closed, took a
-//! piece; mail may have come; time passed. After each call it drains [`Core::take_wakes`] and [`Core::take_aborts`], and
-//! before it waits it calls [`Core::before_sleep`]. For each connection it keeps asking [`Core::transmit`] for the next
-//! piece until told to park. Sends are one at a time per connection and always reported by [`Core::sent`], which may say
-//! that this was all, so that asking is spared.
+//! piece; mail may have come; time passed. After each call it drains [`Core::take_wakes`], [`Core::take_aborts`] and
+//! [`Core::take_hurries`], and before it waits it calls [`Core::before_sleep`]. For each connection it keeps asking
+//! [`Core::transmit`] for the next piece until told to park. Sends are one at a time per connection and always reported
+//! by [`Core::sent`], which may say that this was all, so that asking is spared.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -76,6 +76,7 @@ pub struct Core {
     pub(super) stream_lines: LineBudget,
     pub(super) wakes: Vec<ConnId>,
     pub(super) aborts: Vec<ConnId>,
+    hurries: Vec<ConnId>,
     /// Seeds the next connection's handshake.
     nonce: u64,
     ending: bool,
@@ -97,6 +98,7 @@ impl Core {
             stream_lines: LineBudget::default(),
             wakes: Vec::new(),
             aborts: Vec::new(),
+            hurries: Vec::new(),
             nonce,
             ending: false,
         }
@@ -329,6 +331,19 @@ impl Core {
     /// Connections whose sockets are to be shut down both ways. The caller empties the list.
     pub fn take_aborts(&mut self) -> &mut Vec<ConnId> {
         &mut self.aborts
+    }
+
+    /// A player of the connection is to join anew.
+    pub(super) fn hurry(&mut self, id: ConnId) {
+        if !self.config.tcp_nodelay {
+            self.hurries.push(id);
+        }
+    }
+
+    /// Connections whose small sends are to leave at once again: see [`Core::may_join_small_sends`]. The caller empties the
+    /// list.
+    pub fn take_hurries(&mut self) -> &mut Vec<ConnId> {
+        &mut self.hurries
     }
 
     /// Takes in what other shards said, tells them what is new, and rings the sleepers among them.

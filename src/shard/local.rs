@@ -25,7 +25,7 @@ pub(super) struct Watcher {
     /// That log is not the newest there was when it asked to play, but a later one. In the former it waits for the next
     /// keyframe, without GOP cache.
     pub(super) was_there_first: bool,
-    /// It has seen this log already (in another view, or before a pause) and goes on at the next join point.
+    /// It has seen this log already, in another view or before a pause: what came meanwhile is not for it.
     pub(super) joins_live: bool,
     pub(super) paused: bool,
     /// Nobody published when it asked: what ended before is not for it, nor is it told of that end.
@@ -60,8 +60,20 @@ impl Watcher {
     /// Leaves its place, to begin again at the next join point of `view`.
     pub(super) fn rejoin(&mut self, view: ViewKey) {
         self.view = view;
-        self.joins_live |= self.player.as_ref().is_some_and(|player| !player.is_seeking());
+        self.note_seen();
         self.player = None;
+    }
+
+    /// Leaves its place, to begin again at the newest join point behind it: a keyframe it has not seen.
+    pub(super) fn seek_anew(&mut self, now: Duration) {
+        self.note_seen();
+        if let Some(player) = &mut self.player {
+            player.seek_anew(now);
+        }
+    }
+
+    fn note_seen(&mut self) {
+        self.joins_live |= self.player.as_ref().is_some_and(|player| !player.is_seeking());
     }
 }
 

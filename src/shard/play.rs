@@ -21,8 +21,8 @@ use crate::{
 };
 
 impl Core {
-    /// A connection asks to play `key` on its message stream `stream`, of `query`'s tracks. It may wait for the stream to be
-    /// published.
+    /// A connection asks to play `key` on its message stream `stream`, of `query`'s tracks, instead of what it
+    /// plays there. It may wait for the stream to be published.
     pub(super) fn start_play(&mut self, id: ConnId, stream: u32, key: StreamKey, query: &str) {
         let choice = match chosen_tracks(query) {
             Ok(choice) => choice.unwrap_or(self.config.tracks),
@@ -33,6 +33,7 @@ impl Core {
                 return;
             }
         };
+        self.end_use(id, stream);
         let local = self.streams.enter(&key);
         if !self.follow(local) {
             self.metrics.refused(RefuseReason::WaitedNames).add(1);
@@ -47,9 +48,11 @@ impl Core {
         let tracks = choice.resolve(conn.session.takes_multitrack());
         let capabilities = conn.session.capabilities();
         tracing::debug!(peer = %conn.peer(), stream = %key, ?tracks, ?capabilities, "play");
+        let receives = |kind| conn.session.receives(stream, kind);
+        let (audio, video) = (receives(Kind::Audio), receives(Kind::Video));
         let watcher = known.watchers.insert(Watcher {
             conn: id,
-            view: ViewKey::new(stream, tracks),
+            view: ViewKey { audio, video, ..ViewKey::new(stream, tracks) },
             epoch: known.newest_epoch(),
             was_there_first: false,
             joins_live: false,
@@ -247,24 +250,34 @@ impl Core {
         self.wake(id);
     }
 
-    /// pause, pauseRaw: a paused player is sent nothing and goes on at the next join point.
+    /// pause, pauseRaw: a paused player is sent nothing. It goes on at the newest keyframe, if that came meanwhile and the
+    /// GOP cache is on, else at the next.
     pub(super) fn pause(&mut self, id: ConnId, stream: u32, on: bool) {
+        self.wake(id);
         let Some((local, index)) = self.playing(id, stream) else { return };
+        let watcher = self.streams.slab.get(local).and_then(|known| known.watchers.get(index));
+        if watcher.is_none_or(|watcher| watcher.paused == on) {
+            return;
+        }
+        self.finish_message(local, index);
         let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(index)) else {
             return;
         };
         watcher.paused = on;
-        if on {
+        watcher.seek_anew(self.time.now());
+        if !on && !self.policy.gop_cache {
             let view = watcher.view;
-            self.rejoin(local, index, view);
+            watcher.rejoin(view);
         }
-        self.wake(id);
+        self.hurry(id);
     }
 
     pub(super) fn rejoin(&mut self, local: usize, watcher: usize, view: ViewKey) {
         self.finish_message(local, watcher);
         if let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) {
             watcher.rejoin(view);
+            let id = watcher.conn;
+            self.hurry(id);
         }
     }
 

@@ -78,6 +78,10 @@ impl Core {
         }
         let watchers: Vec<usize> = stream.watchers.iter().map(|(index, _)| index).collect();
         for watcher in watchers {
+            if let Some(watcher) = self.streams.slab.get(local).and_then(|stream| stream.watchers.get(watcher)) {
+                let id = watcher.conn;
+                self.hurry(id);
+            }
             if !self.provide_view(local, watcher) {
                 self.refuse_view(local, watcher);
             }

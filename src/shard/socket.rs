@@ -91,10 +91,10 @@ impl Handle {
         Ok(&buffer[..count])
     }
 
-    /// Lets the kernel join small sends while earlier ones are unacknowledged (Nagle's algorithm).
-    pub(super) fn join_small_sends(&self) {
+    /// Lets the kernel join small sends while earlier ones are unacknowledged (Nagle's algorithm), or not.
+    pub(super) fn join_small_sends(&self, on: bool) {
         // Accepted sockets send at once; one that cannot change that still works.
-        let _ = SockRef::from(&self.fd()).set_tcp_nodelay(false);
+        let _ = SockRef::from(&self.fd()).set_tcp_nodelay(!on);
     }
 
     /// Ends the connection both ways, and with it whatever waits for it.

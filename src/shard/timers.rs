@@ -143,7 +143,7 @@ impl Core {
             let window = log.and_then(|log| log.window(watcher.view));
             if let Some((player, window)) = watcher.player.as_ref().zip(window) {
                 late.extend(player.is_stuck(window, &self.policy).map(|why| (watcher.conn, why)));
-                if player.join_wait_is_over(&self.policy, now) {
+                if !watcher.paused && player.join_wait_is_over(&self.policy, now) {
                     wake.push(watcher.conn);
                 }
             }

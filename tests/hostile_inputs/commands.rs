@@ -71,6 +71,57 @@ fn a_connect_cut_at_any_byte_is_refused_or_closed() {
     scene.assert_unharmed();
 }
 
+const COMMAND_AMF3: u8 = 17;
+
+/// Sends a command of type 17 whose arguments, from the command object on, are the AMF3 value `rest`.
+fn send_amf3(peer: &mut Peer, name: &str, rest: &[u8]) {
+    let arguments = [amf::null(), [&[17], rest].concat()];
+    let body = [&[0][..], &command(name, 1.0, &arguments)].concat();
+    peer.send(&message(3, COMMAND_AMF3, 0, 0, body));
+}
+
+#[test]
+fn hostile_amf3_is_closed() {
+    let scene = Scene::new();
+    let hostile = [
+        b"\x09\x03\x01".repeat(70_000),
+        b"\x0A\x0B\x01\x03a".repeat(70_000),
+        b"\x09\xFF\xFF\xFF\xFF\x01".to_vec(),
+        [&b"\x0A\x0B\x01"[..], &b"\x03a\x01".repeat(10_000)].concat(),
+        b"\x06\x08".to_vec(),
+        b"\x0A\x07\x03Cxyz".to_vec(),
+    ];
+    for (count, value) in (1..).zip(hostile) {
+        let mut peer = scene.connected();
+        send_amf3(&mut peer, "publish", &value);
+        scene.assert_closed_again(&mut peer, "amf", count);
+    }
+    scene.assert_memory_bounded();
+    scene.assert_unharmed();
+}
+
+#[test]
+fn an_amf3_list_that_holds_itself_does_no_harm() {
+    let scene = Scene::new();
+    let mut peer = scene.connected();
+    send_amf3(&mut peer, "publish", b"\x09\x03\x01\x09\x00");
+    assert!(peer.is_served());
+    scene.assert_unharmed();
+}
+
+#[test]
+fn an_amf3_command_cut_at_any_byte_is_answered_or_closed() {
+    let scene = Scene::new();
+    let value = b"\x0A\x0B\x01\x15streamName\x06\x09show\x01";
+    for end in 0..value.len() {
+        let mut peer = scene.connected();
+        send_amf3(&mut peer, "play2", &value[..end]);
+        assert!(peer.closes_within(seconds(10)), "{end} bytes");
+    }
+    assert_eq!(scene.closed("amf"), value.len() as u32);
+    scene.assert_unharmed();
+}
+
 #[test]
 fn references_are_refused() {
     let scene = Scene::new();

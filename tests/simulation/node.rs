@@ -158,6 +158,7 @@ impl Node {
                 slot.woken = true;
             }
         }
+        self.core.take_hurries().clear();
         for id in self.core.take_aborts().drain(..) {
             if let Some(slot) = self.slots.get_mut(&id) {
                 slot.shut = true;

@@ -302,6 +302,8 @@ impl Peer {
             "NetStream.Play.UnpublishNotify" => play.end(now, model),
             "NetStream.Play.StreamNotFound" | "NetStream.Play.Failed" => play.refused = true,
             "NetStream.Play.Stop" | "NetStream.Play.Reset" | "NetStream.Pause.Notify" | "NetStream.Unpause.Notify" => {}
+            // Audio was switched on again.
+            "NetStream.Seek.Notify" => {}
             other => panic!("{who} at {now} ms: {other} for a player"),
         }
     }

@@ -49,14 +49,15 @@ pub struct ServerConfig {
 pub enum ServerEvent<'a> {
     /// `publish` with a valid name on message stream `stream`, which was idle. `query` is what followed `?` in the name.
     Publish { stream: u32, key: StreamKey, query: String },
-    /// `play` (or `play2`) with a valid name on an idle message stream.
+    /// `play` with a valid name on a message stream that was idle, or `play2` on one that may have played and does so no more.
+    /// What it is to receive says [`ServerSession::receives`].
     Play { stream: u32, key: StreamKey, query: String },
     /// An audio, video or data message on a stream whose publish was accepted. AMF3 data (type 15) arrives as
     /// `Kind::Data` without its leading zero byte, parts of an aggregate one by one.
     Media { stream: u32, kind: Kind, timestamp: u32, payload: &'a [u8] },
-    /// A publish or play was ended by deleteStream, closeStream or FCUnpublish.
+    /// A publish or play was ended by deleteStream, closeStream, FCUnpublish, or by publish or play of `false`.
     Ended { stream: u32 },
-    /// The player's receiveAudio / receiveVideo.
+    /// The player's receiveAudio / receiveVideo, and a change.
     Receive { stream: u32, kind: Kind, on: bool },
     /// The player's pause / pauseRaw.
     Pause { stream: u32, on: bool },
@@ -242,7 +243,8 @@ impl ServerSession {
         }
         self.connection.streams.set(stream, Use::Publishing);
         self.connection.fc_status(stream, "onFCPublish", "NetStream.Publish.Start");
-        self.connection.outbox.status(stream, "status", "NetStream.Publish.Start", "Publishing.");
+        let description = "Publishing live; nothing is recorded here.";
+        self.connection.outbox.status(stream, "status", "NetStream.Publish.Start", description);
     }
 
     /// The stream is idle again; the client may try another name on it.
@@ -315,6 +317,11 @@ impl ServerSession {
     /// The tcUrl of the accepted connect, its query included; empty before.
     pub fn tc_url(&self) -> &str {
         self.connection.connect.as_ref().map_or("", Connect::tc_url)
+    }
+
+    /// Whether a player on `stream` wants messages of `kind`: receiveAudio and receiveVideo, which may come before play.
+    pub fn receives(&self, stream: u32, kind: Kind) -> bool {
+        self.connection.streams.receives(stream, kind)
     }
 
     /// What the client said of Enhanced RTMP v2 in its connect, if it did.

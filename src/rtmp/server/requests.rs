@@ -23,18 +23,19 @@ impl NetConnection {
         let transaction = command.transaction;
         match command.name.as_str() {
             "createStream" => return Ok(self.create_stream(stream, transaction)),
-            "publish" => {
+            "publish" | "play" => {
                 let name = command.own_argument()?;
-                return Ok(self.publish(stream, name.as_str().unwrap_or_default()));
-            }
-            "play" => {
-                let name = command.own_argument()?;
-                return Ok(self.play(stream, name.as_str().unwrap_or_default()));
+                if is_flashs_stop(&name) {
+                    return Ok(self.end(stream, Use::Idle));
+                }
+                let name = name.as_str().unwrap_or_default();
+                let publishes = command.name == "publish";
+                return Ok(if publishes { self.publish(stream, name) } else { self.play(stream, name, false) });
             }
             "play2" => {
                 let parameters = command.own_argument()?;
                 let name = parameters.get("streamName").and_then(Value::as_str);
-                return Ok(self.play(stream, name.unwrap_or_default()));
+                return Ok(self.play(stream, name.unwrap_or_default(), true));
             }
             "deleteStream" => {
                 let id = command.own_argument()?.as_finite();
@@ -53,12 +54,17 @@ impl NetConnection {
             "receiveAudio" | "receiveVideo" => {
                 let kind = if command.name == "receiveAudio" { Kind::Audio } else { Kind::Video };
                 let on = command.own_argument()?.as_bool().unwrap_or(true);
-                return Ok(self.when_playing(stream, ServerEvent::Receive { stream, kind, on }));
+                return Ok(self.receive(stream, kind, on));
             }
             "seek" => self.seek(stream),
             "FCSubscribe" => self.fc_status(0, "onFCSubscribe", "NetStream.Play.Start"),
+            "FCUnsubscribe" => self.fc_status(0, "onFCUnsubscribe", "NetStream.Play.Stop"),
             "getStreamLength" => self.result(transaction, Some(0.0)),
-            "releaseStream" | "FCPublish" | "_checkbw" => self.result(transaction, None),
+            "releaseStream" | "FCPublish" | "initStream" | "_checkbw" => self.result(transaction, None),
+            "checkBandwidth" => {
+                self.result(transaction, None);
+                self.bandwidth_not_measured();
+            }
             "_result" | "_error" | "onStatus" => {}
             _ => self.call_failed(0, transaction, "This server does not know the command."),
         }
@@ -92,8 +98,14 @@ impl NetConnection {
         }
     }
 
-    fn play(&mut self, stream: u32, name: &str) -> Verdict {
-        match self.key_for(stream, name) {
+    /// `switches`: a stream that plays already goes over to `name`, which is what play2 is for.
+    fn play(&mut self, stream: u32, name: &str, switches: bool) -> Verdict {
+        let key = if switches && self.is_playing(stream) {
+            self.key(name).map_err(Refused::BadName)
+        } else {
+            self.key_for(stream, name)
+        };
+        match key {
             Ok(key) => {
                 self.streams.set(stream, Use::PlayAsked);
                 Verdict::Event(ServerEvent::Play { stream, key, query: split_query(name).1.to_owned() })
@@ -106,7 +118,7 @@ impl NetConnection {
         }
     }
 
-    /// The identity of `name`, if `stream` may publish or play it.
+    /// The identity of `name`, if `stream` is idle.
     fn key_for(&self, stream: u32, name: &str) -> Result<StreamKey, Refused> {
         match self.streams.get(stream) {
             Use::None => return Err(Refused::NoSuchMessageStream),
@@ -158,28 +170,45 @@ impl NetConnection {
         self.outbox.status(stream, "status", "NetStream.Unpublish.Success", description);
     }
 
-    fn when_playing(&self, stream: u32, event: ServerEvent<'static>) -> Verdict {
-        match self.streams.get(stream) {
-            Use::Playing => Verdict::Event(event),
-            _ => Verdict::Nothing,
+    fn is_playing(&self, stream: u32) -> bool {
+        self.streams.get(stream) == Use::Playing
+    }
+
+    /// It holds for plays to come, too. Switching on is answered, switching off is not (RTMP 1.0, 7.2.2.4 and 7.2.2.5).
+    fn receive(&mut self, stream: u32, kind: Kind, on: bool) -> Verdict {
+        if !self.streams.choose(stream, kind, on) || !self.is_playing(stream) {
+            return Verdict::Nothing;
         }
+        if on {
+            self.seek(stream);
+            self.outbox.status(stream, "status", "NetStream.Play.Start", "Playing.");
+        }
+        Verdict::Event(ServerEvent::Receive { stream, kind, on })
     }
 
     fn pause(&mut self, stream: u32, on: bool) -> Verdict {
-        let code = if on { "NetStream.Pause.Notify" } else { "NetStream.Unpause.Notify" };
-        let verdict = self.when_playing(stream, ServerEvent::Pause { stream, on });
-        if matches!(verdict, Verdict::Event(_)) {
-            self.outbox.status(stream, "status", code, "");
+        if !self.is_playing(stream) {
+            return Verdict::Nothing;
         }
-        verdict
+        let code = if on { "NetStream.Pause.Notify" } else { "NetStream.Unpause.Notify" };
+        self.outbox.status(stream, "status", code, "");
+        Verdict::Event(ServerEvent::Pause { stream, on })
     }
 
     /// A live stream has nowhere to seek to, but a player that gets no notice waits for one (librtmp drops media until
     /// it comes).
     fn seek(&mut self, stream: u32) {
-        if matches!(self.streams.get(stream), Use::Playing) {
+        if self.is_playing(stream) {
             self.outbox.status(stream, "status", "NetStream.Seek.Notify", "The stream is live and goes on.");
         }
+    }
+
+    /// Flash's old bandwidth check: players that asked for it wait for the call that ends it. Without numbers it says that
+    /// nothing was measured.
+    fn bandwidth_not_measured(&mut self) {
+        self.outbox.command(0, "onBWDone", 0.0, |out| {
+            out.null();
+        });
     }
 
     /// onFCPublish and its kin: a command like onStatus, named after what it answers.
@@ -214,4 +243,9 @@ impl NetConnection {
             status_object(out, "error", "NetConnection.Call.Failed", description);
         });
     }
+}
+
+/// Flash and FMLE end what a stream does with `play(false)` and `publish(false)`.
+fn is_flashs_stop(name: &Value) -> bool {
+    *name == Value::Boolean(false)
 }

@@ -1,6 +1,6 @@
 //! The message streams of one connection: which exist, and what each is used for.
 
-use super::super::key::StreamKey;
+use super::super::{key::StreamKey, message::Kind};
 use crate::limits::MESSAGE_STREAMS_MAX;
 
 /// What a message stream is used for.
@@ -23,10 +23,42 @@ impl Use {
     }
 }
 
+/// One message stream in a byte, because every connection keeps all of them: its use, and what it is not to receive.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot(u8);
+
+impl Slot {
+    const USE: u8 = 7;
+
+    fn used(self) -> Use {
+        match self.0 & Self::USE {
+            1 => Use::Idle,
+            2 => Use::PublishAsked,
+            3 => Use::Publishing,
+            4 => Use::PlayAsked,
+            5 => Use::Playing,
+            _ => Use::None,
+        }
+    }
+
+    /// A stream that is not there any more leaves nothing to the next of its id.
+    fn set(&mut self, used: Use) {
+        self.0 = if used == Use::None { 0 } else { self.0 & !Self::USE | used as u8 };
+    }
+
+    fn unwanted(kind: Kind) -> u8 {
+        match kind {
+            Kind::Audio => 8,
+            Kind::Video => 16,
+            Kind::Data => 0,
+        }
+    }
+}
+
 /// Message streams 1 to [`MESSAGE_STREAMS_MAX`].
 #[derive(Debug, Default)]
 pub(super) struct MessageStreams {
-    uses: [Use; MESSAGE_STREAMS_MAX],
+    slots: [Slot; MESSAGE_STREAMS_MAX],
     /// What each publishes, asks to or was asked for last. Players have none.
     keys: Option<Box<[Option<StreamKey>; MESSAGE_STREAMS_MAX]>>,
 }
@@ -34,23 +66,40 @@ pub(super) struct MessageStreams {
 impl MessageStreams {
     /// Makes the stream with the lowest free id; `None` if all exist.
     pub(super) fn create(&mut self) -> Option<u32> {
-        let index = self.uses.iter().position(|used| *used == Use::None)?;
-        self.uses[index] = Use::Idle;
+        let index = self.slots.iter().position(|slot| slot.used() == Use::None)?;
+        self.slots[index].set(Use::Idle);
         u32::try_from(index + 1).ok()
     }
 
     /// The use of stream `id`; `Use::None` if there is no such stream.
     pub(super) fn get(&self, id: u32) -> Use {
-        index(id).and_then(|index| self.uses.get(index)).copied().unwrap_or_default()
+        index(id).and_then(|index| self.slots.get(index)).map(|slot| slot.used()).unwrap_or_default()
+    }
+
+    fn existing(&mut self, id: u32) -> Option<&mut Slot> {
+        index(id).and_then(|index| self.slots.get_mut(index)).filter(|slot| slot.used() != Use::None)
     }
 
     /// Changes what an existing stream is used for; of an unknown id nothing is remembered.
     pub(super) fn set(&mut self, id: u32, to: Use) {
-        if let Some(slot) = index(id).and_then(|index| self.uses.get_mut(index))
-            && *slot != Use::None
-        {
-            *slot = to;
+        if let Some(slot) = self.existing(id) {
+            slot.set(to);
         }
+    }
+
+    /// receiveAudio and receiveVideo, which hold until the stream is deleted. True if that changes what an existing stream
+    /// receives.
+    pub(super) fn choose(&mut self, id: u32, kind: Kind, on: bool) -> bool {
+        let Some(slot) = self.existing(id) else { return false };
+        let (before, unwanted) = (slot.0, Slot::unwanted(kind));
+        slot.0 = if on { before & !unwanted } else { before | unwanted };
+        slot.0 != before
+    }
+
+    /// Whether a stream is to receive messages of `kind`.
+    pub(super) fn receives(&self, id: u32, kind: Kind) -> bool {
+        let slot = index(id).and_then(|index| self.slots.get(index));
+        slot.is_none_or(|slot| slot.0 & Slot::unwanted(kind) == 0)
     }
 
     /// An existing stream asks to publish `key`.
@@ -63,7 +112,7 @@ impl MessageStreams {
 
     /// Whether any stream is publishing or playing, or asking to.
     pub(super) fn any_busy(&self) -> bool {
-        self.uses.iter().any(|used| used.is_busy())
+        self.slots.iter().any(|slot| slot.used().is_busy())
     }
 
     /// Puts an existing stream to `to` (idle, or none to delete it); true if that ended a publish or play.
@@ -75,8 +124,9 @@ impl MessageStreams {
 
     /// The stream on which `key` is published.
     pub(super) fn publishing(&self, key: &StreamKey) -> Option<u32> {
-        let keys = self.keys.as_deref()?.iter().zip(&self.uses);
-        let published = |(of, used): (&Option<StreamKey>, &Use)| *used == Use::Publishing && of.as_ref() == Some(key);
+        let keys = self.keys.as_deref()?.iter().zip(&self.slots);
+        let published =
+            |(of, slot): (&Option<StreamKey>, &Slot)| slot.used() == Use::Publishing && of.as_ref() == Some(key);
         (1u32..).zip(keys).find_map(|(id, stream)| published(stream).then_some(id))
     }
 }

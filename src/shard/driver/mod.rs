@@ -39,8 +39,7 @@ struct Slot {
     reading: bool,
     /// It is in the set of publishers.
     ingest: bool,
-    /// Small sends leave at once, until a player is in step for the first time: the handshake, the first answers and what it
-    /// joins with.
+    /// Small sends leave at once, until a player is in step: the handshake, the first answers and what it joins with.
     hurried: bool,
 }
 
@@ -49,6 +48,13 @@ impl Slot {
         self.woken = true;
         if let Some(task) = &self.task {
             task.wake_by_ref();
+        }
+    }
+
+    /// Its player joins anew.
+    fn hurry(&mut self) {
+        if !std::mem::replace(&mut self.hurried, true) {
+            self.handle.join_small_sends(false);
         }
     }
 }
@@ -174,6 +180,14 @@ impl Driver {
             for id in core.take_aborts().drain(..) {
                 if let Some(slot) = slots.get(id).and_then(Option::as_ref) {
                     slot.handle.abort();
+                }
+            }
+        }
+        if !core.take_hurries().is_empty() {
+            let mut slots = self.slots.borrow_mut();
+            for id in core.take_hurries().drain(..) {
+                if let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) {
+                    slot.hurry();
                 }
             }
         }

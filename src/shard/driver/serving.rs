@@ -91,7 +91,7 @@ impl Driver {
         let Some(slot) = slots.get_mut(id).and_then(Option::as_mut).filter(|slot| slot.hurried) else { return };
         if core.may_join_small_sends(id) {
             slot.hurried = false;
-            slot.handle.join_small_sends();
+            slot.handle.join_small_sends(true);
         }
     }
 

@@ -152,7 +152,9 @@ fn requests_are_refused_each_for_its_reason_and_the_connection_lives_on() {
             out.string(name);
         });
     };
-    play(&mut rig, 1, "again");
+    rig.command(guest, 1, "publish", |out| {
+        out.string("again");
+    });
     play(&mut rig, 5, "nowhere");
     rig.command(guest, 0, "createStream", |_| {});
     play(&mut rig, 2, "../secret");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rig::{AAC, INTER, KEY, Rig, SOUND, frame};
+use super::rig::{AAC, AVC, INTER, KEY, Rig, SOUND, frame};
 use crate::{
     limits::{JOIN_WAIT_DEFAULT, VIEWS_MAX},
     rtmp::message::{Kind, type_id},
@@ -80,26 +80,148 @@ fn a_player_that_wants_no_audio_or_no_video_gets_none() {
 }
 
 #[test]
-fn a_paused_player_gets_nothing_and_goes_on_at_the_next_keyframe() {
-    let mut rig = Rig::new(1);
-    let publisher = rig.publish(0, "show");
+fn a_paused_player_gets_nothing_and_goes_on_at_the_newest_keyframe_it_has_not_seen() {
+    for core in [0, 1] {
+        let mut rig = Rig::new(2);
+        let publisher = rig.publish(0, "show");
+        let player = rig.play(core, "show");
+        rig.video(publisher, 0, AVC);
+        rig.video(publisher, 0, KEY);
+        let pause = |rig: &mut Rig, on| {
+            rig.command(player, 1, "pause", |out| {
+                out.boolean(on);
+            });
+        };
+        let times = |rig: &Rig| rig.peers[player].media(1).iter().skip(2).map(|at| at.1).collect::<Vec<_>>();
+        // A keyframe came meanwhile: its headers, then it and all since.
+        pause(&mut rig, true);
+        pause(&mut rig, true);
+        rig.video(publisher, 40, KEY);
+        rig.video(publisher, 80, INTER);
+        rig.pass_ms(15_000);
+        assert_eq!(rig.seen(player, 1), [AVC, KEY]);
+        rig.hurried.clear();
+        pause(&mut rig, false);
+        assert_eq!(rig.hurried, [(core, rig.peers[player].id)]);
+        assert_eq!(rig.seen(player, 1)[2..], [AVC, KEY, INTER]);
+        pause(&mut rig, false);
+        rig.video(publisher, 120, INTER);
+        assert_eq!(times(&rig), [40, 40, 80, 120]);
+        // None came: it waits for the next.
+        pause(&mut rig, true);
+        rig.video(publisher, 160, INTER);
+        pause(&mut rig, false);
+        rig.video(publisher, 200, INTER);
+        assert_eq!(times(&rig), [40, 40, 80, 120]);
+        rig.command(player, 1, "seek", |out| {
+            out.number(5_000.0);
+        });
+        pause(&mut rig, true);
+        rig.command(player, 1, "seek", |out| {
+            out.number(0.0);
+        });
+        pause(&mut rig, false);
+        rig.video(publisher, 240, KEY);
+        assert_eq!(times(&rig), [40, 40, 80, 120, 240, 240]);
+        let statuses = rig.peers[player].statuses(1);
+        let count = |code: &str| statuses.iter().filter(|status| status.ends_with(code)).count();
+        assert_eq!(
+            (count(".Pause.Notify"), count(".Unpause.Notify"), count(".Seek.Notify")),
+            (4, 4, 2),
+            "{statuses:?}"
+        );
+        rig.empty();
+    }
+}
+
+#[test]
+fn without_gop_cache_a_paused_player_goes_on_at_the_next_keyframe() {
+    let mut rig = Rig::with(1, |config| config.gop_cache = false);
     let player = rig.play(0, "show");
+    let publisher = rig.publish(0, "show");
     rig.video(publisher, 0, KEY);
-    let pause = |rig: &mut Rig, on| {
+    for on in [true, false] {
         rig.command(player, 1, "pause", |out| {
             out.boolean(on);
         });
-    };
-    pause(&mut rig, true);
-    rig.video(publisher, 40, KEY);
-    rig.video(publisher, 80, INTER);
-    assert_eq!(rig.seen(player, 1), [KEY]);
-    pause(&mut rig, false);
-    rig.video(publisher, 120, INTER);
-    assert_eq!(rig.seen(player, 1), [KEY]);
-    rig.video(publisher, 160, KEY);
-    let times: Vec<_> = rig.peers[player].media(1).iter().map(|at| at.1).collect();
-    assert_eq!(times, [0, 160]);
+        rig.video(publisher, 40, KEY);
+        rig.video(publisher, 80, INTER);
+        let expected = if on { 1 } else { 3 };
+        assert_eq!(rig.seen(player, 1).len(), expected);
+    }
+    rig.empty();
+}
+
+#[test]
+fn what_a_player_said_before_play_is_what_it_receives() {
+    for core in [0, 1] {
+        let mut rig = Rig::new(2);
+        let publisher = rig.publish(0, "show");
+        rig.say(publisher, Kind::Audio, 0, AAC);
+        rig.video(publisher, 0, KEY);
+        rig.say(publisher, Kind::Audio, 10, SOUND);
+        let player = rig.play(core, "nothing");
+        rig.command(player, 0, "createStream", |_| {});
+        let choose = |rig: &mut Rig, what, on| {
+            rig.command(player, 2, what, |out| {
+                out.boolean(on);
+            });
+        };
+        choose(&mut rig, "receiveVideo", false);
+        rig.command(player, 2, "play", |out| {
+            out.string("show");
+        });
+        rig.video(publisher, 40, KEY);
+        rig.pass_ms(6_000);
+        rig.say(publisher, Kind::Audio, 6_000, SOUND);
+        rig.say(publisher, Kind::Audio, 6_020, SOUND);
+        let kinds = |rig: &Rig| rig.peers[player].media(2).iter().map(|at| at.0).collect::<Vec<_>>();
+        assert!(kinds(&rig).len() > 2 && kinds(&rig).iter().all(|kind| *kind == type_id::AUDIO), "{:?}", kinds(&rig));
+        // Neither, many times; then both again, from a keyframe with its headers.
+        for _ in 0..5 {
+            choose(&mut rig, "receiveAudio", false);
+            choose(&mut rig, "receiveVideo", true);
+            choose(&mut rig, "receiveVideo", false);
+        }
+        let before = kinds(&rig).len();
+        rig.video(publisher, 6_040, KEY);
+        rig.say(publisher, Kind::Audio, 6_040, SOUND);
+        assert_eq!(kinds(&rig).len(), before);
+        choose(&mut rig, "receiveVideo", true);
+        choose(&mut rig, "receiveAudio", true);
+        rig.video(publisher, 6_080, INTER);
+        assert_eq!(kinds(&rig).len(), before);
+        rig.video(publisher, 6_120, KEY);
+        rig.say(publisher, Kind::Audio, 6_120, SOUND);
+        let after = rig.peers[player].media(2).split_off(before);
+        let after: Vec<_> = after.iter().map(|at| (at.0, at.1, &at.2[..])).collect();
+        let expected = [(type_id::AUDIO, 6_120, AAC), (type_id::VIDEO, 6_120, KEY), (type_id::AUDIO, 6_120, SOUND)];
+        assert_eq!(after, expected);
+        rig.empty();
+    }
+}
+
+#[test]
+fn play2_goes_over_to_another_stream() {
+    let mut rig = Rig::new(2);
+    let (a, b) = (rig.publish(0, "a"), rig.publish(1, "b"));
+    rig.video(a, 0, KEY);
+    rig.video(b, 0, KEY);
+    let player = rig.play(0, "a");
+    rig.allow(player, 1);
+    let large = frame(INTER, 1, 300_000);
+    rig.video(a, 40, &large);
+    rig.command(player, 1, "play2", |out| {
+        out.object().key("streamName").string("b").key("transition").string("switch").end();
+    });
+    rig.allow(player, usize::MAX);
+    let next = frame(INTER, 2, 100);
+    rig.video(b, 40, &next);
+    rig.video(a, 80, INTER);
+    assert_eq!(rig.seen(player, 1), [KEY, &large[..], KEY, &next[..]], "the message it was in is whole");
+    assert_eq!(rig.metrics[0].players.get(), 1);
+    let reset = rig.peers[player].statuses(1).iter().filter(|code| code.ends_with("Play.Reset")).count();
+    assert_eq!(reset, 2);
     rig.empty();
 }
 

@@ -74,6 +74,8 @@ pub(super) struct Rig {
     pub(super) rings: Arc<AtomicU64>,
     /// Cores that do not turn.
     pub(super) hung: Vec<bool>,
+    /// Connections whose players joined anew, by core.
+    pub(super) hurried: Vec<(usize, ConnId)>,
     now: Duration,
 }
 
@@ -92,7 +94,7 @@ impl Rig {
         let cores: Vec<_> =
             ports(bells).into_iter().zip(&metrics).map(|(port, of)| Core::new(&shared, port, of.clone(), 1)).collect();
         let hung = vec![false; cores.len()];
-        Self { cores, metrics, shared, peers: Vec::new(), rings, hung, now: Duration::ZERO }
+        Self { cores, metrics, shared, peers: Vec::new(), rings, hung, hurried: Vec::new(), now: Duration::ZERO }
     }
 
     /// A connection of a client that wants to publish or play `name`, which has not said anything yet.
@@ -243,6 +245,7 @@ impl Rig {
     fn pass_on(&mut self, core: usize) {
         let wakes: Vec<_> = self.cores[core].take_wakes().drain(..).collect();
         let aborts: Vec<_> = self.cores[core].take_aborts().drain(..).collect();
+        self.hurried.extend(self.cores[core].take_hurries().drain(..).map(|id| (core, id)));
         for peer in self.peers.iter_mut().filter(|peer| peer.core == core && peer.open) {
             if wakes.contains(&peer.id) {
                 assert!(std::mem::take(&mut peer.parked), "woken without having parked");

@@ -155,10 +155,13 @@ fn player_commands_become_events_while_it_plays() {
         peer.call_on(1, "receiveAudio", 0.0, &[Value::Boolean(false)]),
         event(ServerEvent::Receive { stream: 1, kind: Kind::Audio, on: false })
     );
+    assert_eq!(peer.call_on(1, "receiveVideo", 0.0, &[Value::Boolean(true)]), Ok(None), "it does already");
+    assert_eq!(peer.said(), []);
     assert_eq!(
-        peer.call_on(1, "receiveVideo", 0.0, &[Value::Boolean(true)]),
-        event(ServerEvent::Receive { stream: 1, kind: Kind::Video, on: true })
+        peer.call_on(1, "receiveAudio", 0.0, &[Value::Boolean(true)]),
+        event(ServerEvent::Receive { stream: 1, kind: Kind::Audio, on: true })
     );
+    assert_eq!(peer.codes(), codes(1, &["NetStream.Seek.Notify", "NetStream.Play.Start"]));
     for (name, on, code) in [("pause", true, "NetStream.Pause.Notify"), ("pauseRaw", false, "NetStream.Unpause.Notify")]
     {
         let arguments = [Value::Boolean(on), Value::Number(9.0)];
@@ -172,9 +175,66 @@ fn player_commands_become_events_while_it_plays() {
 }
 
 #[test]
+fn what_is_to_be_received_may_be_said_before_play_and_holds_until_the_stream_is_deleted() {
+    let mut peer = Peer::with_stream();
+    let wants = |peer: &Peer| (peer.session.receives(1, Kind::Audio), peer.session.receives(1, Kind::Video));
+    let say = |peer: &mut Peer, name, on| peer.call_on(1, name, 0.0, &[Value::Boolean(on)]).unwrap();
+    assert_eq!(wants(&peer), (true, true));
+    for (name, on, after) in [
+        ("receiveVideo", false, (true, false)),
+        ("receiveAudio", false, (false, false)),
+        ("receiveAudio", true, (true, false)),
+    ] {
+        assert_eq!(say(&mut peer, name, on), None);
+        assert_eq!(wants(&peer), after);
+    }
+    peer.play(1, "show").unwrap();
+    peer.session.start_play(1);
+    assert_eq!(wants(&peer), (true, false));
+    peer.call_on(1, "closeStream", 0.0, &[]).unwrap();
+    assert_eq!(wants(&peer), (true, false));
+    peer.call("deleteStream", 0.0, &[Value::Number(1.0)]).unwrap();
+    assert_eq!(wants(&peer), (true, true));
+    assert_eq!(say(&mut peer, "receiveVideo", false), None);
+    assert_eq!(wants(&peer), (true, true), "there is no such stream");
+    for stream in [0, 9, u32::MAX] {
+        assert!(peer.session.receives(stream, Kind::Video) && peer.session.receives(stream, Kind::Data));
+    }
+}
+
+#[test]
+fn play2_switches_what_is_played() {
+    let mut peer = Peer::playing();
+    let to = object(&[("streamName", text("third")), ("transition", text("switch"))]);
+    assert_eq!(peer.call_on(1, "play2", 0.0, &[to]), Ok(Some(play_event(1, "live/third"))));
+    peer.session.start_play(1);
+    assert_eq!(peer.codes(), codes(1, &["NetStream.Play.Reset", "NetStream.Play.Start"]));
+    // A name that cannot be changes nothing.
+    let to = object(&[("streamName", text("../x"))]);
+    assert!(peer.call_on(1, "play2", 0.0, &[to]).unwrap().is_some_and(|event| event.contains("BadName")));
+    assert_eq!(peer.codes(), codes(1, &["NetStream.Play.StreamNotFound"]));
+    let ended = format!("{:?}", ServerEvent::Ended { stream: 1 });
+    assert_eq!(peer.call_on(1, "play", 0.0, &[Value::Boolean(false)]), Ok(Some(ended)));
+    assert_eq!(peer.call_on(1, "play", 0.0, &[Value::Boolean(false)]), Ok(None));
+}
+
+#[test]
+fn flash_is_told_that_its_bandwidth_was_not_measured() {
+    let mut peer = Peer::connected();
+    assert_eq!(peer.call("checkBandwidth", 4.0, &[]), Ok(None));
+    let done = Said::Command(0, vec![text("onBWDone"), Value::Number(0.0), Value::Null]);
+    assert_eq!(peer.said(), [result(4.0, Value::Null), done]);
+    assert_eq!(peer.call("initStream", 5.0, &[]), Ok(None));
+    assert_eq!(peer.said(), [result(5.0, Value::Null)]);
+    assert_eq!(peer.call("FCUnsubscribe", 0.0, &[text("show")]), Ok(None));
+    assert_eq!(peer.codes(), codes(0, &["NetStream.Play.Stop"]));
+}
+
+#[test]
 fn every_way_to_end_a_publish_ends_it_once() {
     let ended = Ok(Some(format!("{:?}", ServerEvent::Ended { stream: 1 })));
-    let ways: [(u32, &str, Vec<Value>); 3] = [
+    let ways: [(u32, &str, Vec<Value>); 4] = [
+        (1, "publish", vec![Value::Boolean(false)]),
         (0, "FCUnpublish", vec![text("show?token=s")]),
         (1, "closeStream", vec![]),
         (0, "deleteStream", vec![Value::Number(1.0)]),
