@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::view::{LogMessage, View, ViewKey};
 use crate::{
-    limits::{SEGMENT_BYTES, VIEW_LINGER, VIEWS_MAX},
+    limits::{METADATA_BYTES_MAX, SEGMENT_BYTES, VIEW_LINGER, VIEWS_MAX},
     media::{self, DataRole, Role, TagError, TrackSet},
     rtmp::message::Kind,
     stream::{
@@ -105,8 +105,12 @@ impl Broadcast {
     }
 
     fn publish_data(&mut self, timestamp: u32, payload: &[u8], arrived_ms: u32) -> Taken {
-        let timestamp = self.timeline.header(Kind::Data, 0, timestamp);
+        let timestamp = self.timeline.data(timestamp);
         let (body, changed) = match media::classify_data(payload) {
+            DataRole::Metadata { body } if body.len() > METADATA_BYTES_MAX => {
+                // For the players of the moment; what was set before is void.
+                (body, self.headers.without_metadata())
+            }
             DataRole::Metadata { body } => {
                 let Some(headers) = metadata(&self.headers, body) else {
                     return Taken::Repeated;
@@ -231,6 +235,9 @@ fn replay(common: &Window, view: &mut View, bounds: JoinBounds) {
         // Audio further on is joined with what is in force there.
         let changed = match (tag, media::classify_data(&payload)) {
             (Some(tag), _) if is_header(role) => headers.with(entry.kind, role, tag.tracks, &payload),
+            (None, DataRole::Metadata { body }) if entry.kind == Kind::Data && body.len() > METADATA_BYTES_MAX => {
+                headers.without_metadata()
+            }
             (None, DataRole::Metadata { body }) if entry.kind == Kind::Data => metadata(&headers, body),
             _ => None,
         };

@@ -4,7 +4,8 @@
 //! come out. Nothing here knows a socket, a runtime, a clock or a random source.
 //!
 //! A peer's bytes pass [`handshake`] once, then [`chunk`] turns them into messages ([`message`]); command messages are
-//! [`amf0`] and mean something to a [`server`] or a [`client`] session. A stream's identity is a [`key::StreamKey`].
+//! [`amf0`] and mean something to a [`server`] or a [`client`] session. A stream's identity is a [`key::StreamKey`], a place to
+//! connect to a [`url::RtmpUrl`].
 
 mod aggregate;
 pub mod amf0;
@@ -17,3 +18,9 @@ pub mod handshake;
 pub mod key;
 pub mod message;
 pub mod server;
+pub mod url;
+
+/// Bit of `capsEx`: a client that announces it takes ReconnectRequests (Enhanced RTMP v2, "Reconnect Request").
+const CAPS_RECONNECT: u8 = 1;
+/// The code of a ReconnectRequest, an onStatus of the connection itself.
+const RECONNECT_REQUEST: &str = "NetConnection.Connect.ReconnectRequest";

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::{
+    CAPS_RECONNECT, RECONNECT_REQUEST,
     amf0::{AmfError, Value},
     chunk::ChunkWriter,
     command::{Command, amf0_body},
@@ -174,7 +175,7 @@ impl Conversation {
             out.key("flashVer").string("FMLE/3.0 (compatible; Shardcast)").key("tcUrl").string(tc_url);
             out.key("fpad").boolean(false).key("capabilities").number(15.0);
             out.key("audioCodecs").number(4_071.0).key("videoCodecs").number(252.0).key("videoFunction").number(1.0);
-            out.key("objectEncoding").number(0.0).end();
+            out.key("objectEncoding").number(0.0).key("capsEx").number(CAPS_RECONNECT.into()).end();
         });
     }
 
@@ -233,6 +234,10 @@ impl Conversation {
             | "NetStream.Play.Stop"
             | "NetStream.Play.Complete"
             | "NetStream.Unpublish.Success" => Ok(self.end()),
+            RECONNECT_REQUEST => Ok(Some(ClientEvent::Reconnect {
+                tc_url: status.get("tcUrl").and_then(Value::as_str).map(ToOwned::to_owned),
+                description: text("description").to_owned(),
+            })),
             _ if text("level") == "error" && self.phase != Phase::Live => Err(refused(status)),
             code => Ok(Some(ClientEvent::Status {
                 code: code.to_owned(),

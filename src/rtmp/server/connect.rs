@@ -1,6 +1,7 @@
 //! `connect` and its reply (RTMP 1.0, 7.2.1.1; Enhanced RTMP v2, "Enhancing NetConnection connect Command").
 
 use super::super::{
+    CAPS_RECONNECT,
     amf0::{Encoder, Value},
     command::Command,
     control::{Outbox, status_object},
@@ -13,9 +14,9 @@ use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, REQUEST_TEXT_BYTES_MAX};
 /// `fmsVer` and `capabilities` of a server that clients of every age have met.
 const FMS_VERSION: &str = "FMS/3,5,7,7009";
 const CAPABILITIES: f64 = 31.0;
-/// Enhanced RTMP v2 `capsEx`: none yet. Everything passes through, but players that did not ask for several tracks or for
-/// ModEx would get them all the same, so nobody is told to send them.
-const CAPS_EX: u8 = 0;
+/// Enhanced RTMP v2 `capsEx` of the server: it asks clients to reconnect elsewhere. Everything else passes through, but
+/// players that did not ask for several tracks or for ModEx would get them all the same, so nobody is told to send them.
+const CAPS_EX: u8 = CAPS_RECONNECT;
 /// Bit of a codec's entry in a FourCC info map: it can be forwarded.
 const FOURCC_FORWARD: f64 = 4.0;
 

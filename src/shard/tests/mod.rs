@@ -5,5 +5,6 @@ mod ends;
 mod merging;
 mod players;
 mod publishing;
+mod reconnecting;
 mod rig;
 mod shards;
