@@ -94,7 +94,8 @@ impl Broadcast {
         };
         let timestamp = match tag.role {
             Role::Keyframe | Role::Coded => self.timeline.media(kind, track, timestamp, now),
-            _ => self.timeline.header(kind, track, timestamp),
+            role if is_header(role) => self.timeline.header(kind, track, timestamp),
+            _ => self.timeline.aside(kind, track, timestamp),
         };
         let message = LogMessage { kind, role: tag.role, timestamp, arrived_ms, payload };
         let rolled = self.append(message);

@@ -89,7 +89,11 @@ impl Timeline {
 
     /// What the next publisher of the name needs; `None` if players never saw a timestamp.
     pub fn resume(&self, now: Duration) -> Option<Resume> {
-        self.newest.map(|sent| Resume { sent, ended_at: now })
+        let newest = self.newest?;
+        // Data and silence may be a little ahead of media; a header far ahead of it does not count.
+        let others = self.tracks.iter().map(|track| track.sent).chain(self.data);
+        let near = others.filter(|sent| ahead(*sent, newest) <= TIMESTAMP_NEAR_MS);
+        Some(Resume { sent: near.fold(newest, |sent, other| not_before(Some(other), sent)), ended_at: now })
     }
 
     /// The timestamp to write for coded media of `kind` and `track`. `now` is the process's time.
@@ -130,6 +134,20 @@ impl Timeline {
             _ => not_before(self.floor, timestamp),
         };
         self.note(None, Track { kind, track, clock: self.clock, raw: None, sent });
+        sent
+    }
+
+    /// The timestamp to write for what is neither coded media nor a header: silence, commands, packets of a later standard.
+    /// Its own where it goes on from its track's and is near media, else its track's last. It starts no clock.
+    pub fn aside(&mut self, kind: Kind, track: u8, raw: u32) -> u32 {
+        let position = self.position(kind, track);
+        let known = position.and_then(|index| self.tracks.get(index)).copied();
+        let Some(known) = known else { return self.header(kind, track, raw) };
+        let clock = if known.raw.is_some() { known.clock } else { self.clock };
+        let timestamp = clock.at(raw);
+        let is_near = self.newest.is_none_or(|newest| ahead(timestamp, newest) <= TIMESTAMP_NEAR_MS);
+        let sent = if is_near { not_before(Some(known.sent), timestamp) } else { known.sent };
+        self.note(position, Track { sent, ..known });
         sent
     }
 
@@ -359,6 +377,17 @@ mod tests {
         assert_eq!(timeline.header(Kind::Audio, 0, 7_000), 1_000);
         assert_eq!(timeline.media(Kind::Audio, 0, 990, at(0)), 1_000);
         assert_eq!(timeline.media(Kind::Video, 0, 1_040, at(40)), 1_040);
+    }
+
+    #[test]
+    fn silence_has_its_own_time_and_starts_no_clock() {
+        let mut timeline = Timeline::new(None);
+        timeline.header(Kind::Audio, 0, 0);
+        timeline.media(Kind::Video, 0, 5_000, at(0));
+        for (raw, seen) in [(4_990, 4_990), (5_010, 5_010), (4_000, 5_010), (0, 5_010), (90_000, 5_010)] {
+            assert_eq!(timeline.aside(Kind::Audio, 0, raw), seen, "{raw}");
+        }
+        assert_eq!(timeline.media(Kind::Audio, 0, 5_033, at(33)), 5_033);
     }
 
     #[test]
