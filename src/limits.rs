@@ -94,15 +94,23 @@ pub const LAG_MAX_DEFAULT: Duration = Duration::from_millis(5_000);
 pub const LAG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Messages a log keeps indexed; the oldest go first.
 pub const INDEX_ENTRIES_MAX: usize = 262_144;
+/// Messages looked at on either side of a join point for one of a header's kind.
+pub const HEADER_ENTRIES_MAX: usize = 64;
 /// Sequence headers, channel configurations and metadata cached for one stream: count and bytes together.
 pub const HEADERS_MAX: usize = 64;
 pub const HEADERS_BYTES_MAX: usize = 1024 * 1024;
+/// Metadata longer than this is passed on, but not kept for those who join later.
+pub const METADATA_BYTES_MAX: usize = 256 * 1024;
 /// How long a player waits for a join point before it starts at the newest message (`--join-wait-ms`).
 pub const JOIN_WAIT_DEFAULT: Duration = Duration::from_millis(10_000);
 /// Spacing of join points in a stream without video.
 pub const AUDIO_JOIN_INTERVAL: Duration = Duration::from_millis(1_000);
 /// A step back in timestamps up to this is reordering and held at the last value; beyond it the encoder restarted.
 pub const TIMESTAMP_REORDER_MAX_MS: u32 = 1_000;
+/// A leap ahead of more than this, and of the time that passed, means that the encoder set its clock.
+pub const TIMESTAMP_LEAP_MAX_MS: u32 = 24 * 60 * 60 * 1_000;
+/// Timestamps this near to each other belong together, whatever clock they came by.
+pub const TIMESTAMP_NEAR_MS: u32 = 10_000;
 /// Views (forms of one stream other than the common one) at once.
 pub const VIEWS_MAX: usize = 8;
 /// How long a view outlives its last player.
@@ -222,6 +230,15 @@ pub const LOG_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// From accept to the last byte of the answer on the admin listener.
 pub const ADMIN_CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of a request's body on the admin listener.
+pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Clients asked to reconnect are asked over this long, unless `over_ms` says otherwise; and at most.
+pub const RECONNECT_OVER_DEFAULT: Duration = Duration::from_secs(5);
+pub const RECONNECT_OVER_MAX_MS: u64 = 600_000;
+/// How long clients that were asked to reconnect have to leave a node that ends (`--drain-timeout-s`).
+pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// How often a node that ends looks whether they have left.
+pub const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Pause of the admin listener after accept failed.
 pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long `/api/streams` waits for the shards.

@@ -37,7 +37,21 @@ macro_rules! corpora {
     };
 }
 
-corpora!(amf0, amf3, chunk_reader, client_session, core_session, handshake, media_tags, server_session);
+corpora!(
+    aggregate,
+    amf0,
+    amf3,
+    chunk_reader,
+    client_session,
+    core_session,
+    data_messages,
+    handshake,
+    media_tags,
+    reconnect_url,
+    seeded_session,
+    server_session,
+    timeline,
+);
 
 #[test]
 fn every_target_of_the_fuzzer_is_replayed() {

@@ -3,17 +3,22 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod aggregate;
 pub mod amf0;
 pub mod amf3;
 pub mod chunk_reader;
 pub mod client_session;
 pub mod core_session;
+pub mod data_messages;
 pub mod handshake;
 pub mod media_tags;
 mod net;
 pub mod pieces;
+pub mod reconnect_url;
+pub mod seeded_session;
 pub mod seeds;
 pub mod server_session;
+pub mod timeline;
 
 use shardcast::rtmp::{
     chunk::ChunkReader,

@@ -26,6 +26,11 @@ pub fn all() -> Vec<Seed> {
     amf3_values(&mut seeds);
     handshakes(&mut seeds);
     tags(&mut seeds);
+    aggregates(&mut seeds);
+    timestamps(&mut seeds);
+    data_messages(&mut seeds);
+    reconnect_urls(&mut seeds);
+    scripts(&mut seeds);
     seeds
 }
 
@@ -105,7 +110,7 @@ fn converse(role: ClientRole, name: &str) -> (Vec<u8>, Vec<u8>) {
     }
 }
 
-fn serve(server: &mut ServerSession, mut input: &[u8]) {
+pub fn serve(server: &mut ServerSession, mut input: &[u8]) {
     loop {
         let (publish, play) = match server.receive(&mut input, Duration::ZERO).expect("own client") {
             Some(ServerEvent::Publish { stream, .. }) => (Some(stream), None),
@@ -407,4 +412,74 @@ fn tags(seeds: &mut Vec<Seed>) {
     let audio: Vec<u8> = (0..8).flat_map(|_| message(0, 250, MEDIA[3].2)).collect();
     add(seeds, &["media_tags"], "audio-only", &audio);
     add(seeds, &["media_tags"], "long", &message(1, 0, &[&b"\x17\x01\0\0\0"[..], &[5; 240]].concat()).repeat(6));
+}
+
+fn aggregates(seeds: &mut Vec<Seed>) {
+    let tag = |kind: u8, time: u8, payload: &[u8]| {
+        let head = [kind, 0, 0, payload.len() as u8, 0, 0, time, 0, 0, 0, 0];
+        [&head[..], payload, &[0, 0, 0, payload.len() as u8 + 11]].concat()
+    };
+    let media = [tag(8, 5, b"\xAF\x01a"), tag(9, 7, b"\x17\x01\0\0\0v"), tag(18, 5, b"\x02\0\x01d")].concat();
+    add(seeds, &["aggregate"], "media", &[&b"\0\0\x10\0"[..], &media].concat());
+    add(seeds, &["aggregate"], "wrap-and-nested", &[&b"\xFF\xFF\xFF\xFE"[..], &tag(22, 0, &media), &media].concat());
+    add(seeds, &["aggregate"], "overrun", &[&b"\0\0\0\0"[..], &media[..media.len() - 6]].concat());
+}
+
+/// Messages of the target timeline: what, track, timestamp or step, time passed.
+fn timestamps(seeds: &mut Vec<Seed>) {
+    let script = |messages: &[(u8, u8, u32, u16)]| -> Vec<u8> {
+        let bytes = |&(what, track, step, passed): &(u8, u8, u32, u16)| {
+            [&[what, track][..], &step.to_be_bytes()[..], &passed.to_be_bytes()[..]].concat()
+        };
+        messages.iter().flat_map(bytes).collect()
+    };
+    let (video, audio, header, data, republish, at) = (0, 3, 5, 6, 7, 0x80);
+    let steady = [(video, 0, 40 << 16, 40), (audio, 0, 0, 0), (data, 0, 0, 0), (video, 0, 40 << 16, 40)];
+    add(seeds, &["timeline"], "steady", &script(&steady));
+    let restart = [(video | at, 0, 500_000, 0), (audio | at, 0, 500_010, 9), (header | at, 0, 0, 0)];
+    let restarted = [(video | at, 0, 0, 40), (audio | at, 0, 500_031, 1), (audio | at, 0, 23, 1)];
+    add(seeds, &["timeline"], "restart", &script(&[&restart[..], &restarted].concat()));
+    let leap = [(video | at, 0, 1_000, 0), (audio | at, 1, 1_000, 0), (video | at, 0, 0x8000_03E8, 40)];
+    add(seeds, &["timeline"], "leap", &script(&[&leap[..], &[(video | at, 0, 1_080, 40)]].concat()));
+    add(seeds, &["timeline"], "republish", &script(&[&steady[..], &[(republish, 0, 0, 2_000)], &steady].concat()));
+    add(seeds, &["timeline"], "wrap", &script(&[(video | at, 0, u32::MAX - 20, 0), (video, 0, 40 << 16, 40)]));
+}
+
+/// Messages of the target data_messages, each behind its length.
+fn data_messages(seeds: &mut Vec<Seed>) {
+    let script = |messages: &[&[u8]]| -> Vec<u8> {
+        messages.iter().flat_map(|body| [&(body.len() as u16).to_be_bytes()[..], *body].concat()).collect()
+    };
+    let set = [b"\x02\0\x0D@setDataFrame", ON_METADATA].concat();
+    let clear = [b"\x02\0\x0F@clearDataFrame", &ON_METADATA[..13]].concat();
+    let cue: &[u8] = b"\x02\0\x0AonCuePoint\x05";
+    add(seeds, &["data_messages"], "set-and-clear", &script(&[&set, cue, ON_METADATA, &clear, &set]));
+    add(seeds, &["data_messages"], "others", &script(&[cue, b"\x02\0\x0AonTextData\x03\0\0\x09", b"\xFF\0", b""]));
+}
+
+fn reconnect_urls(seeds: &mut Vec<Seed>) {
+    let base = "rtmps://u:p@old.example:1936/live/inst?token=s\n";
+    let references =
+        ["rtmp://new/app", "//[2001:db8::1]:19/a", "/a/./b/../c", "../x?y#z", "?q", "", "http://h/a", "//h:99999/a"];
+    for (index, reference) in references.iter().enumerate() {
+        add(seeds, &["reconnect_url"], &index.to_string(), format!("{base}{reference}").as_bytes());
+    }
+}
+
+/// Scripts of the target seeded_session: what, who, and two more bytes each.
+fn scripts(seeds: &mut Vec<Seed>) {
+    let (publish, play, media, data, pass, raw, command, leave, ask) = (0, 1, 3, 8, 9, 10, 11, 12, 13);
+    let begin = [[publish, 0, 0, 0], [play, 0, 0, 0], [play, 0, 0, 1], [media, 0, 0, 9], [media, 0, 8, 2]];
+    let frames = [[media, 0, 1, 200], [media, 0, 9, 20], [media, 0, 2, 90], [pass, 0, 2, 0], [media, 0, 9, 20]];
+    let live = [&begin[..], &frames].concat().concat();
+    add(seeds, &["seeded_session"], "live", &[&live[..], &frames.concat()].concat());
+    let back = [[leave, 0, 0, 0], [pass, 0, 50, 0], [publish, 0, 0, 1], [media, 2, 1, 9], [media, 2, 9, 9]];
+    add(seeds, &["seeded_session"], "republish", &[&live[..], &back.concat()].concat());
+    let jumps = [[media | 0x80, 0, 1, 0x80], [media, 0, 9, 1], [media | 0x80, 0, 2, 0], [media, 0, 9, 1]];
+    add(seeds, &["seeded_session"], "jumps", &[&live[..], &jumps.concat(), &frames.concat()].concat());
+    let odd = [[command, 1, 0, 1], [media, 0, 1, 9], [command, 1, 0, 0], [ask, 0, 3, 0], [command, 2, 1, 0]];
+    add(seeds, &["seeded_session"], "pause-and-leave", &[&live[..], &odd.concat(), &frames.concat()].concat());
+    let metadata = [&[data, 0, 0, ON_METADATA.len() as u8][..], ON_METADATA].concat();
+    let garbage = [&[raw, 1, 0, 4][..], b"\xFF\x01\x02\x03"].concat();
+    add(seeds, &["seeded_session"], "data-and-garbage", &[live, metadata, garbage, frames.concat()].concat());
 }

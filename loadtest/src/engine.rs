@@ -251,7 +251,7 @@ impl<'a> Worker<'a> {
                 self.send_unpaced(index);
                 continue;
             }
-            if let Err(reason) = publisher.send_due(&mut self.bench) {
+            if let Err(reason) = publisher.send_due(self.settings, &mut self.bench) {
                 self.publisher_failed(index, reason);
                 continue;
             }
@@ -319,7 +319,7 @@ impl<'a> Worker<'a> {
         if player.stalled_ns().is_some() {
             return self.stalled_closed(index, monotonic_ns());
         }
-        match player.ready(ready, &mut self.bench) {
+        match player.ready(ready, self.settings, &mut self.bench) {
             Ok(Step::Same) => {}
             Ok(Step::Joined) => {
                 self.shared.joined.fetch_add(1, Ordering::AcqRel);

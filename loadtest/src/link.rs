@@ -69,6 +69,11 @@ impl Link {
         Ok(())
     }
 
+    /// Nothing more will be written: the peer reads the end behind all that was.
+    pub fn finish(&self) -> io::Result<()> {
+        self.socket.shutdown(std::net::Shutdown::Write)
+    }
+
     pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
         received(self.socket.read(buffer))
     }

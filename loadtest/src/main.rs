@@ -18,6 +18,7 @@ mod html;
 mod idle;
 mod link;
 mod max;
+mod moving;
 mod pacing;
 mod payload;
 mod player;

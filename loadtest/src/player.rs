@@ -1,13 +1,17 @@
 //! One player. All parse until their first keyframe. Then verified ones go on to check every message, and the others
 //! are drained: taken out of epoll, read now and then without copying, their bytes counted.
 //!
+//! One that still parses goes over to another server when it is asked to reconnect: it connects there first, and changes
+//! where the new server's first keyframe is. Drained ones hear nothing of it and stay.
+//!
 //! A drained player acknowledges what it received as RTMP asks for (5.4.3), which is also what tells a server that it
 //! is alive.
 
 use crate::chunks::ChunkCounter;
 use crate::engine::Bench;
 use crate::link::{Link, Received};
-use crate::payload::{Track, is_keyframe};
+use crate::moving::Leg;
+use crate::payload::{self, Tag, Track, is_keyframe};
 use crate::publisher::session;
 use crate::shared::Settings;
 use crate::sys::{Ready, monotonic_ns};
@@ -53,6 +57,16 @@ pub struct Player {
     pub bytes: u64,
     acknowledged_bytes: u64,
     acknowledged_ns: u64,
+    tc_url: String,
+    next: Option<Box<Next>>,
+}
+
+/// Media of another server, held until it goes on where this one's leaves off.
+struct Next {
+    leg: Leg,
+    /// Sequence of the first keyframe.
+    keyframe: Option<u64>,
+    held: Vec<(Kind, u32, Vec<u8>)>,
 }
 
 /// What became of a player in one step.
@@ -83,6 +97,8 @@ impl Player {
             bytes: 0,
             acknowledged_bytes: 0,
             acknowledged_ns: connect_ns,
+            tc_url: s.tc_url.clone(),
+            next: None,
         })
     }
 
@@ -139,13 +155,24 @@ impl Player {
     }
 
     /// Reads, parses and answers what it can.
-    pub fn ready(&mut self, ready: Ready, bench: &mut Bench) -> Result<Step, String> {
+    pub fn ready(&mut self, ready: Ready, settings: &Settings, bench: &mut Bench) -> Result<Step, String> {
         let joined_before = self.joined;
         if ready.write {
             self.link.writable().map_err(|e| format!("connect: {e}"))?;
         }
-        if ready.read {
-            self.read(bench)?;
+        let mut asked = None;
+        let heard = if ready.read { self.read(bench, &mut asked) } else { Ok(()) };
+        if let Some(reference) = asked {
+            self.follow(reference.as_deref(), settings, ready.token, bench);
+        }
+        if let Err(reason) = self.read_next(ready, bench) {
+            self.next = None;
+            bench.tally.reason(format!("asked to reconnect: {reason}"));
+        }
+        match (heard, &self.next) {
+            // The stream has left the old server: it ends there.
+            (Err(_), Some(next)) if next.keyframe.is_some() => self.move_on(bench),
+            (heard, _) => heard?,
         }
         let Some(session) = &mut self.session else { return Ok(Step::Same) };
         // The last deadline of a player's session ends when it sends `play`.
@@ -159,7 +186,56 @@ impl Player {
         Ok(if self.joined && !joined_before { Step::Joined } else { Step::Same })
     }
 
-    fn read(&mut self, bench: &mut Bench) -> Result<(), String> {
+    fn follow(&mut self, reference: Option<&str>, settings: &Settings, token: u64, bench: &mut Bench) {
+        match Leg::to(reference, &self.tc_url, settings, self.stream, ClientRole::Play, token, bench) {
+            Ok(leg) => self.next = Some(Box::new(Next { leg, keyframe: None, held: Vec::new() })),
+            Err(reason) => bench.tally.reason(reason),
+        }
+    }
+
+    /// Holds what comes from the server it was asked to go to, and goes over once that goes on where this one is.
+    fn read_next(&mut self, ready: Ready, bench: &mut Bench) -> Result<(), String> {
+        let Some(Next { leg, keyframe, held }) = self.next.as_deref_mut() else { return Ok(()) };
+        let count = leg.receive(ready, bench)?;
+        self.bytes += count as u64;
+        bench.player_bytes += count as u64;
+        let (mut input, now) = (&bench.buffer[..count], Duration::from_nanos(monotonic_ns()));
+        while let Some(event) = leg.session.receive(&mut input, now).map_err(|e| e.to_string())? {
+            let ClientEvent::Media { kind, timestamp, payload } = event else { continue };
+            if kind == Kind::Video
+                && keyframe.is_none()
+                && let Ok(Tag::Frame(stamp)) = payload::verify(Track::Video, payload)
+            {
+                *keyframe = Some(stamp.sequence).filter(|_| stamp.keyframe);
+            }
+            held.push((kind, timestamp, payload.to_vec()));
+        }
+        leg.flush(bench)?;
+        let reached =
+            |keyframe| self.verifier.as_ref().is_none_or(|v| v.next_video().is_none_or(|next| next >= keyframe));
+        if keyframe.is_some_and(reached) {
+            self.move_on(bench);
+        }
+        Ok(())
+    }
+
+    fn move_on(&mut self, bench: &mut Bench) {
+        let Some(next) = self.next.take() else { return };
+        let Next { leg, held, .. } = *next;
+        (self.link, self.session, self.tc_url) = (leg.link, Some(leg.session), leg.tc_url);
+        self.chunks = None;
+        let Some(verifier) = &mut self.verifier else { return };
+        verifier.moved();
+        let now_ns = monotonic_ns();
+        for (kind, timestamp, payload) in held {
+            let stamp = verifier.message(kind, timestamp, &payload);
+            if let Some(stamp) = stamp.filter(|stamp| bench.window.contains(&stamp.due_ns)) {
+                bench.tally.record_delay(now_ns.saturating_sub(stamp.due_ns), bench.part);
+            }
+        }
+    }
+
+    fn read(&mut self, bench: &mut Bench, asked: &mut Option<Option<String>>) -> Result<(), String> {
         let Some(session) = &mut self.session else { return Ok(()) };
         let count = match self.link.receive(&mut bench.buffer).map_err(|e| format!("player: {e}"))? {
             Received::Bytes(count) => count,
@@ -200,6 +276,7 @@ impl Player {
                         bench.tally.record_delay(now_ns.saturating_sub(stamp.due_ns), bench.part);
                     }
                 }
+                Some(ClientEvent::Reconnect { tc_url, .. }) => *asked = Some(tc_url),
                 Some(ClientEvent::Status { code, description, level }) if level == "error" => {
                     return Err(format!("the server refused a player: {code} {description}"));
                 }

@@ -1,7 +1,9 @@
-//! One publisher: sends each frame when it is due, never earlier, and without skipping any when it was held up.
+//! One publisher: sends each frame when it is due, never earlier, and without skipping any when it was held up. Asked to
+//! reconnect, it connects there too and goes over at its next keyframe.
 
 use crate::engine::Bench;
 use crate::link::{Link, Received};
+use crate::moving::{Leaving, Leg};
 use crate::pacing::{Frame, Schedule};
 use crate::payload::{AAC_SEQUENCE_HEADER, AVC_SEQUENCE_HEADER, Stamp, Track};
 use crate::shared::Settings;
@@ -27,6 +29,11 @@ pub struct Publisher {
     session: ClientSession,
     /// `None` until the server allows to publish.
     schedule: Option<Schedule>,
+    tc_url: String,
+    /// Where it was asked to go, and whether it may publish there.
+    next: Option<Box<(Leg, bool)>>,
+    /// Where it was.
+    leaving: Option<Box<Leaving>>,
 }
 
 /// A session for stream `stream`, its handshake seeded from the stream and the time.
@@ -46,7 +53,8 @@ impl Publisher {
     pub fn connect(settings: &Settings, stream: usize, token: u64, bench: &Bench) -> Result<Self, String> {
         let link = Link::connect(settings.address, &bench.epoll, token, None).map_err(|e| format!("connect: {e}"))?;
         let session = session(settings, stream, ClientRole::Publish, monotonic_ns());
-        Ok(Self { stream, link, session, schedule: None })
+        let tc_url = settings.tc_url.clone();
+        Ok(Self { stream, link, session, schedule: None, tc_url, next: None, leaving: None })
     }
 
     /// Reads and writes what it can. Returns true when the server just allowed to publish: frames are due from now on.
@@ -54,15 +62,60 @@ impl Publisher {
         if ready.write {
             self.link.writable().map_err(|e| format!("connect: {e}"))?;
         }
-        let allowed = ready.read && self.read(bench)?;
+        let mut asked = None;
+        let allowed = ready.read && self.read(bench, &mut asked)?;
         if allowed {
             self.begin(settings);
         }
+        if let Some(reference) = asked {
+            let leg = Leg::to(
+                reference.as_deref(),
+                &self.tc_url,
+                settings,
+                self.stream,
+                ClientRole::Publish,
+                ready.token,
+                bench,
+            );
+            match leg {
+                Ok(leg) => self.next = Some(Box::new((leg, false))),
+                Err(reason) => bench.tally.reason(reason),
+            }
+        }
+        if let Err(reason) = self.serve_next(ready, bench) {
+            self.next = None;
+            bench.tally.reason(format!("asked to reconnect: {reason}"));
+        }
+        self.leaving.take_if(|leaving| !leaving.ready(bench));
         self.flush(bench)?;
         Ok(allowed)
     }
 
-    fn read(&mut self, bench: &mut Bench) -> Result<bool, String> {
+    /// Goes on with the handshake and the commands at the server it was asked to go to.
+    fn serve_next(&mut self, ready: Ready, bench: &mut Bench) -> Result<(), String> {
+        let Some((leg, live)) = self.next.as_deref_mut() else { return Ok(()) };
+        let count = leg.receive(ready, bench)?;
+        let mut input = &bench.buffer[..count];
+        let now = Duration::from_nanos(monotonic_ns());
+        while let Some(event) = leg.session.receive(&mut input, now).map_err(|e| e.to_string())? {
+            *live |= event == ClientEvent::Publishing;
+        }
+        leg.flush(bench)
+    }
+
+    /// Goes over to the next server: the frame to come is a keyframe. What was sent to the old one stays sent.
+    fn move_on(&mut self, settings: &Settings, timestamp_ms: u32) {
+        let Some((leg, _)) = self.next.take_if(|next| next.1).map(|next| *next) else { return };
+        let old = Leg {
+            link: std::mem::replace(&mut self.link, leg.link),
+            session: std::mem::replace(&mut self.session, leg.session),
+            tc_url: std::mem::replace(&mut self.tc_url, leg.tc_url),
+        };
+        self.leaving = Some(Box::new(Leaving::from(old)));
+        self.send_headers(settings, timestamp_ms);
+    }
+
+    fn read(&mut self, bench: &mut Bench, asked: &mut Option<Option<String>>) -> Result<bool, String> {
         let mut allowed = false;
         let count = match self.link.receive(&mut bench.buffer).map_err(|e| format!("publisher: {e}"))? {
             Received::Bytes(count) => count,
@@ -78,6 +131,7 @@ impl Publisher {
             match event {
                 None => return Ok(allowed),
                 Some(ClientEvent::Publishing) => allowed = true,
+                Some(ClientEvent::Reconnect { tc_url, .. }) => *asked = Some(tc_url),
                 Some(ClientEvent::Status { code, description, level }) if level == "error" => {
                     return Err(format!("the server refused a publisher: {code} {description}"));
                 }
@@ -87,13 +141,17 @@ impl Publisher {
         }
     }
 
+    fn send_headers(&mut self, settings: &Settings, timestamp_ms: u32) {
+        self.session.send_metadata(&metadata(settings));
+        self.session.send_media(Kind::Video, timestamp_ms, AVC_SEQUENCE_HEADER);
+        if settings.shape.audio {
+            self.session.send_media(Kind::Audio, timestamp_ms, AAC_SEQUENCE_HEADER);
+        }
+    }
+
     /// Streams of one run begin at different parts of a frame's duration, as independent encoders would.
     fn begin(&mut self, settings: &Settings) {
-        self.session.send_metadata(&metadata(settings));
-        self.session.send_media(Kind::Video, 0, AVC_SEQUENCE_HEADER);
-        if settings.shape.audio {
-            self.session.send_media(Kind::Audio, 0, AAC_SEQUENCE_HEADER);
-        }
+        self.send_headers(settings, 0);
         let frame_ns = 1_000_000_000 / settings.shape.frames_per_second.max(1);
         let offset_ns = frame_ns * self.stream as u64 / settings.names.len().max(1) as u64;
         self.schedule = Some(Schedule::new(settings.shape, monotonic_ns() + offset_ns));
@@ -146,13 +204,19 @@ impl Publisher {
     }
 
     /// Sends all frames due by now.
-    pub fn send_due(&mut self, bench: &mut Bench) -> Result<(), String> {
-        let Some(schedule) = &mut self.schedule else { return Ok(()) };
+    pub fn send_due(&mut self, settings: &Settings, bench: &mut Bench) -> Result<(), String> {
         let now_ns = monotonic_ns();
-        while schedule.next_due_ns() <= now_ns && schedule.next_due_ns() < bench.window.end {
+        while let Some(schedule) = &mut self.schedule
+            && schedule.next_due_ns() <= now_ns
+            && schedule.next_due_ns() < bench.window.end
+        {
             let frame = schedule.take();
+            if frame.keyframe {
+                self.move_on(settings, frame.timestamp_ms);
+            }
             Self::send(self.stream, &mut self.session, frame, bench);
         }
+        self.leaving.take_if(|leaving| !leaving.ready(bench));
         self.flush(bench)
     }
 

@@ -54,6 +54,8 @@ struct TrackView {
     /// The sequence that has to come next; `None` before the first.
     next: Option<u64>,
     timestamp: Option<u32>,
+    /// Frames that came already may come again: they come from another server.
+    overlaps: bool,
 }
 
 impl Verifier {
@@ -86,8 +88,24 @@ impl Verifier {
         }
     }
 
+    /// What comes next comes from another server, which may have begun before the first one ended.
+    pub fn moved(&mut self) {
+        for view in &mut self.tracks {
+            (view.overlaps, view.timestamp) = (true, None);
+        }
+    }
+
+    /// The video frame that has to come next.
+    pub fn next_video(&self) -> Option<u64> {
+        self.tracks[Track::Video.index()].next
+    }
+
     fn frame(&mut self, stamp: Stamp) -> Option<Stamp> {
         let view = &mut self.tracks[stamp.track.index()];
+        if view.overlaps && view.next.is_some_and(|next| stamp.sequence < next) {
+            return None;
+        }
+        view.overlaps = false;
         self.findings.frames += 1;
         let next = view.next.unwrap_or_else(|| {
             self.findings.header_missing += u64::from(!view.header_seen);
@@ -160,6 +178,20 @@ mod tests {
     fn repeated_and_reordered_frames_are_disorder() {
         let findings = after(&[60, 62, 61, 62, 63]).finish([0, 64]);
         assert_eq!(findings, Findings { lost: 1, disordered: 2, ..clean(5) });
+    }
+
+    #[test]
+    fn frames_that_two_servers_sent_count_once() {
+        let mut verifier = after(&[60, 61, 62]);
+        verifier.moved();
+        for sequence in [60, 61, 62, 63] {
+            verifier.message(Kind::Video, 7, &video(sequence));
+        }
+        assert_eq!(verifier.finish([0, 64]), clean(4));
+        let mut verifier = after(&[60, 61]);
+        verifier.moved();
+        verifier.message(Kind::Video, 7, &video(63));
+        assert_eq!(verifier.finish([0, 64]), Findings { lost: 1, ..clean(3) }, "a gap is one all the same");
     }
 
     #[test]

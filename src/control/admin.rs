@@ -19,11 +19,11 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
     middleware::map_response,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -32,9 +32,11 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{exposition, logs::Log, process::Usage};
+use super::{exposition, logs::Log, process::Usage, reconnect};
 use crate::{
-    limits::{ADMIN_ACCEPT_PAUSE, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, STREAMS_PATIENCE},
+    limits::{
+        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, STREAMS_PATIENCE,
+    },
     shard::fleet::Fleet,
 };
 
@@ -44,6 +46,7 @@ shardcast
 /readyz       200 while new connections are welcome, 503 while the process ends
 /metrics      Prometheus text format
 /api/streams  live streams, JSON
+/api/reconnect  POST url=..&over_ms=..: asks clients that can to go there, JSON
 ";
 
 /// What the answers are made from.
@@ -83,6 +86,8 @@ fn routes() -> Router<Arc<Node>> {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/streams", get(streams))
+        .route("/api/reconnect", post(reconnect::post))
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; / lists them\n") })
         .layer(map_response(close_after))
 }

@@ -3,6 +3,7 @@
 //! [`parse`] turns arguments into [`Args`] or an [`Answer`] to print; [`settings`] checks what concerns several flags at
 //! once and gives the [`Settings`] the process starts with.
 
+mod drain;
 mod sockets;
 
 use std::{error::Error as _, ffi::OsString, net::SocketAddr, time::Duration};
@@ -12,8 +13,9 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use self::sockets::SocketArgs;
+pub(super) use self::drain::Drain;
 pub(super) use self::sockets::{clamp_note, option_fault};
+use self::{drain::DrainArgs, sockets::SocketArgs};
 use super::{
     cores::{self, Allowance},
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
@@ -164,6 +166,9 @@ pub(super) struct Args {
     unpublish_grace_s: u64,
 
     #[command(flatten)]
+    drain: DrainArgs,
+
+    #[command(flatten)]
     sockets: SocketArgs,
 
     /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
@@ -239,6 +244,7 @@ fn one_line(error: &clap::Error, args: &[OsString]) -> String {
 pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
+    pub(super) drain: Option<Drain>,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
     /// For the log once it runs: accepted, but worth knowing.
@@ -286,7 +292,14 @@ pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) ->
         unpublish_grace: Duration::from_secs(args.unpublish_grace_s),
         sockets,
     };
-    Ok(Settings { config, admin: args.admin.0, log: args.log, log_format: args.log_format, notes: plan.notes })
+    Ok(Settings {
+        config,
+        admin: args.admin.0,
+        drain: args.drain.drain(),
+        log: args.log,
+        log_format: args.log_format,
+        notes: plan.notes,
+    })
 }
 
 /// Why the listener of `flag` does not start, in one line.

@@ -59,6 +59,8 @@ series! {
     counter "mesh_messages_total" mesh_messages "Messages sent to other shards.";
     counter "mesh_full_total" mesh_full "Messages to other shards put off because a queue was full.";
     counter "doorbells_total" doorbells "Sleeping shards woken.";
+    counter "reconnect_requests_total" reconnect_requests "Clients asked to go on at another server.";
+    gauge "reconnecting" reconnecting "Clients asked to leave, or to be asked, that are still here.";
     counter "accept_failures_total" accept_failures "Accepts that failed for want of descriptors or memory.";
     counter "slow_turns_total" slow_turns "Turns of the shard that took longer than 100 ms.";
 }

@@ -1,7 +1,7 @@
 //! The control thread: everything that is not media.
 //!
 //! [`run`] reads the command line (`args`, `values`, `cores`), starts the log (`logs`) and the fleet of shards,
-//! says what runs (`banner`) and then serves the admin listener (`admin`, `exposition`, `process`) until a signal
+//! says what runs (`banner`) and then serves the admin listener (`admin`, `exposition`, `process`, `reconnect`) until a signal
 //! or a shard ends the process. It may block where shards may not. It never touches media.
 
 mod admin;
@@ -11,6 +11,7 @@ mod cores;
 mod exposition;
 mod logs;
 mod process;
+mod reconnect;
 mod values;
 
 use std::{
@@ -30,7 +31,7 @@ use tokio::{
 
 use self::{
     admin::Node,
-    args::{Answer, Settings},
+    args::{Answer, Drain, Settings},
     banner::Banner,
     cores::Allowance,
     logs::Log,
@@ -110,7 +111,9 @@ fn serve_logged(settings: &Settings, log: &Log, args: &[OsString]) -> Result<u8,
         tracing::warn!("{note}");
     }
     let node = Arc::new(Node::new(Arc::new(fleet), log.clone()));
-    let outcome = runtime.block_on(supervise(&node, admin)).map_err(|error| failed("cannot serve", error));
+    let outcome = runtime
+        .block_on(supervise(&node, admin, settings.drain.as_ref()))
+        .map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.
     runtime.shutdown_background();
     outcome
@@ -137,7 +140,7 @@ fn start_fault(error: StartError, settings: &Settings, args: &[OsString]) -> Fau
 }
 
 /// Says that the node is ready, serves until its end, and returns the exit code.
-async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>) -> std::io::Result<u8> {
+async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, drain: Option<&Drain>) -> std::io::Result<u8> {
     let mut signals = Signals::catch()?;
     tracing::info!(shards = node.fleet.shards().len(), "started");
     let admin = admin.map(tokio::net::TcpListener::from_std).transpose()?;
@@ -162,20 +165,31 @@ async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>) -> std::io::Res
         end = &mut ended => return Ok(exit_code(end)),
         _ = signals.next() => {}
     }
-    tracing::info!("ending: players get their last messages; again to stop at once");
     node.retire();
+    if let Some(drain) = drain {
+        tracing::info!(url = drain.url, "draining: clients are asked to go there; again to stop at once");
+        node.fleet.stop_accepting();
+        tokio::select! {
+            end = &mut ended => return Ok(exit_code(end)),
+            number = signals.next() => return Ok(stopped_at_once(number)),
+            () = reconnect::drain(node, &drain.url, drain.timeout) => {}
+        }
+    }
+    tracing::info!("ending: players get their last messages; again to stop at once");
     node.fleet.shutdown();
     tokio::select! {
         end = ended => Ok(exit_code(end)),
-        number = signals.next() => {
-            tracing::warn!("stopped at once by a second signal");
-            Ok(EXIT_SIGNALLED + number)
-        }
+        number = signals.next() => Ok(stopped_at_once(number)),
         () = sleep(limits::SHUTDOWN_DEADLINE) => {
             tracing::error!("the shards did not end in {:?}", limits::SHUTDOWN_DEADLINE);
             Ok(EXIT_SOFTWARE)
         }
     }
+}
+
+fn stopped_at_once(signal: u8) -> u8 {
+    tracing::warn!("stopped at once by a second signal");
+    EXIT_SIGNALLED + signal
 }
 
 /// The fleet's end, awaited on a thread of its own because [`Fleet::wait`] blocks.

@@ -106,7 +106,9 @@ impl Broadcast {
         match tag.role {
             Role::Keyframe | Role::Coded if tag.multitrack => self.timeline.media_of(kind, &tag.tracks, timestamp, now),
             Role::Keyframe | Role::Coded => self.timeline.media(kind, 0, timestamp, now),
-            _ => self.timeline.header(kind, tag.tracks.first(), timestamp),
+            _ if kind == Kind::Data => self.timeline.data(timestamp),
+            _ if message.is_header => self.timeline.header(kind, tag.tracks.first(), timestamp),
+            _ => self.timeline.aside(kind, tag.tracks.first(), timestamp),
         }
     }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
+    limits::METADATA_BYTES_MAX,
     media::{self, DataRole, Picked, Role, Tag, TagError, TrackSet, Tracks, multitrack},
     rtmp::message::Kind,
     stream::headers::HeaderSet,
@@ -98,6 +99,10 @@ pub(super) enum Effect {
 
 impl Part<'_> {
     pub(super) fn effect(&self, headers: &Arc<HeaderSet>) -> Effect {
+        if self.is_header && self.kind == Kind::Data && self.payload.len() > METADATA_BYTES_MAX {
+            // For the players of the moment; what was set before is void.
+            return headers.without_metadata().map_or(Effect::None, Effect::Changes);
+        }
         if self.is_header {
             let changed = headers.with(self.kind, self.role, self.tracks, self.payload);
             return changed.map_or(Effect::Repeats, Effect::Changes);

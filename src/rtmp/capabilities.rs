@@ -8,7 +8,7 @@ use std::fmt;
 use super::amf0::{Encoder, Properties, Value};
 use crate::limits::FOUR_CCS_MAX;
 
-/// Bits of `capsEx`.
+/// Bits of `capsEx`. Who announces RECONNECT takes ReconnectRequests.
 pub mod caps_ex {
     pub const RECONNECT: u8 = 1;
     pub const MULTITRACK: u8 = 2;
@@ -77,8 +77,7 @@ impl Capabilities {
     pub fn of_relay() -> Self {
         let forwards: Box<[(FourCc, u8)]> = Box::new([(FourCc::ANY, codec::FORWARD)]);
         Self {
-            // RECONNECT joins them with what sends the request.
-            caps_ex: caps_ex::MULTITRACK | caps_ex::MOD_EX | caps_ex::NANO_OFFSET,
+            caps_ex: caps_ex::RECONNECT | caps_ex::MULTITRACK | caps_ex::MOD_EX | caps_ex::NANO_OFFSET,
             video_function: video_function::HDR | video_function::METADATA_PACKET | video_function::LARGE_SCALE_TILE,
             four_ccs: Box::new([FourCc::ANY]),
             video: forwards.clone(),

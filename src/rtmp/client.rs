@@ -5,6 +5,8 @@
 //! hostile server meets the bounds of the protocol core: chunk and AMF0 bounds, deadlines, unassigned message types, and
 //! no reply is written while [`REPLY_BYTES_MAX`](crate::limits::REPLY_BYTES_MAX) bytes wait.
 //!
+//! It announces that it takes ReconnectRequests: a host moves when it gets [`ClientEvent::Reconnect`].
+//!
 //! The host feeds `receive` until it returns `None`, sends what `output` holds, and calls `timeout` at `deadline`.
 
 mod conversation;
@@ -61,6 +63,9 @@ pub enum ClientEvent<'a> {
     Status { code: String, description: String, level: String },
     /// UnpublishNotify, Play.Stop, Play.Complete, Unpublish.Success or StreamEOF, once until the next `Playing`.
     Ended,
+    /// The server asks to go on at another server, at a media boundary, and serves until then (Enhanced RTMP v2, "Reconnect
+    /// Request"). Where that is, [`RtmpUrl::resolve`](super::url::RtmpUrl::resolve) says from the session's own tcUrl.
+    Reconnect { tc_url: Option<String>, description: String },
 }
 
 /// The client's side of one RTMP connection.

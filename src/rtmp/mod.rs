@@ -5,7 +5,7 @@
 //!
 //! A peer's bytes pass [`handshake`] once, then [`chunk`] turns them into messages ([`message`]); command messages are
 //! [`amf0`] (which reads AMF3 where a peer switches to it) and mean something to a [`server`] or a [`client`] session, which
-//! exchange their [`capabilities`]. A stream's identity is a [`key::StreamKey`].
+//! exchange their [`capabilities`]. A stream's identity is a [`key::StreamKey`], a place to connect to a [`url::RtmpUrl`].
 
 mod aggregate;
 mod amf;
@@ -21,3 +21,7 @@ pub mod handshake;
 pub mod key;
 pub mod message;
 pub mod server;
+pub mod url;
+
+/// The code of a ReconnectRequest, an onStatus of the connection itself.
+const RECONNECT_REQUEST: &str = "NetConnection.Connect.ReconnectRequest";

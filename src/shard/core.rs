@@ -18,6 +18,7 @@ use super::{
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
+    reconnect::Reconnecting,
     streams::Streams,
     time::ShardTime,
     uses::Use,
@@ -77,6 +78,8 @@ pub struct Core {
     pub(super) wakes: Vec<ConnId>,
     pub(super) aborts: Vec<ConnId>,
     hurries: Vec<ConnId>,
+    /// Who is being asked to go elsewhere.
+    pub(super) reconnecting: Option<Box<Reconnecting>>,
     /// Seeds the next connection's handshake.
     nonce: u64,
     ending: bool,
@@ -99,6 +102,7 @@ impl Core {
             wakes: Vec::new(),
             aborts: Vec::new(),
             hurries: Vec::new(),
+            reconnecting: None,
             nonce,
             ending: false,
         }
@@ -111,9 +115,9 @@ impl Core {
 
     /// A connection was accepted.
     pub fn connect(&mut self, peer: SocketAddr) -> ConnId {
-        self.nonce = self.nonce.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let config = ServerConfig { chunk_bytes: self.config.chunk_bytes };
-        let session = ServerSession::new(config, self.nonce, self.time.now());
+        let nonce = self.chance();
+        let session = ServerSession::new(config, nonce, self.time.now());
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
         self.conns.insert(Box::new(Conn::new(session, peer)))
@@ -124,7 +128,14 @@ impl Core {
         self.close(id, CloseReason::PeerClosed, true);
         if self.conns.try_remove(id).is_some() {
             self.metrics.connections.add(-1);
+            self.note_left(id);
         }
+    }
+
+    /// Numbers that differ and repeat with the seed; no secrets.
+    pub(super) fn chance(&mut self) -> u64 {
+        self.nonce = self.nonce.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.nonce
     }
 
     /// Bytes came in.

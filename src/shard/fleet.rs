@@ -27,6 +27,7 @@ use super::{
     listener::{self, Bound},
     mesh::{self, Bell, Port},
     metrics::ShardMetrics,
+    reconnect::ReconnectRequest,
     report::StreamPart,
     runtime::ShardRuntime,
     socket_options::{Clamp, OptionError},
@@ -85,6 +86,8 @@ pub enum FleetEnd {
 #[derive(Debug)]
 pub(super) enum Command {
     Shutdown,
+    StopAccepting,
+    Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
     #[cfg(test)]
     Panic,
@@ -243,6 +246,31 @@ impl Fleet {
             }
         }
         parts.into_values().filter_map(StreamPart::into_report).collect()
+    }
+
+    /// Takes no more connections.
+    pub fn stop_accepting(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::StopAccepting);
+        }
+    }
+
+    /// Asks all clients that announced it to reconnect as `request` says. Returns how many will be asked; blocks up to
+    /// `patience` for the shards' answers.
+    pub fn request_reconnect(&self, request: ReconnectRequest, patience: Duration) -> usize {
+        let request = Arc::new(request);
+        let (answer, answers) = mpsc::channel();
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::Reconnect(request.clone(), answer.clone()));
+        }
+        drop(answer);
+        let by = Instant::now() + patience;
+        std::iter::from_fn(|| answers.recv_timeout(by.saturating_duration_since(Instant::now())).ok()).sum()
+    }
+
+    /// How many of those asked, or to be asked, to reconnect are still here.
+    pub fn reconnecting(&self) -> u64 {
+        self.metrics.iter().map(|shard| u64::try_from(shard.reconnecting.get()).unwrap_or(0)).sum()
     }
 
     /// Begins the orderly end: no new connections; players get the last messages and their end of stream, within

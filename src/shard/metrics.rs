@@ -60,6 +60,10 @@ pub struct ShardMetrics {
     pub mesh_full: Counter,
     /// Doorbells rung for other shards.
     pub doorbells: Counter,
+    /// Clients asked to go on at another server.
+    pub reconnect_requests: Counter,
+    /// Those asked, or to be asked, that are still connected.
+    pub reconnecting: Gauge,
     /// Accepts that failed for want of descriptors or memory.
     pub accept_failures: Counter,
     /// Share of its time the shard was busy lately, in thousandths.
@@ -90,6 +94,8 @@ impl Default for ShardMetrics {
             mesh_messages: Counter::default(),
             mesh_full: Counter::default(),
             doorbells: Counter::default(),
+            reconnect_requests: Counter::default(),
+            reconnecting: Gauge::default(),
             accept_failures: Counter::default(),
             load_permille: Gauge::default(),
             merge_window_us: Gauge::default(),

@@ -1,7 +1,7 @@
 //! The shards: the only place that owns sockets.
 //!
-//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `publish`, `play`, `follow` and `timers`
-//! are its parts, [`merge`] says when messages are let go, [`mesh`] is how cores talk. `driver` (with `poller`, `socket` and
+//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `publish`, `play`, `follow`, [`reconnect`] and
+//! `timers` are its parts, [`merge`] says when messages are let go, [`mesh`] is how cores talk. `driver` (with `poller`, `socket` and
 //! `load`) and `listener` (with `sockopt` and `steering`) put a core on a monoio runtime of its own thread; [`fleet`] is all
 //! of them, as the control thread sees them.
 
@@ -23,6 +23,7 @@ pub mod metrics;
 mod play;
 mod poller;
 mod publish;
+pub mod reconnect;
 mod report;
 mod runtime;
 mod socket;

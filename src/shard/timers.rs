@@ -44,6 +44,7 @@ impl Core {
     pub fn tick(&mut self) {
         self.tick_connections();
         self.tick_streams();
+        self.ask_to_reconnect();
         self.turn();
     }
 

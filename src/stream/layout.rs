@@ -44,11 +44,16 @@ impl Layout {
     }
 
     /// What a player receives before the first message: metadata at timestamp 0 (with another one FFmpeg invents a data
-    /// stream and probes for seconds), then the sequence headers at the timestamp of the join point.
-    pub fn prologue(self, headers: &HeaderSet, timestamp: u32, wanted: impl Fn(Kind) -> bool) -> Bytes {
+    /// stream and probes for seconds), then the sequence headers, each kind's at its `timestamp`.
+    pub fn prologue(
+        self,
+        headers: &HeaderSet,
+        timestamp: impl Fn(Kind) -> u32,
+        wanted: impl Fn(Kind) -> bool,
+    ) -> Bytes {
         let mut out = BytesMut::new();
         for header in headers.in_order().filter(|header| wanted(header.kind)) {
-            let timestamp = if header.kind == Kind::Data { 0 } else { timestamp };
+            let timestamp = if header.kind == Kind::Data { 0 } else { timestamp(header.kind) };
             self.encode(header.kind, timestamp, &header.payload, &mut out);
         }
         out.freeze()

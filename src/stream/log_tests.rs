@@ -78,14 +78,14 @@ fn the_prologue_is_exactly_what_a_reader_parses() {
         headers(&sizes(chunk, 700).into_iter().zip(kinds.into_iter().cycle()).map(|(a, b)| (b, a)).collect::<Vec<_>>());
     for timestamp in TIMESTAMPS {
         let layout = Layout { stream_id: 8, chunk_bytes: chunk };
-        let messages = parse(&layout.prologue(&set, timestamp, |_| true), chunk);
+        let messages = parse(&layout.prologue(&set, |_| timestamp, |_| true), chunk);
         assert_eq!(messages.len(), set.in_order().count());
         for ((header, body), item) in messages.iter().zip(set.in_order()) {
             let expected = if item.kind == Kind::Data { 0 } else { timestamp };
             assert_eq!((header.timestamp, header.stream_id), (expected, 8));
             assert_eq!((header.csid, &body[..]), (media_csid(item.kind, 8), &item.payload[..]));
         }
-        let without_audio = parse(&layout.prologue(&set, timestamp, |kind| kind != Kind::Audio), chunk);
+        let without_audio = parse(&layout.prologue(&set, |_| timestamp, |kind| kind != Kind::Audio), chunk);
         assert!(without_audio.iter().all(|(header, _)| header.type_id != type_id::AUDIO));
         assert!(without_audio.len() < messages.len());
     }

@@ -1,21 +1,33 @@
 //! Timestamps as players see them: never a step back per (kind, track), whatever the encoder does.
 //!
-//! Within a session small steps back are reordering and held at the last value; a larger one means the encoder started
-//! its clock anew. A new session (republish, take-over) starts a clock anew by definition. A new clock gets one offset
-//! for all tracks, so audio and video keep their distance:
-//! `max(last sent) + max(one frame, elapsed gap) - first new`. All arithmetic is modulo 2^32, so streams live through
-//! the wrap at 49.7 days. Bounds: one small record per (kind, track) seen, at most 2 * 256 + 1.
+//! Within a session small steps back are reordering and held at the last value; a larger one, or a leap of more than a
+//! day, means the encoder set its clock anew. A new session (republish, take-over) starts a clock anew by definition. A
+//! new clock gets one offset for all tracks, so audio and video keep their distance:
+//! `max(last sent) + max(one frame, elapsed gap) - first new`. Tracks go over to it one by one, each when it steps or
+//! leaps itself; one that only stumbled goes back to the clock of the others. All arithmetic is modulo 2^32, so streams
+//! live through the wrap at 49.7 days. Bounds: one small record per (kind, track) seen, at most 2 * 256.
 
 use std::time::Duration;
 
-use crate::{limits::TIMESTAMP_REORDER_MAX_MS, media::TrackSet, rtmp::message::Kind};
+use crate::{
+    limits::{TIMESTAMP_LEAP_MAX_MS, TIMESTAMP_NEAR_MS, TIMESTAMP_REORDER_MAX_MS},
+    media::TrackSet,
+    rtmp::message::Kind,
+};
 
 /// A frame's distance where none is known.
 const FRAME_MS: u32 = 40;
+/// What was sent longer ago than this does not hold anything back: half of what can be told from a step back.
+const MEMORY_MS: u32 = 1 << 30;
 
 /// Whether `a` is later than `b` on a clock that wraps.
 fn is_after(a: u32, b: u32) -> bool {
     a != b && a.wrapping_sub(b) < 1 << 31
+}
+
+/// How far `a` is ahead of `b`; 0 if it is behind. Half the range is ahead.
+fn ahead(a: u32, b: u32) -> u32 {
+    if is_after(b, a) { 0 } else { a.wrapping_sub(b) }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +35,8 @@ struct Track {
     kind: Kind,
     track: u8,
     clock: Clock,
-    /// Last timestamp from the publisher.
-    raw: u32,
+    /// Last timestamp of media from the publisher; `None` while there were only headers.
+    raw: Option<u32>,
     /// Last timestamp written.
     sent: u32,
 }
@@ -34,6 +46,12 @@ struct Track {
 struct Clock {
     generation: u32,
     offset: u32,
+}
+
+impl Clock {
+    fn at(self, raw: u32) -> u32 {
+        raw.wrapping_add(self.offset)
+    }
 }
 
 /// What outlives a publisher, for the next one of the same name.
@@ -49,10 +67,14 @@ pub struct Resume {
 #[derive(Debug, Default)]
 pub struct Timeline {
     tracks: Vec<Track>,
+    /// The newest, or the one that tracks went back to.
     clock: Clock,
-    /// Greatest timestamp written, or sent by the session before.
+    generations: u32,
+    /// Greatest timestamp of media written, or sent by the session before.
     newest: Option<u32>,
     written_at: Duration,
+    /// Last timestamp of a data message.
+    data: Option<u32>,
     /// The session before, until this one's first media.
     resume: Option<Resume>,
     /// Nothing is written below this.
@@ -68,25 +90,33 @@ impl Timeline {
 
     /// What the next publisher of the name needs; `None` if players never saw a timestamp.
     pub fn resume(&self, now: Duration) -> Option<Resume> {
-        self.newest.map(|sent| Resume { sent, ended_at: now })
+        let newest = self.newest?;
+        // Data and silence may be a little ahead of media; a header far ahead of it does not count.
+        let others = self.tracks.iter().map(|track| track.sent).chain(self.data);
+        let near = others.filter(|sent| ahead(*sent, newest) <= TIMESTAMP_NEAR_MS);
+        Some(Resume { sent: near.fold(newest, |sent, other| not_before(Some(other), sent)), ended_at: now })
     }
 
-    /// The timestamp to write for coded media of `kind` and `track`.
+    /// The timestamp to write for coded media of `kind` and `track`. `now` is the process's time.
     pub fn media(&mut self, kind: Kind, track: u8, raw: u32, now: Duration) -> u32 {
         if let Some(resume) = self.resume.take() {
             let gap = gap_ms(now.saturating_sub(resume.ended_at));
             self.clock.offset = resume.sent.wrapping_add(gap).wrapping_sub(raw);
         }
-        let position = self.tracks.iter().position(|known| (known.kind, known.track) == (kind, track));
+        let position = self.position(kind, track);
         let known = position.and_then(|index| self.tracks.get(index)).copied();
-        let clock = known.map_or(self.clock, |known| self.clock_of(known, raw, now));
-        let floor = known.map(|known| known.sent).or(self.floor);
-        let sent = not_before(floor, raw.wrapping_add(clock.offset));
-        let track = Track { kind, track, clock, raw, sent };
-        match position.and_then(|index| self.tracks.get_mut(index)) {
-            Some(slot) => *slot = track,
-            None => self.tracks.push(track),
-        }
+        let clock = match known {
+            Some(Track { raw: Some(last), clock, sent, .. }) => self.clock_of(clock, last, sent, raw, now),
+            _ => self.clock_of_first(raw, now),
+        };
+        let floor = match known {
+            // A header that was far ahead of its media holds nothing back.
+            Some(Track { raw: None, sent, .. }) if ahead(sent, clock.at(raw)) > TIMESTAMP_REORDER_MAX_MS => self.floor,
+            Some(known) => Some(known.sent),
+            None => self.floor,
+        };
+        let sent = self.not_before(floor, clock.at(raw));
+        self.note(position, Track { kind, track, clock, raw: Some(raw), sent });
         self.newest = Some(not_before(self.newest, sent));
         self.written_at = now;
         sent
@@ -105,28 +135,125 @@ impl Timeline {
         sent
     }
 
-    /// The timestamp to write for a header or data message. These start no clock: encoders send them with timestamp 0
-    /// whatever their media's is.
-    pub fn header(&self, kind: Kind, track: u8, raw: u32) -> u32 {
-        let sent = |known: &Track| known.sent;
-        let floor = match kind {
-            Kind::Data => self.newest,
-            _ => self.tracks.iter().find(|known| (known.kind, known.track) == (kind, track)).map(sent),
+    /// The timestamp to write for a header: its track's last, because encoders send headers with timestamp 0 whatever
+    /// their media's is, or with that of a frame to come. It starts no clock.
+    pub fn header(&mut self, kind: Kind, track: u8, raw: u32) -> u32 {
+        let position = self.position(kind, track);
+        if let Some(known) = position.and_then(|index| self.tracks.get(index)) {
+            return known.sent;
+        }
+        let timestamp = self.clock.at(raw);
+        let sent = match self.newest {
+            Some(newest) if is_after(timestamp, newest) => newest,
+            _ => not_before(self.floor, timestamp),
         };
-        not_before(floor.or(self.floor), raw.wrapping_add(self.clock.offset))
+        self.note(None, Track { kind, track, clock: self.clock, raw: None, sent });
+        sent
     }
 
-    /// The clock `raw` is on: the track's, unless it stepped back too far for that.
-    fn clock_of(&mut self, known: Track, raw: u32, now: Duration) -> Clock {
-        if !is_after(known.raw, raw) || known.raw.wrapping_sub(raw) <= TIMESTAMP_REORDER_MAX_MS {
-            return known.clock;
+    /// The timestamp to write for what is neither coded media nor a header: silence, commands, packets of a later standard.
+    /// Its own where it goes on from its track's and is near media, else its track's last. It starts no clock.
+    pub fn aside(&mut self, kind: Kind, track: u8, raw: u32) -> u32 {
+        let position = self.position(kind, track);
+        let known = position.and_then(|index| self.tracks.get(index)).copied();
+        let Some(known) = known else { return self.header(kind, track, raw) };
+        let clock = if known.raw.is_some() { known.clock } else { self.clock };
+        let timestamp = clock.at(raw);
+        let is_near = self.newest.is_none_or(|newest| ahead(timestamp, newest) <= TIMESTAMP_NEAR_MS);
+        let sent = if is_near { not_before(Some(known.sent), timestamp) } else { known.sent };
+        self.note(position, Track { sent, ..known });
+        sent
+    }
+
+    /// The timestamp to write for a data message: its own where media is near that, else the newest of media.
+    pub fn data(&mut self, raw: u32) -> u32 {
+        let timestamp = self.clock.at(raw);
+        let far = |newest: &u32| {
+            ahead(timestamp, *newest) > TIMESTAMP_NEAR_MS || ahead(*newest, timestamp) > TIMESTAMP_REORDER_MAX_MS
+        };
+        // Before the first media of a session that goes on, its clock is not known.
+        let newest = self.newest.filter(|newest| self.resume.is_some() || far(newest));
+        let sent = self.not_before(self.data.or(self.floor), newest.unwrap_or(timestamp));
+        self.data = Some(sent);
+        sent
+    }
+
+    fn position(&self, kind: Kind, track: u8) -> Option<usize> {
+        self.tracks.iter().position(|known| (known.kind, known.track) == (kind, track))
+    }
+
+    fn note(&mut self, position: Option<usize>, track: Track) {
+        match position.and_then(|index| self.tracks.get_mut(index)) {
+            Some(slot) => *slot = track,
+            None => self.tracks.push(track),
         }
-        if known.clock == self.clock {
-            let gap = gap_ms(now.saturating_sub(self.written_at));
-            let newest = self.newest.unwrap_or(known.sent);
-            let offset = newest.wrapping_add(gap).wrapping_sub(raw);
-            self.clock = Clock { generation: self.clock.generation.wrapping_add(1), offset };
+    }
+
+    /// `timestamp`, or `floor` if that is later and not long past.
+    fn not_before(&self, floor: Option<u32>, timestamp: u32) -> u32 {
+        let apart = |newest: u32, floor: u32| newest.wrapping_sub(floor).min(floor.wrapping_sub(newest));
+        let recent = |floor: &u32| self.newest.is_none_or(|newest| apart(newest, *floor) < MEMORY_MS);
+        not_before(floor.filter(recent), timestamp)
+    }
+
+    /// The clock of a track whose first media this is.
+    fn clock_of_first(&mut self, raw: u32, now: Duration) -> Clock {
+        let timestamp = self.clock.at(raw);
+        let is_held = self.floor.is_some_and(|floor| ahead(floor, timestamp) > TIMESTAMP_NEAR_MS);
+        if is_held || self.leaps(timestamp, now) { self.new_clock(raw, now) } else { self.clock }
+    }
+
+    /// The clock `raw` is on: the track's own, unless it stepped back or leapt too far for that, or the others have gone
+    /// where it now belongs.
+    fn clock_of(&mut self, own: Clock, last: u32, sent: u32, raw: u32, now: Duration) -> Clock {
+        let is_held = ahead(sent, own.at(raw)) > TIMESTAMP_NEAR_MS;
+        let steps_back = ahead(last, raw) > TIMESTAMP_REORDER_MAX_MS;
+        let goes_on = !(steps_back || is_held || self.leaps(own.at(raw), now));
+        if goes_on && (own == self.clock || !self.was_left_behind(own, sent, raw)) {
+            return own;
         }
+        if own != self.clock && (goes_on || self.fits(self.clock, sent, raw, now)) {
+            return self.clock;
+        }
+        let others = self.tracks.iter().filter(|other| other.raw.is_some()).map(|other| other.clock);
+        let shared = others.filter(|clock| *clock != own).find(|clock| self.fits(*clock, sent, raw, now));
+        match shared {
+            Some(clock) => {
+                self.clock = clock;
+                clock
+            }
+            None => self.new_clock(raw, now),
+        }
+    }
+
+    /// Whether a track that was `sent` up to there could go on at `raw` of `clock`.
+    fn fits(&self, clock: Clock, sent: u32, raw: u32, now: Duration) -> bool {
+        let timestamp = clock.at(raw);
+        let near = TIMESTAMP_NEAR_MS.saturating_add(gap_ms(now.saturating_sub(self.written_at)));
+        let newest = self.newest.unwrap_or(sent);
+        ahead(sent, timestamp) <= TIMESTAMP_REORDER_MAX_MS && ahead(timestamp, newest) <= near
+    }
+
+    /// Whether a track on an older clock has fallen behind the others and would be among them on theirs: one of them
+    /// leapt and came back.
+    fn was_left_behind(&self, own: Clock, sent: u32, raw: u32) -> bool {
+        let newest = self.newest.unwrap_or(sent);
+        let theirs = self.clock.at(raw);
+        let is_near = ahead(theirs, newest).max(ahead(newest, theirs)) <= TIMESTAMP_NEAR_MS;
+        is_near && ahead(newest, own.at(raw)) > TIMESTAMP_REORDER_MAX_MS && ahead(sent, theirs) == 0
+    }
+
+    /// Whether `timestamp` is further ahead than a stream runs: of all that was sent and the time since.
+    fn leaps(&self, timestamp: u32, now: Duration) -> bool {
+        let since = gap_ms(now.saturating_sub(self.written_at));
+        self.newest.is_some_and(|newest| ahead(timestamp, newest) > TIMESTAMP_LEAP_MAX_MS.saturating_add(since))
+    }
+
+    fn new_clock(&mut self, raw: u32, now: Duration) -> Clock {
+        let gap = gap_ms(now.saturating_sub(self.written_at));
+        let newest = self.newest.unwrap_or(raw);
+        self.generations = self.generations.wrapping_add(1);
+        self.clock = Clock { generation: self.generations, offset: newest.wrapping_add(gap).wrapping_sub(raw) };
         self.clock
     }
 }
@@ -214,6 +341,111 @@ mod tests {
         assert_eq!(timeline.media_of(Kind::Video, &both, 140, at(40)), 140);
         assert_eq!(timeline.media(Kind::Video, 1, 130, at(40)), 140);
         assert_eq!(timeline.media_of(Kind::Video, &TrackSet::EMPTY, 150, at(40)), 150);
+    }
+
+    #[test]
+    fn a_leap_of_an_hour_passes_and_one_of_weeks_does_not() {
+        let mut timeline = Timeline::new(None);
+        timeline.media(Kind::Video, 0, 1_000, at(0));
+        timeline.media(Kind::Audio, 0, 1_010, at(10));
+        let hour = 3_600_000;
+        assert_eq!(timeline.media(Kind::Video, 0, 1_040 + hour, at(40)), 1_040 + hour);
+        assert_eq!(timeline.media(Kind::Audio, 0, 1_050 + hour, at(50)), 1_050 + hour);
+        for leap in [1_u32 << 31, (1 << 31) - 1, 25 * 24 * hour / 10] {
+            let before = timeline.media(Kind::Video, 0, 1_080 + hour, at(80));
+            assert_eq!(timeline.media(Kind::Video, 0, (1_120 + hour).wrapping_add(leap), at(180)), before + 100);
+            let audio = timeline.media(Kind::Audio, 0, (1_130 + hour).wrapping_add(leap), at(190));
+            assert_eq!(audio, before + 110);
+            timeline = Timeline::new(None);
+            timeline.media(Kind::Video, 0, 1_040 + hour, at(40));
+            timeline.media(Kind::Audio, 0, 1_050 + hour, at(50));
+        }
+    }
+
+    #[test]
+    fn a_track_that_stumbles_once_keeps_its_distance_to_the_others() {
+        for stumble in [5_000_u32, 300_000, 3_600_000, 1 << 30, 1 << 31, u32::MAX - 5_000, u32::MAX - (1 << 30)] {
+            let mut timeline = Timeline::new(None);
+            let distance = (0..200_u32).map(|frame| {
+                let (time, now) = (100_000 + frame * 40, at(u64::from(frame) * 40));
+                let raw = if frame == 100 { time.wrapping_add(stumble) } else { time };
+                let video = timeline.media(Kind::Video, 0, raw, now);
+                let audio = timeline.media(Kind::Audio, 0, time + 10, now);
+                audio.wrapping_sub(video) as i32
+            });
+            let last = distance.last().expect("200 frames");
+            assert!((10 - 80..=10 + 80).contains(&last), "{stumble}: audio is {last} ms after video");
+        }
+    }
+
+    #[test]
+    fn tracks_that_restart_seconds_apart_end_up_on_one_clock() {
+        let mut timeline = Timeline::new(None);
+        timeline.media(Kind::Video, 0, 500_000, at(0));
+        timeline.media(Kind::Audio, 0, 500_010, at(10));
+        let video = timeline.media(Kind::Video, 0, 0, at(40));
+        for late in 1..75 {
+            timeline.media(Kind::Video, 0, late * 40, at(40 + u64::from(late) * 40));
+            timeline.media(Kind::Audio, 0, 500_010 + late * 40, at(50 + u64::from(late) * 40));
+        }
+        assert_eq!(timeline.media(Kind::Audio, 0, 3_000, at(3_050)), video + 3_000);
+        assert_eq!(timeline.media(Kind::Video, 0, 3_000, at(3_060)), video + 3_000);
+    }
+
+    #[test]
+    fn a_header_takes_its_tracks_place_whatever_its_own_timestamp_is() {
+        let mut timeline = Timeline::new(None);
+        assert_eq!(timeline.header(Kind::Video, 0, 0), 0);
+        assert_eq!(timeline.media(Kind::Video, 0, 1_000, at(0)), 1_000);
+        for raw in [0, 1_000, 1_040, 900_000, u32::MAX] {
+            assert_eq!(timeline.header(Kind::Video, 0, raw), 1_000);
+        }
+        assert_eq!(timeline.header(Kind::Audio, 0, 7_000), 1_000);
+        assert_eq!(timeline.media(Kind::Audio, 0, 990, at(0)), 1_000);
+        assert_eq!(timeline.media(Kind::Video, 0, 1_040, at(40)), 1_040);
+    }
+
+    #[test]
+    fn silence_has_its_own_time_and_starts_no_clock() {
+        let mut timeline = Timeline::new(None);
+        timeline.header(Kind::Audio, 0, 0);
+        timeline.media(Kind::Video, 0, 5_000, at(0));
+        for (raw, seen) in [(4_990, 4_990), (5_010, 5_010), (4_000, 5_010), (0, 5_010), (90_000, 5_010)] {
+            assert_eq!(timeline.aside(Kind::Audio, 0, raw), seen, "{raw}");
+        }
+        assert_eq!(timeline.media(Kind::Audio, 0, 5_033, at(33)), 5_033);
+    }
+
+    #[test]
+    fn a_header_far_ahead_of_its_media_holds_nothing_back() {
+        let mut timeline = Timeline::new(None);
+        assert_eq!(timeline.header(Kind::Video, 0, 90_000), 90_000);
+        assert_eq!(timeline.media(Kind::Video, 0, 20, at(0)), 20);
+    }
+
+    #[test]
+    fn data_keeps_its_own_time_near_media() {
+        let mut timeline = Timeline::new(None);
+        assert_eq!(timeline.data(0), 0);
+        timeline.media(Kind::Video, 0, 20_000, at(0));
+        for (raw, seen) in [(19_900, 19_900), (20_500, 20_500), (20_400, 20_500), (90_000, 20_500), (0, 20_500)] {
+            assert_eq!(timeline.data(raw), seen, "{raw}");
+        }
+        timeline.media(Kind::Video, 0, 30_000, at(10_000));
+        assert_eq!(timeline.data(0), 30_000);
+    }
+
+    #[test]
+    fn a_track_that_was_silent_for_weeks_goes_on_at_once() {
+        let mut timeline = Timeline::new(None);
+        timeline.media(Kind::Video, 0, 0, at(0));
+        let day = 24 * 3_600_000;
+        for days in 1..30 {
+            assert_eq!(timeline.media(Kind::Audio, 0, days * day, at(u64::from(days * day))), days * day);
+        }
+        let video = timeline.media(Kind::Video, 0, 29 * day + 40, at(u64::from(29 * day + 40)));
+        assert_eq!(video, 29 * day + 40);
+        assert_eq!(timeline.media(Kind::Video, 0, 29 * day + 80, at(u64::from(29 * day + 80))), video + 40);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{headers::HeaderSet, layout::Layout, segment::Segment};
 use crate::{
-    limits::{FLUSH_BYTES_MAX, INDEX_ENTRIES_MAX},
+    limits::{FLUSH_BYTES_MAX, HEADER_ENTRIES_MAX, INDEX_ENTRIES_MAX},
     rtmp::message::Kind,
     sync,
 };
@@ -318,9 +318,20 @@ impl Window {
         {
             return bytes.clone();
         }
-        let bytes = self.layout.prologue(headers, timestamp, wanted);
+        let bytes = self.layout.prologue(headers, |kind| self.header_timestamp(kind, offset, timestamp), wanted);
         self.prologue = Some((place, bytes.clone()));
         bytes
+    }
+
+    /// What headers of `kind` are sent with before `offset`: not later than the kind's next message, which may be a little
+    /// earlier than the keyframe joined at.
+    fn header_timestamp(&self, kind: Kind, offset: u64, timestamp: u32) -> u32 {
+        let from = self.entries.partition_point(|entry| entry.offset < offset);
+        let until = self.entries.len().min(from + HEADER_ENTRIES_MAX);
+        let before = self.entries.range(from.saturating_sub(HEADER_ENTRIES_MAX)..from).rev();
+        let nearest = self.entries.range(from..until).chain(before).find(|entry| entry.kind == kind);
+        let earlier = |entry: &&Entry| timestamp.wrapping_sub(entry.timestamp) < 1 << 31;
+        nearest.filter(earlier).map_or(timestamp, |entry| entry.timestamp)
     }
 
     /// Forgets what lies before `keep_from`, except the messages of the newest join point and of one that may come.

@@ -323,6 +323,9 @@ impl Peer {
                     }
                 }
                 Ok(Some(ClientEvent::Playing | ClientEvent::Status { .. } | ClientEvent::Ended)) => {}
+                Ok(Some(request @ ClientEvent::Reconnect { .. })) => {
+                    panic!("{}: nobody asked for {request:?}", self.name)
+                }
                 Err(SessionError::Refused { code, .. }) => {
                     model.trace(&[now, code.len() as u64]);
                     self.refused = Some(code);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::super::{
+    RECONNECT_REQUEST,
     amf0::{AmfError, Value},
-    capabilities::Capabilities,
+    capabilities::{Capabilities, caps_ex},
     chunk::ChunkWriter,
     command::{Command, amf0_body},
     control::{Control, Outbox, Received, event},
@@ -182,7 +183,7 @@ impl Conversation {
             out.key("audioCodecs").number(4_071.0).key("videoCodecs").number(252.0);
             match announced {
                 Some(capabilities) => capabilities.write(out),
-                None => drop(out.key("videoFunction").number(1.0)),
+                None => drop(out.key("videoFunction").number(1.0).key("capsEx").number(caps_ex::RECONNECT.into())),
             }
             out.key("objectEncoding").number(0.0).end();
         });
@@ -244,6 +245,10 @@ impl Conversation {
             | "NetStream.Play.Stop"
             | "NetStream.Play.Complete"
             | "NetStream.Unpublish.Success" => Ok(self.end()),
+            RECONNECT_REQUEST => Ok(Some(ClientEvent::Reconnect {
+                tc_url: status.get("tcUrl").and_then(Value::as_str).map(ToOwned::to_owned),
+                description: text("description").to_owned(),
+            })),
             _ if text("level") == "error" && self.phase != Phase::Live => Err(refused(status)),
             code => Ok(Some(ClientEvent::Status {
                 code: code.to_owned(),

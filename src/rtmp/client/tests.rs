@@ -313,3 +313,19 @@ fn an_aggregate_from_a_server_is_played_part_by_part() {
     let expected = [media(Kind::Audio, 70, 1), media(Kind::Video, 72, 3)];
     assert_eq!(feed_client(&mut pair.client, &bytes).unwrap(), expected);
 }
+
+#[test]
+fn a_client_that_is_asked_to_reconnect_hears_where_and_is_served_on() {
+    for (tc_url, expected) in [(Some("//new/live"), r#"Some("//new/live")"#), (None, "None")] {
+        let mut pair = Pair::new(config(ClientRole::Publish, "show"));
+        assert!(!pair.server.request_reconnect(tc_url, "too early"), "nobody is connected");
+        pair.settle();
+        assert!(pair.server.request_reconnect(tc_url, "moving"));
+        pair.settle();
+        let asked = format!(r#"Reconnect {{ tc_url: {expected}, description: "moving" }}"#);
+        assert_eq!(pair.client_events, ["Publishing".to_owned(), asked]);
+        pair.client.send_media(Kind::Audio, 5, b"\xAF\x01more");
+        pair.settle();
+        assert!(pair.server_events.last().unwrap().starts_with("Media"));
+    }
+}

@@ -23,6 +23,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use super::error::SessionError;
 use super::{
+    RECONNECT_REQUEST,
     aggregate::{Aggregate, Next, Part},
     capabilities::{Capabilities, caps_ex},
     chunk::{ChunkReader, Delivered},
@@ -307,6 +308,28 @@ impl ServerSession {
             self.connection.streams.set(stream, Use::Idle);
             self.connection.unpublished(stream, description);
         }
+    }
+
+    /// Asks the client to move to another server at a media boundary (Enhanced RTMP v2, "Reconnect Request"). `tc_url` is
+    /// absolute or relative to the client's own; without it the client comes back to the same place. The session goes on
+    /// until the client leaves. False: the client did not announce that it can, and was told nothing.
+    pub fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
+        let can = self.can_reconnect();
+        if can {
+            self.connection.outbox.command(0, "onStatus", 0.0, |out| {
+                out.null().object().key("level").string("status").key("code").string(RECONNECT_REQUEST);
+                if let Some(tc_url) = tc_url {
+                    out.key("tcUrl").string(tc_url);
+                }
+                out.key("description").string(description).end();
+            });
+        }
+        can
+    }
+
+    /// Whether the client announced that it takes ReconnectRequests.
+    pub fn can_reconnect(&self) -> bool {
+        self.caps_ex() & caps_ex::RECONNECT != 0
     }
 
     /// The app of the accepted connect, its query included; empty before.

@@ -145,11 +145,13 @@ impl Driver {
     fn obey(&self, command: Command) {
         match command {
             Command::Shutdown => {
-                for listener in self.listeners.borrow_mut().drain(..) {
-                    // Ends the accepting task's wait, too.
-                    let _ = socket2::SockRef::from(&listener).shutdown(Shutdown::Both);
-                }
+                self.stop_accepting();
                 self.with_core(Core::shutdown);
+            }
+            Command::StopAccepting => self.stop_accepting(),
+            Command::Reconnect(request, answer) => {
+                // Whoever asked may have lost patience.
+                let _ = answer.send(self.with_core(|core| core.request_reconnect(request)));
             }
             Command::Report(answer) => {
                 // Whoever asked may have lost patience.
@@ -157,6 +159,13 @@ impl Driver {
             }
             #[cfg(test)]
             Command::Panic => panic!("asked to panic"),
+        }
+    }
+
+    fn stop_accepting(&self) {
+        for listener in self.listeners.borrow_mut().drain(..) {
+            // Ends the accepting task's wait, too.
+            let _ = socket2::SockRef::from(&listener).shutdown(Shutdown::Both);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
 impl Driver {
     /// Takes connections as they come, a budget at a time.
     pub(super) async fn accept(self: Rc<Self>, listener: TcpListener, ready: monoio::net::TcpListener) {
-        while ready.readable(false).await.is_ok() && !self.core.borrow().is_ending() {
+        while ready.readable(false).await.is_ok() && self.takes_connections() {
             for _ in 0..limits::ACCEPT_BUDGET {
                 match listener.accept() {
                     Ok((stream, peer)) => {
@@ -28,7 +28,7 @@ impl Driver {
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(error) if self.core.borrow().is_ending() => {
+                    Err(error) if !self.takes_connections() => {
                         tracing::debug!("stopped accepting: {error}");
                         return;
                     }
@@ -40,6 +40,11 @@ impl Driver {
             }
             self.let_others_run().await;
         }
+    }
+
+    /// The listeners are given up when it no longer does.
+    fn takes_connections(&self) -> bool {
+        !self.listeners.borrow().is_empty()
     }
 
     async fn cannot_accept(&self, error: &io::Error) {

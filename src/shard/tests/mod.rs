@@ -5,6 +5,7 @@ mod ends;
 mod merging;
 mod players;
 mod publishing;
+mod reconnecting;
 mod rig;
 mod shards;
 mod tracks;

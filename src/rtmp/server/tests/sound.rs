@@ -24,6 +24,7 @@ fn connect_is_answered_with_window_bandwidth_chunk_size_and_success() {
     assert_eq!(values[2].get("capabilities"), Some(&Value::Number(31.0)));
     assert_eq!(values[3].get("code"), Some(&text("NetConnection.Connect.Success")));
     assert_eq!(values[3].get("objectEncoding"), Some(&Value::Number(3.0)));
+    assert_eq!(values[3].get("capsEx"), Some(&Value::Number(1.0)), "it asks clients to reconnect");
     assert_eq!(values[3].get("fourCcList"), Some(&Value::StrictArray(vec![text("*")])));
     assert_eq!(values[3].get("videoFourCcInfoMap"), Some(&object(&[("*", Value::Number(4.0))])));
     assert_eq!(values[3].get("audioFourCcInfoMap"), Some(&object(&[("*", Value::Number(4.0))])));
@@ -38,6 +39,29 @@ fn connect_is_answered_with_window_bandwidth_chunk_size_and_success() {
     assert!(session.takes_multitrack());
     let codecs = session.capabilities().expect("it said something").audio;
     assert_eq!((codecs[0].0.as_str(), codecs[0].1), ("Opus", 5));
+}
+
+#[test]
+fn a_reconnect_request_is_a_status_of_the_connection() {
+    let mut peer = Peer::shaken_hands();
+    let connect = object(&[("app", text("live")), ("tcUrl", text("rtmp://host/live")), ("capsEx", Value::Number(1.0))]);
+    assert_eq!(peer.command(0, &[text("connect"), Value::Number(1.0), connect]), Ok(None));
+    peer.said();
+    assert!(peer.session.request_reconnect(Some("rtmp://b/live"), "moving"));
+    let info = object(&[
+        ("level", text("status")),
+        ("code", text("NetConnection.Connect.ReconnectRequest")),
+        ("tcUrl", text("rtmp://b/live")),
+        ("description", text("moving")),
+    ]);
+    assert_eq!(peer.said(), [Said::Command(0, vec![text("onStatus"), Value::Number(0.0), Value::Null, info])]);
+}
+
+#[test]
+fn who_did_not_announce_it_is_not_asked_to_reconnect() {
+    let mut peer = Peer::connected();
+    assert!(!peer.session.request_reconnect(None, "moving"));
+    assert_eq!(peer.said(), []);
 }
 
 #[test]

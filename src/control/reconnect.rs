@@ -1,0 +1,146 @@
+//! Clients sent elsewhere on the operator's word: `POST /api/reconnect`, and the first part of a drain.
+//!
+//! Refused: requests of a browser (its pages may reach the loopback address), URLs that no client could connect to, and
+//! parameters that are unknown. Bounds: [`ADMIN_BODY_BYTES_MAX`] of body, [`RECONNECT_OVER_MAX_MS`] of window.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{RawQuery, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use super::admin::Node;
+use crate::{
+    limits::{DRAIN_POLL, RECONNECT_OVER_DEFAULT, RECONNECT_OVER_MAX_MS, STREAMS_PATIENCE},
+    rtmp::url::RtmpUrl,
+    shard::reconnect::ReconnectRequest,
+};
+
+const DESCRIPTION: &str = "The server asks its clients to go on elsewhere.";
+
+/// The answer to a request.
+#[derive(Serialize)]
+struct Asked {
+    /// Clients that announced that they can, and are or will be asked.
+    asked: usize,
+    /// All that are connected.
+    connections: i64,
+    over_ms: u64,
+}
+
+pub(super) async fn post(
+    State(node): State<Arc<Node>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if headers.contains_key(header::ORIGIN) {
+        return (StatusCode::FORBIDDEN, "not from a browser\n").into_response();
+    }
+    let body = String::from_utf8_lossy(&body);
+    let request = match parse(&[query.as_deref().unwrap_or_default(), body.trim()]) {
+        Ok(request) => request,
+        Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    };
+    let over_ms = u64::try_from(request.over.as_millis()).unwrap_or(u64::MAX);
+    let connections = node.fleet.metrics().iter().map(|shard| shard.connections.get()).sum();
+    match ask(&node, request).await {
+        Some(asked) => Json(Asked { asked, connections, over_ms }).into_response(),
+        None => (StatusCode::INTERNAL_SERVER_ERROR, "the shards could not be asked; see the log\n").into_response(),
+    }
+}
+
+/// How many clients will be asked.
+async fn ask(node: &Arc<Node>, request: ReconnectRequest) -> Option<usize> {
+    let url = request.tc_url.clone().unwrap_or_default();
+    let node = Arc::clone(node);
+    let asked =
+        tokio::task::spawn_blocking(move || node.fleet.request_reconnect(request, STREAMS_PATIENCE)).await.ok()?;
+    tracing::info!(asked, url, "clients are asked to reconnect");
+    Some(asked)
+}
+
+/// Asks all clients that can to go to `url`, and waits until they have left or `patience` is over.
+pub(super) async fn drain(node: &Arc<Node>, url: &str, patience: Duration) {
+    let by = Instant::now() + patience;
+    let over = RECONNECT_OVER_DEFAULT.min(patience / 2);
+    let request = ReconnectRequest { tc_url: Some(url.to_owned()), description: DESCRIPTION.to_owned(), over };
+    ask(node, request).await;
+    while node.fleet.reconnecting() > 0 && Instant::now() < by {
+        sleep(DRAIN_POLL).await;
+    }
+    let left = node.fleet.reconnecting();
+    if left > 0 {
+        tracing::warn!(left, "clients that were asked to reconnect are still here: the node ends all the same");
+    }
+}
+
+/// Reads `url=..&over_ms=..` from the query, the body, or both.
+fn parse(texts: &[&str]) -> Result<ReconnectRequest, String> {
+    let (mut tc_url, mut over) = (None, RECONNECT_OVER_DEFAULT);
+    for pair in texts.iter().flat_map(|text| text.split('&')).filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decode(value).ok_or_else(|| format!("{name}: not percent-encoded UTF-8"))?;
+        match name {
+            "url" => {
+                RtmpUrl::check_reference(&value).map_err(|why| format!("url {value:?}: {why}"))?;
+                tc_url = Some(value);
+            }
+            "over_ms" => {
+                let ms = value.parse().ok().filter(|ms| *ms <= RECONNECT_OVER_MAX_MS);
+                let ms = ms.ok_or_else(|| format!("over_ms {value:?}: expected 0 to {RECONNECT_OVER_MAX_MS}"))?;
+                over = Duration::from_millis(ms);
+            }
+            _ => return Err(format!("unknown parameter {name:?}: expected url and over_ms")),
+        }
+    }
+    Ok(ReconnectRequest { tc_url, description: DESCRIPTION.to_owned(), over })
+}
+
+/// Percent-encoding (RFC 3986, 2.1); a plus sign stands for itself, as in paths.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, after) = match (first, after) {
+            (b'%', [high, low, after @ ..]) => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                (u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?, after)
+            }
+            (b'%', _) => return None,
+            (byte, after) => (byte, after),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_come_by_query_or_body() {
+        let read = |texts: &[&str]| parse(texts).map(|request| (request.tc_url, request.over.as_millis()));
+        let default = RECONNECT_OVER_DEFAULT.as_millis();
+        assert_eq!(read(&["", ""]), Ok((None, default)));
+        assert_eq!(read(&["url=rtmp://b/live&over_ms=0", ""]), Ok((Some("rtmp://b/live".into()), 0)));
+        assert_eq!(read(&["over_ms=7", "url=%2F%2Fb%2flive"]), Ok((Some("//b/live".into()), 7)));
+    }
+
+    #[test]
+    fn what_no_client_could_follow_is_refused() {
+        for text in
+            ["url=http://b/live", "url=%zz", "url=%2", "url=a%20b", "over_ms=x", "over_ms=600001", "to=x", "%FF"]
+        {
+            assert!(parse(&[text]).is_err(), "{text}");
+        }
+    }
+}
