@@ -111,11 +111,20 @@ impl Timeline {
         if known.clock == self.clock {
             let gap = gap_ms(now.saturating_sub(self.written_at));
             let newest = self.newest.unwrap_or(known.sent);
-            let offset = newest.wrapping_add(gap).wrapping_sub(raw);
+            let restarted = newest.wrapping_add(gap).wrapping_sub(raw);
+            let offset = wrapped_at_31_bits(known, raw).unwrap_or(restarted);
             self.clock = Clock { generation: self.clock.generation.wrapping_add(1), offset };
         }
         self.clock
     }
+}
+
+/// FFmpeg's FLV muxer, and so each of its publishers, writes 31 bits of a timestamp: its clock wraps after 24.9 days. The
+/// offset with which it then goes on as if it had not.
+fn wrapped_at_31_bits(last: Track, raw: u32) -> Option<u32> {
+    const WRAP: u32 = 1 << 31;
+    let distance = raw.wrapping_add(WRAP).wrapping_sub(last.raw);
+    (last.raw < WRAP && distance <= TIMESTAMP_REORDER_MAX_MS).then(|| last.clock.offset.wrapping_add(WRAP))
 }
 
 fn not_before(floor: Option<u32>, timestamp: u32) -> u32 {
@@ -148,6 +157,26 @@ mod tests {
         for raw in [u32::MAX - 40, u32::MAX, 39, 79] {
             assert_eq!(timeline.media(Kind::Video, 0, raw, at(0)), raw);
         }
+    }
+
+    #[test]
+    fn a_clock_of_31_bits_goes_on_across_its_wrap() {
+        const WRAP: u32 = 1 << 31;
+        let mut timeline = Timeline::new(None);
+        timeline.media(Kind::Video, 0, WRAP - 40, at(0));
+        timeline.media(Kind::Audio, 0, WRAP - 20, at(0));
+        // Late, as on a network: the distances are the encoder's nevertheless.
+        assert_eq!(timeline.media(Kind::Video, 0, 0, at(900)), WRAP);
+        assert_eq!(timeline.media(Kind::Audio, 0, 3, at(900)), WRAP + 3);
+        assert_eq!(timeline.media(Kind::Video, 0, 40, at(900)), WRAP + 40);
+        // Again after as long, now at 2^32.
+        timeline.media(Kind::Video, 0, WRAP - 60, at(1_000));
+        assert_eq!(timeline.media(Kind::Video, 0, WRAP - 1, at(1_000)), u32::MAX);
+        assert_eq!(timeline.media(Kind::Video, 0, 39, at(1_000)), 39);
+        // A restart is none: it is not so near.
+        timeline.media(Kind::Video, 0, WRAP - 1_200, at(1_100));
+        let restarted = timeline.media(Kind::Video, 0, 0, at(1_200));
+        assert_eq!(restarted, WRAP - 1_100);
     }
 
     #[test]
