@@ -128,7 +128,7 @@ impl Timeline {
         for track in tracks.iter() {
             sent = Some(not_before(sent, self.media(kind, track, raw, now)));
         }
-        let sent = sent.unwrap_or_else(|| self.header(kind, 0, raw));
+        let sent = sent.unwrap_or_else(|| self.aside(kind, 0, raw));
         for known in self.tracks.iter_mut().filter(|known| known.kind == kind && tracks.contains(known.track)) {
             known.sent = sent;
         }
@@ -222,7 +222,10 @@ impl Timeline {
                 self.clock = clock;
                 clock
             }
-            None => self.new_clock(raw, now),
+            None => match wrapped_at_31_bits(own, last, raw) {
+                Some(offset) => self.begin_clock(offset),
+                None => self.new_clock(raw, now),
+            },
         }
     }
 
@@ -252,10 +255,22 @@ impl Timeline {
     fn new_clock(&mut self, raw: u32, now: Duration) -> Clock {
         let gap = gap_ms(now.saturating_sub(self.written_at));
         let newest = self.newest.unwrap_or(raw);
+        self.begin_clock(newest.wrapping_add(gap).wrapping_sub(raw))
+    }
+
+    fn begin_clock(&mut self, offset: u32) -> Clock {
         self.generations = self.generations.wrapping_add(1);
-        self.clock = Clock { generation: self.generations, offset: newest.wrapping_add(gap).wrapping_sub(raw) };
+        self.clock = Clock { generation: self.generations, offset };
         self.clock
     }
+}
+
+/// FFmpeg's FLV muxer, and so each of its publishers, writes 31 bits of a timestamp: its clock wraps after 24.9 days. The
+/// offset with which it then goes on as if it had not.
+fn wrapped_at_31_bits(clock: Clock, last: u32, raw: u32) -> Option<u32> {
+    const WRAP: u32 = 1 << 31;
+    let distance = raw.wrapping_add(WRAP).wrapping_sub(last);
+    (last.max(raw) < WRAP && distance <= TIMESTAMP_REORDER_MAX_MS).then(|| clock.offset.wrapping_add(WRAP))
 }
 
 fn not_before(floor: Option<u32>, timestamp: u32) -> u32 {
@@ -288,6 +303,29 @@ mod tests {
         for raw in [u32::MAX - 40, u32::MAX, 39, 79] {
             assert_eq!(timeline.media(Kind::Video, 0, raw, at(0)), raw);
         }
+    }
+
+    #[test]
+    fn a_clock_of_31_bits_goes_on_across_its_wrap() {
+        const WRAP: u32 = 1 << 31;
+        let mut timeline = Timeline::new(None);
+        timeline.media(Kind::Video, 0, WRAP - 40, at(0));
+        timeline.media(Kind::Audio, 0, WRAP - 20, at(0));
+        // Late, as on a network: the distances are the encoder's nevertheless.
+        assert_eq!(timeline.media(Kind::Video, 0, 0, at(900)), WRAP);
+        assert_eq!(timeline.media(Kind::Audio, 0, 3, at(900)), WRAP + 3);
+        assert_eq!(timeline.media(Kind::Video, 0, 40, at(900)), WRAP + 40);
+        // Again after as long, now at 2^32.
+        let days = u64::from(WRAP);
+        timeline.media(Kind::Video, 0, WRAP / 2, at(days / 2));
+        timeline.media(Kind::Video, 0, WRAP - 60, at(days));
+        assert_eq!(timeline.media(Kind::Video, 0, WRAP - 1, at(days)), u32::MAX);
+        assert_eq!(timeline.media(Kind::Video, 0, 39, at(days)), 39);
+        // A restart is none: it is not so near.
+        let mut timeline = Timeline::new(None);
+        timeline.media(Kind::Video, 0, WRAP - 1_200, at(0));
+        let restarted = timeline.media(Kind::Video, 0, 0, at(100));
+        assert_eq!(restarted, WRAP - 1_100);
     }
 
     #[test]

@@ -22,11 +22,11 @@ pub struct Source {
 /// How long every source plays.
 pub const SOURCE_SECONDS: u64 = 6;
 
-const PICTURE: &[&str] = &["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30"];
+pub const PICTURE: &[&str] = &["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30"];
 // Noise, because frames of a tone may be equal.
-const SOUND: &[&str] = &["-f", "lavfi", "-i", "anoisesrc=seed=7:amplitude=0.1:sample_rate=44100"];
+pub const SOUND: &[&str] = &["-f", "lavfi", "-i", "anoisesrc=seed=7:amplitude=0.1:sample_rate=44100"];
 /// H.264 with two B-frames between references and a keyframe each second.
-const H264: &[&str] = &[
+pub const H264: &[&str] = &[
     "-c:v",
     "libx264",
     "-preset",
@@ -44,7 +44,7 @@ const H264: &[&str] = &[
     "-pix_fmt",
     "yuv420p",
 ];
-const AAC: &[&str] = &["-c:a", "aac", "-b:a", "64k"];
+pub const AAC: &[&str] = &["-c:a", "aac", "-b:a", "64k"];
 
 /// H.264 with B-frames, and AAC.
 pub fn av() -> &'static Source {
@@ -63,28 +63,40 @@ pub fn video_only() -> &'static Source {
 }
 
 fn make(name: &str, parts: &[&[&str]]) -> Source {
-    let mut recipe = DefaultHasher::new();
-    (parts, SOURCE_SECONDS).hash(&mut recipe);
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{:016x}.flv", recipe.finish()));
-    if !path.is_file() {
-        // Another test binary may be making it too: whoever is last puts the same bytes in place.
-        let unfinished = scratch("source.flv");
-        let mut command = Command::new(require("ffmpeg"));
-        command.args(["-nostdin", "-v", "error", "-y"]).args(parts.concat());
-        command.args(["-t", &SOURCE_SECONDS.to_string(), "-map_metadata", "-1", "-fflags", "+bitexact", "-f", "flv"]);
-        Client::spawn(command.arg(&unfinished)).finish(seconds(60));
-        std::fs::rename(&unfinished, &path).expect("both are in the build's temporary folder");
-    }
+    let path = encode(require("ffmpeg"), name, SOURCE_SECONDS, parts);
     let packets = of_file(&path);
     assert_distinct(&packets);
     assert!(packets[0].key, "every track's packets follow a keyframe");
     Source { path, packets }
 }
 
+/// An FLV file encoded by FFmpeg (by `program`), or the one that was encoded in the same way before.
+pub fn encode(program: &str, name: &str, length_s: u64, parts: &[&[&str]]) -> PathBuf {
+    let mut recipe = DefaultHasher::new();
+    (parts, length_s).hash(&mut recipe);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{:016x}.flv", recipe.finish()));
+    if !path.is_file() {
+        // Another test binary may be making it too: whoever is last puts the same bytes in place.
+        let unfinished = scratch("source.flv");
+        let mut command = Command::new(program);
+        command.args(["-nostdin", "-v", "error", "-y"]).args(parts.concat());
+        command.args(["-t", &length_s.to_string(), "-map_metadata", "-1", "-fflags", "+bitexact", "-f", "flv"]);
+        Client::spawn(command.arg(&unfinished)).finish(seconds(60));
+        std::fs::rename(&unfinished, &path).expect("both are in the build's temporary folder");
+    }
+    path
+}
+
 /// FFmpeg (by `program`) publishing a source at its own pace. It ends by itself.
 pub fn publish(program: &str, source: &Source, url: &str) -> Client {
+    publish_file(program, &source.path, 0, url)
+}
+
+/// As `publish`, with `shift_ms` added to all times.
+pub fn publish_file(program: &str, path: &Path, shift_ms: u64, url: &str) -> Client {
     let mut command = Command::new(program);
-    command.args(["-nostdin", "-v", "error", "-re", "-i"]).arg(&source.path).args(["-c", "copy", "-f", "flv", url]);
+    command.args(["-nostdin", "-v", "error", "-re", "-i"]).arg(path).args(["-c", "copy"]);
+    command.args(["-output_ts_offset", &format!("{shift_ms}ms"), "-f", "flv", url]);
     Client::spawn(&mut command)
 }
 

@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
 pub mod amf;
+pub mod clients;
+pub mod flv;
 pub mod media;
 pub mod packets;
 pub mod rtmp;

@@ -1,7 +1,6 @@
 //! Foreign programs: where they are, and running them with their output captured and their time bounded.
 
 use std::{
-    ffi::OsStr,
     io::Read,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
@@ -27,8 +26,21 @@ pub fn require_element(element: &str) {
     assert!(status.success(), "GStreamer's element {element} is not installed: {INSTALL}");
 }
 
-/// A current FFmpeg beside the distribution's: `SHARDCAST_FFMPEG_NEW`, or the one that PyPI's imageio-ffmpeg brought to
-/// the virtual environment of the repository or to python3 on PATH.
+/// The Python that has PyAV and imageio-ffmpeg: the virtual environment's of the repository, or python3 on PATH.
+pub fn python() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+        let has_both = |python: &PathBuf| {
+            let tried = Command::new(python).args(["-c", "import av, imageio_ffmpeg"]).output();
+            tried.is_ok_and(|run| run.status.success())
+        };
+        let found = [venv, PathBuf::from("python3")].into_iter().find(has_both);
+        found.unwrap_or_else(|| panic!("PyAV and imageio-ffmpeg are not installed: {INSTALL}"))
+    })
+}
+
+/// A current FFmpeg beside the distribution's: `SHARDCAST_FFMPEG_NEW`, or the one that PyPI's imageio-ffmpeg brought.
 pub fn new_ffmpeg() -> &'static str {
     static FOUND: OnceLock<String> = OnceLock::new();
     FOUND.get_or_init(|| {
@@ -36,14 +48,10 @@ pub fn new_ffmpeg() -> &'static str {
             assert!(Path::new(&path).is_file(), "SHARDCAST_FFMPEG_NEW names no file: {path}");
             return path;
         }
-        let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
-        let ask = |python: &OsStr| {
-            let script = "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())";
-            let output = Command::new(python).args(["-c", script]).output().ok().filter(|run| run.status.success())?;
-            String::from_utf8(output.stdout).ok().map(|path| path.trim().to_owned())
-        };
-        let path = ask(venv.as_os_str()).or_else(|| ask(OsStr::new("python3")));
-        path.unwrap_or_else(|| panic!("imageio-ffmpeg (a current FFmpeg) is not installed: {INSTALL}"))
+        let script = "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())";
+        let output = Command::new(python()).args(["-c", script]).output().expect("it ran before");
+        assert!(output.status.success(), "imageio-ffmpeg brought no FFmpeg: {INSTALL}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     })
 }
 

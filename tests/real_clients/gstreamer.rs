@@ -1,54 +1,29 @@
 //! GStreamer's own RTMP elements (rtmp2sink, rtmp2src) and those of librtmp (rtmpsink, rtmpsrc).
 
-use std::{path::Path, process::Command};
-
 use crate::common::{
-    media::{self, Source},
-    packets::{self, Joined, Seen, assert_received, ffprobe, of_file},
+    clients::{gst_play, gst_publish},
+    media,
+    packets::{self, Joined, Seen, Track, assert_received, ffprobe, of_file},
     seconds,
     server::{Driver, Server},
-    tool::{Client, require, require_element, scratch},
+    tool::{require, scratch},
     wait_for,
 };
 
 on_both_drivers!(rtmp2sink_publishes, rtmpsink_publishes, rtmp2src_and_rtmpsrc_play_what_ffmpeg_publishes);
 
-fn launch(pipeline: &str) -> Client {
-    let words = pipeline.split_whitespace();
-    Client::spawn(Command::new(require("gst-launch-1.0")).args(["-q", "-e"]).args(words))
-}
-
-/// Publishes `source` through `sink` and keeps what was sent in `sent`, for the muxer is GStreamer's own.
-fn publish(source: &Source, sink: &str, sent: &Path) -> Client {
-    launch(&format!(
-        "filesrc location={} ! flvdemux name=d flvmux name=m streamable=true ! tee name=t \
-         d.video ! queue ! m.video d.audio ! queue ! m.audio \
-         t. ! queue ! {sink} sync=true t. ! queue ! filesink location={}",
-        source.path.display(),
-        sent.display(),
-    ))
-}
-
-fn play(source: &str, url: &str, file: &Path) -> Client {
-    // Unbuffered, so that all is there if the player has to be killed.
-    let sync = "filesink async=false buffer-mode=unbuffered";
-    launch(&format!("{source} location={url} ! {sync} location={}", file.display()))
-}
-
 fn publishes(driver: Driver, element: &str) {
-    require_element(element);
-    require_element("rtmp2src");
     let server = Server::start(driver, 2, &["--unpublish-grace-s", "1"]);
     let url = server.url("gst");
     let (sent, early_file, late_file) = (scratch("sent.flv"), scratch("early.flv"), scratch("late.flv"));
     let early = ffprobe(&url);
-    let early_gst = play("rtmp2src", &url, &early_file);
+    let early_gst = gst_play("rtmp2src", &url, &early_file);
     server.wait_metric("shardcast_players", &[], |waiting| waiting >= 2.0);
-    let location = if element == "rtmpsink" { format!("\"{url} live=1\"") } else { url.clone() };
-    let publisher = publish(media::av(), &format!("{element} location={location}"), &sent);
+    let tracks = [Track::Video, Track::Audio];
+    let publisher = gst_publish(&media::av().path, &tracks, 0, element, &url, &sent);
     server.wait_running_for("gst", 2_500);
     let late = ffprobe(&url);
-    let late_gst = play("rtmp2src", &url, &late_file);
+    let late_gst = gst_play("rtmp2src", &url, &late_file);
 
     publisher.finish(seconds(media::SOURCE_SECONDS + 10));
     let (early, late) = (early.finish(seconds(20)), late.finish(seconds(20)));
@@ -79,9 +54,8 @@ fn rtmp2src_and_rtmpsrc_play_what_ffmpeg_publishes(driver: Driver) {
     let url = server.url("watched");
     let join = |joined: Joined| {
         ["rtmp2src", "rtmpsrc"].map(|element| {
-            require_element(element);
             let file = scratch("watched.flv");
-            (element, joined, play(element, &url, &file), file)
+            (element, joined, gst_play(element, &url, &file), file)
         })
     };
     let early = join(Joined::Early);

@@ -24,14 +24,13 @@ fn connect_is_answered_with_window_bandwidth_chunk_size_and_success() {
     assert_eq!(values[2].get("capabilities"), Some(&Value::Number(31.0)));
     assert_eq!(values[3].get("code"), Some(&text("NetConnection.Connect.Success")));
     assert_eq!(values[3].get("objectEncoding"), Some(&Value::Number(3.0)));
-    assert_eq!(values[3].get("capsEx"), Some(&Value::Number(1.0)), "it asks clients to reconnect");
     assert_eq!(values[3].get("fourCcList"), Some(&Value::StrictArray(vec![text("*")])));
     assert_eq!(values[3].get("videoFourCcInfoMap"), Some(&object(&[("*", Value::Number(4.0))])));
     assert_eq!(values[3].get("audioFourCcInfoMap"), Some(&object(&[("*", Value::Number(4.0))])));
     let offered = Capabilities::of_relay();
     assert_eq!(values[3].get("capsEx"), Some(&Value::Number(offered.caps_ex.into())));
     assert_eq!(values[3].get("videoFunction"), Some(&Value::Number(14.0)));
-    assert_eq!(offered.caps_ex & 14, 14, "Multitrack, ModEx, nanosecond offsets");
+    assert_eq!(offered.caps_ex, 15, "Reconnect, Multitrack, ModEx, nanosecond offsets");
     assert_eq!(said.len(), 3);
     let session = &peer.session;
     assert_eq!((session.app(), session.tc_url()), ("live?token=a", "rtmp://host/live?token=a"));
