@@ -82,7 +82,8 @@ pub const SEGMENT_BYTES_FIRST: usize = 16 * 1024;
 pub const SEGMENT_BYTES: usize = 256 * 1024;
 /// Free segments of a process kept for the next ones.
 pub const SPARE_SEGMENTS_MAX: usize = 8;
-/// Bytes of one send. One loopback skb carries 65,480; two chunks of the default size do not fit.
+/// Bytes of one send: two chunks of the default size. A keyframe of that size leaves whole, not in two passes over all
+/// players.
 pub const FLUSH_BYTES_MAX: usize = 120 * 1024;
 /// A join point further back than this many bytes is given up (`--gop-bytes-max`).
 pub const GOP_BYTES_MAX_DEFAULT: usize = 32 * 1024 * 1024;
