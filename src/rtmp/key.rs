@@ -7,6 +7,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
+use percent_encoding::percent_decode_str;
+
 use crate::limits::STREAM_KEY_BYTES_MAX;
 
 /// `app/name` or `vhost//app/name`: at most 256 bytes of UTF-8 without controls, backslashes, or empty, `.` and `..`
@@ -48,23 +50,7 @@ fn without_file_type(name: &str) -> &str {
 /// `path` with its percent escapes undone: librtmp undoes them in its URLs, FFmpeg and OBS send them as they are. What is
 /// no escape, or no text behind it, stays.
 fn unescaped(path: &str) -> Cow<'_, str> {
-    if !path.contains('%') {
-        return Cow::Borrowed(path);
-    }
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        let escape = behind.split_first_chunk::<2>().filter(|_| *first == b'%');
-        let escaped = escape.and_then(|([high, low], after)| Some((hex(*high)? << 4 | hex(*low)?, after)));
-        let (byte, after) = escaped.unwrap_or((*first, behind));
-        bytes.push(byte);
-        rest = after;
-    }
-    String::from_utf8(bytes).map_or(Cow::Borrowed(path), Cow::Owned)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    percent_decode_str(path).decode_utf8().unwrap_or(Cow::Borrowed(path))
 }
 
 impl StreamKey {

@@ -174,6 +174,14 @@ impl Server {
         });
     }
 
+    /// Waits until so many messages of a live stream have come.
+    #[track_caller]
+    pub fn wait_messages(&self, name: &str, messages: u64) {
+        wait_for(&format!("{messages} messages of {name}"), seconds(20), || {
+            self.stream(name).filter(|stream| stream.messages_in >= messages).map(drop)
+        });
+    }
+
     /// Resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");

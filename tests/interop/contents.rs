@@ -104,6 +104,11 @@ impl Content {
         self
     }
 
+    /// Messages that a stream has had after [`late_ms`](Self::late_ms).
+    pub fn late_messages(&self) -> u64 {
+        self.recording().packets.len() as u64 * self.late_ms / (self.seconds * 1_000)
+    }
+
     /// Whether frames are a second apart.
     pub fn is_slow(&self) -> bool {
         self.seconds == SLOW_SECONDS

@@ -74,6 +74,8 @@ fn watched(publisher: Publisher, content: &'static Content, server: &Server) -> 
     let early = gather(content, server, &url);
     let publishing = publisher.start(content, server, &url);
     server.wait_running_for("show", content.late_ms);
+    // A publisher that had to wait for the processor is not that far yet.
+    server.wait_messages("show", content.late_messages());
     let late = Player::LATE.map(|player| player.start(content, &url, Joined::Late));
     let sent = publishing.finish();
 
