@@ -8,7 +8,7 @@ use crate::{
             basic_header, command, full_header, message, set_chunk_size,
         },
     },
-    scene::{Scene, server, up_to, word},
+    scene::{SUCCESS, Scene, connect, server, up_to, word},
 };
 
 const SET_PEER_BANDWIDTH: u8 = 6;
@@ -136,7 +136,7 @@ fn abort_is_never_sent() {
     for (at, on) in (1..).zip([0, 1, 0, 1]) {
         scene.send(VIDEO, at * 40, &keyframe(600_000, at as u8));
         scene.player.send_command(1, "receiveVideo", &[amf::null(), vec![1, on]]);
-        scene.player.send_command(1, "pause", &[amf::null(), vec![1, on]]);
+        scene.player.send_command(1, "pause", &[amf::null(), vec![1, 1 - on]]);
     }
     scene.settle();
     scene.send(VIDEO, 400, &keyframe(500, 9));
@@ -159,7 +159,7 @@ fn bytes_are_acknowledged_though_no_window_was_announced() {
             scene.send(VIDEO, (round * 3 + at) * 40, &keyframe(900_000, at as u8));
         }
         let acknowledged = scene.publisher.find("acknowledgement", |message| {
-            let value = || message.payload[..].try_into().map(u32::from_be_bytes).expect("four bytes");
+            let value = || message.payload.iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
             (message.type_id == ACKNOWLEDGEMENT).then(value)
         });
         let acknowledged = acknowledged.expect("the publisher is served");
@@ -199,8 +199,8 @@ fn user_control_events_of_any_kind_are_taken() {
 fn control_is_sent_on_csid_2_and_stream_0() {
     let mut scene = Scene::new();
     let mut joiner = Peer::greeted(scene.server.rtmp);
-    joiner.send(&message(3, COMMAND, 0, 0, connect()));
-    let mut said = up_to(&mut joiner, "NetConnection.Connect.Success");
+    joiner.send(&connect(&[]));
+    let mut said = up_to(&mut joiner, SUCCESS);
     joiner.send(&message(2, USER_CONTROL, 0, 0, [0, 6, 0, 0, 0, 1]));
     let stream = joiner.create_stream();
     joiner.ask_play(stream, "show");
@@ -212,11 +212,6 @@ fn control_is_sent_on_csid_2_and_stream_0() {
     assert!(words.contains(&WINDOW_ACK_SIZE.to_string()));
     assert!(control.iter().all(|message| (message.csid, message.stream) == (2, 0)), "{control:?}");
     assert!(other.iter().all(|message| message.csid > 2), "{other:?}");
-}
-
-fn connect() -> Vec<u8> {
-    let object = amf::object(&[("app", amf::string("live")), ("tcUrl", amf::string("rtmp://h/live"))]);
-    command("connect", 1.0, &[object])
 }
 
 /// Encoders that send Set Chunk Size on a csid and message stream of their media (RTMP 1.0, 5.4, has it on 2 and 0).

@@ -3,32 +3,25 @@
 use crate::{
     common::{
         amf::{self, Value},
-        rtmp::{AUDIO, COMMAND, DATA, Peer, USER_CONTROL, VIDEO, command, message},
+        rtmp::{AUDIO, COMMAND, DATA, Peer, USER_CONTROL, VIDEO, message},
         seconds,
         server::{Driver, Server},
     },
-    scene::{Scene, connected_with, number, server, up_to, word},
+    scene::{SUCCESS, Scene, connect, connected_with, number, server, up_to, word},
 };
 
 const AGGREGATE: u8 = 22;
 const SHARED_OBJECTS: [u8; 2] = [19, 16];
-const SUCCESS: &str = "NetConnection.Connect.Success";
 const HEADER: &[u8] = b"\x17\0\0\0\0avcC";
 const KEYFRAME: &[u8] = b"\x17\x01\0\0\0key";
 const INTER: &[u8] = b"\x27\x01\0\0\0inter";
-
-fn connect(more: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let mut object = vec![("app", amf::string("live")), ("tcUrl", amf::string("rtmp://h/live"))];
-    object.extend_from_slice(more);
-    command("connect", 1.0, &[amf::object(&object)])
-}
 
 /// RTMP 1.0, 7.2.1.1 and 5.4.5: limit type 2, dynamic.
 #[test]
 fn connect_is_answered_with_window_bandwidth_chunk_size_and_success() {
     let server = server();
     let mut peer = Peer::greeted(server.rtmp);
-    peer.send(&message(3, COMMAND, 0, 0, connect(&[])));
+    peer.send(&connect(&[]));
     let said = up_to(&mut peer, SUCCESS);
     let words: Vec<_> = said.iter().map(word).collect();
     assert_eq!(words, ["5", "6", "1", SUCCESS]);
@@ -45,7 +38,7 @@ fn the_object_encoding_is_echoed() {
     for (asked, answered) in [(Some(3.0), 3.0), (Some(0.0), 0.0), (None, 0.0)] {
         let mut peer = Peer::greeted(server.rtmp);
         let encoding: Vec<_> = asked.map(|encoding| ("objectEncoding", amf::number(encoding))).into_iter().collect();
-        peer.send(&message(3, COMMAND, 0, 0, connect(&encoding)));
+        peer.send(&connect(&encoding));
         let values = up_to(&mut peer, SUCCESS).pop().expect("a reply").values();
         assert_eq!(number(&values, "objectEncoding"), Some(answered), "{asked:?}");
     }
@@ -112,6 +105,17 @@ fn calls_are_answered_with_a_result() {
     }
 }
 
+/// A command or data message says `code`.
+#[track_caller]
+fn assert_told(peer: &mut Peer, asked: &str, code: &str) {
+    let says = |value: &Value| value.get("code").is_some_and(|said| said.text() == code);
+    let told = peer.find(asked, |message| {
+        let words = matches!(message.type_id, COMMAND | DATA);
+        (words && message.values().iter().any(says)).then_some(())
+    });
+    assert!(told.is_some(), "{asked}");
+}
+
 /// RTMP 1.0, 7.2.2.1 to 7.2.2.9, and what Flash, librtmp (FCSubscribe) and ffplay (getStreamLength) add.
 #[test]
 fn players_may_send_all_their_commands() {
@@ -141,13 +145,7 @@ fn players_may_send_all_their_commands() {
     for (name, on_stream, argument, code) in calls {
         peer.send_command(on_stream, name, &[amf::null(), argument]);
         if !code.is_empty() {
-            let answered = peer.find(name, |message| match message.type_id {
-                COMMAND | DATA => {
-                    message.values().iter().find_map(|value| value.get("code")?.text().eq(code).then_some(()))
-                }
-                _ => None,
-            });
-            assert!(answered.is_some(), "{name}");
+            assert_told(&mut peer, name, code);
         }
     }
     assert!(peer.is_served());
@@ -253,11 +251,12 @@ fn a_publish_ends_by_command_or_by_a_fin() {
         let mut player = Peer::player(server.rtmp, "show");
         let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
         publisher.send(&message(6, VIDEO, stream, 0, KEYFRAME));
-        let on = if end == "closeStream" { stream } else { 0 };
-        match end {
-            "FIN" => drop(publisher),
-            "deleteStream" => drop(publisher.send_command(on, end, &[amf::null(), amf::number(stream.into())])),
-            _ => drop(publisher.send_command(on, end, &[amf::null(), amf::string("show")])),
+        let argument = if end == "deleteStream" { amf::number(stream.into()) } else { amf::string("show") };
+        if end == "FIN" {
+            drop(publisher);
+        } else {
+            let on = if end == "closeStream" { stream } else { 0 };
+            publisher.send_command(on, end, &[amf::null(), argument]);
         }
         up_to(&mut player, "NetStream.Play.UnpublishNotify");
         server.wait_gone("show", seconds(2));

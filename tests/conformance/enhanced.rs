@@ -3,9 +3,9 @@
 use crate::{
     common::{
         amf::{self, Value},
-        rtmp::{AUDIO, COMMAND, DATA, Peer, VIDEO, command, message},
+        rtmp::{AUDIO, DATA, Peer, VIDEO},
     },
-    scene::{Scene, capable_player, number, server, up_to},
+    scene::{SUCCESS, Scene, capable_player, connect, number, server, up_to},
 };
 
 const VIDEO_FOUR_CCS: [&[u8; 4]; 7] = [b"avc1", b"hvc1", b"av01", b"vp08", b"vp09", b"vvc1", b"zzzz"];
@@ -14,7 +14,7 @@ const CAPS_EX_ALL: f64 = 15.0;
 
 /// A tag with an Enhanced header: its first byte, a FourCC, a body that no other has.
 fn tag(first: u8, four_cc: &[u8], body: &[u8]) -> Vec<u8> {
-    [&[first], four_cc, body].concat()
+    [&[first][..], four_cc, body].concat()
 }
 
 /// Enhanced RTMP v2, "Enhanced Video": frame types 1 to 4, packet types 0 to 5.
@@ -116,17 +116,15 @@ fn capabilities_are_answered() {
     let server = server();
     let mut peer = Peer::greeted(server.rtmp);
     let codecs = [&[10, 0, 0, 0, 2][..], &amf::string("hvc1"), &amf::string("av01")].concat();
-    let arguments = amf::object(&[
-        ("app", amf::string("live")),
-        ("tcUrl", amf::string("rtmp://localhost/live")),
+    let offer = [
         ("fourCcList", codecs),
         ("videoFourCcInfoMap", amf::object(&[("hvc1", amf::number(2.0))])),
         ("audioFourCcInfoMap", amf::object(&[("*", amf::number(2.0))])),
         ("capsEx", amf::number(3.0)),
         ("videoFunction", amf::number(15.0)),
-    ]);
-    peer.send(&message(3, COMMAND, 0, 0, command("connect", 1.0, &[arguments])));
-    let values = up_to(&mut peer, "NetConnection.Connect.Success").pop().expect("a reply").values();
+    ];
+    peer.send(&connect(&offer));
+    let values = up_to(&mut peer, SUCCESS).pop().expect("a reply").values();
     let property = |name| values.iter().find_map(|value| value.get(name));
     assert_eq!(number(&values, "capsEx"), Some(CAPS_EX_ALL));
     assert_eq!(property("fourCcList"), Some(&Value::Array(vec![Value::String("*".into())])));

@@ -2,24 +2,33 @@
 
 use crate::common::{
     amf::{self, Value},
-    rtmp::{COMMAND, DATA, Message, Peer, VIDEO, message},
+    rtmp::{COMMAND, DATA, Message, Peer, VIDEO, command, message},
     seconds,
     server::{Driver, Server},
 };
 
 /// The first frame of a scene.
 const FIRST: &[u8] = b"\x17\x01\0\0\0first";
+pub const SUCCESS: &str = "NetConnection.Connect.Success";
 
 pub fn server() -> Server {
     Server::start(Driver::Auto, 1, &[])
 }
 
-/// `connect` to the application `live` with further properties.
+/// `connect` to the application `live`, with other or further properties.
+pub fn connect(more: &[(&str, Vec<u8>)]) -> Message {
+    let mut properties = vec![("app", amf::string("live")), ("tcUrl", amf::string("rtmp://localhost/live"))];
+    properties.retain(|(name, _)| more.iter().all(|(other, _)| name != other));
+    properties.extend_from_slice(more);
+    message(3, COMMAND, 0, 0, command("connect", 1.0, &[amf::object(&properties)]))
+}
+
+/// A connection that said `connect` with these.
+#[track_caller]
 pub fn connected_with(server: &Server, more: &[(&str, Vec<u8>)]) -> Peer {
     let mut peer = Peer::greeted(server.rtmp);
-    let mut properties = vec![("app", amf::string("live")), ("tcUrl", amf::string("rtmp://localhost/live"))];
-    properties.extend_from_slice(more);
-    assert_eq!(peer.connect_with(&amf::object(&properties)).as_deref(), Some("NetConnection.Connect.Success"));
+    peer.send(&connect(more));
+    assert_eq!(peer.next_code().as_deref(), Some(SUCCESS));
     peer
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     common::rtmp::{AUDIO, Peer, VIDEO, message},
-    scene::{Pair, Scene, keyframe, video},
+    scene::{Scene, keyframe, video},
 };
 
 const MALFORMED: &str = "shardcast_tags_malformed_total";
@@ -93,6 +93,9 @@ fn malformed_parameter_sets_pass_as_they_came() {
         b"\x90hvc1\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF",
         b"\x90av01\x81\0",
     ];
+    let payload = keyframe(100, 7);
+    let bytes = video(pair.stream, 0, payload.clone()).chunks(128);
+    pair.arrives(&bytes, &payload);
     for header in headers {
         let bytes = video(pair.stream, 0, header).chunks(128);
         pair.arrives(&bytes, header);
@@ -137,8 +140,11 @@ fn header(number: u32, bytes: usize) -> Vec<u8> {
 
 #[test]
 fn a_spam_of_sequence_headers_is_passed_once_each_and_bounded() {
-    let scene = Scene::new();
-    let mut pair = Pair::new(&scene.server, "subject");
+    let scene = Scene::with(&["--gop-bytes-max", "4194304"]);
+    let mut pair = scene.pair();
+    let payload = keyframe(100, 8);
+    let bytes = video(pair.stream, 0, payload.clone()).chunks(128);
+    pair.arrives(&bytes, &payload);
     let first = header(0, 100);
     let bytes = video(pair.stream, 0, first.clone()).chunks(128);
     pair.arrives(&bytes, &first);

@@ -84,7 +84,7 @@ impl Scene {
 
     /// With further flags.
     pub fn with(flags: &[&str]) -> Self {
-        let flags = [&["--unpublish-grace-s", "1"], flags].concat();
+        let flags = [&["--unpublish-grace-s", "1"][..], flags].concat();
         let server = Server::start(Driver::Uring, 1, &flags);
         let mut healthy = Pair::new(&server, "healthy");
         healthy.assert_flows();

@@ -71,7 +71,7 @@ fn hevc() -> Vec<(u8, u32, Vec<u8>)> {
     let mut messages = media();
     for (_, _, payload) in messages.iter_mut().filter(|(type_id, ..)| *type_id == VIDEO) {
         let (frame, packet) = (payload[0] & 0x70, payload[1]);
-        *payload = [&[0x80 | frame | packet], &b"hvc1"[..], &payload[if packet == 1 { 2 } else { 5 }..]].concat();
+        *payload = [&[0x80 | frame | packet][..], b"hvc1", &payload[if packet == 1 { 2 } else { 5 }..]].concat();
     }
     messages
 }
