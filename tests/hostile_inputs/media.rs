@@ -103,7 +103,7 @@ fn malformed_parameter_sets_pass_as_they_came() {
     let payload = keyframe(100, 8);
     let bytes = video(pair.stream, 0, payload.clone()).chunks(128);
     pair.arrives(&bytes, &payload);
-    let first = Peer::player(scene.server.rtmp, "subject").next_of_stream();
+    let first = Peer::player(scene.server.rtmp, "subject").next_media().expect("it is served");
     assert!(headers.contains(&&first.payload[..]), "they are kept as any other");
     scene.assert_unharmed();
 }
