@@ -113,7 +113,10 @@ pub const RULES: &[(&str, &str)] = &[
     ("avc1 and mp4a are AVC and AAC", "relay::headers_by_four_cc_and_legacy_ones_replace_each_other"),
     ("never rejected for silence", "relay::a_publisher_that_announces_nothing_may_send_anything"),
     ("upstream, metadata gets its envelope back", "src/rtmp/client/tests.rs::a_client_publishes_to_the_server"),
-    ("capabilities are repeated upstream", "src/rtmp/capabilities.rs::what_is_written_is_read_again"),
+    (
+        "capabilities are repeated upstream",
+        "src/rtmp/client/tests.rs::capabilities_reach_the_next_server_as_the_publisher_said_them",
+    ),
     // What real peers do.
     ("a second publisher", "tests/hostile_inputs/commands.rs::a_second_publisher_is_refused"),
     (
