@@ -94,7 +94,7 @@ fn play_is_answered_in_the_order_players_expect() {
     assert!(said[1..].iter().all(|message| message.stream == stream));
 }
 
-/// RTMP 1.0, 7.2.1.2, and calls of Flash's, librtmp's and ffplay's.
+/// RTMP 1.0, 7.2.1.2 and 7.2.1.3, and calls of Flash's, librtmp's and ffplay's.
 #[test]
 fn calls_are_answered_with_a_result() {
     let server = server();
@@ -116,7 +116,7 @@ fn assert_told(peer: &mut Peer, asked: &str, code: &str) {
     assert!(told.is_some(), "{asked}");
 }
 
-/// RTMP 1.0, 7.2.2.1 to 7.2.2.9, and what Flash, librtmp (FCSubscribe) and ffplay (getStreamLength) add.
+/// RTMP 1.0, 7.2.2.1 to 7.2.2.8, and what Flash, librtmp (FCSubscribe) and ffplay (getStreamLength) add.
 #[test]
 fn players_may_send_all_their_commands() {
     let scene = Scene::new();
@@ -243,7 +243,7 @@ fn the_end_is_withheld_while_the_publisher_may_come_back() {
     assert!(codes.iter().all(|code| !ends.contains(&code.as_str())), "{codes:?}");
 }
 
-/// FCUnpublish (librtmp), closeStream and deleteStream (RTMP 1.0, 7.2.1.3 and 7.2.2.3), or no word at all.
+/// FCUnpublish (librtmp), closeStream (Flash) and deleteStream (RTMP 1.0, 7.2.2.3), or no word at all.
 #[test]
 fn a_publish_ends_by_command_or_by_a_fin() {
     let server = Server::start(Driver::Auto, 1, &["--unpublish-grace-s", "0"]);

@@ -33,7 +33,7 @@ fn s1_is_time_zeros_and_noise_and_s2_echoes_c1() {
     assert_ne!(noise[0], noise[1]);
 }
 
-/// FFmpeg and some encoders fail when the three arrive apart (RTMP 1.0, 5.2.5, allows S0 and S1 to go ahead).
+/// FFmpeg and some encoders fail when the three arrive apart (RTMP 1.0, 5.2.1, allows S0 and S1 to go ahead).
 #[test]
 fn s0_s1_and_s2_come_at_once_and_not_before_c1_is_whole() {
     let server = server();
@@ -50,7 +50,7 @@ fn s0_s1_and_s2_come_at_once_and_not_before_c1_is_whole() {
     assert_eq!(stream.read(&mut answer).expect("an answer"), 1 + 1536 + 1536);
 }
 
-/// Clients that do not wait, and TCP, which keeps no borders (RTMP 1.0, 5.2.5).
+/// Clients that do not wait, and TCP, which keeps no borders (RTMP 1.0, 5.2.1).
 #[test]
 fn c0_c1_c2_and_connect_may_come_in_one_segment() {
     let server = server();
