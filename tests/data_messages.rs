@@ -6,7 +6,7 @@ mod common;
 
 use common::{
     amf,
-    rtmp::{AUDIO, DATA, Message, Peer, VIDEO, message},
+    rtmp::{DATA, Peer, VIDEO, message},
     server::{Driver, Server},
 };
 
@@ -38,30 +38,13 @@ impl Scene {
         publisher.use_chunk_size(60_000);
         let mut scene = Self { server, publisher, stream, player };
         scene.send(VIDEO, 0, FIRST);
-        assert_eq!(next(&mut scene.player).payload, FIRST);
+        assert_eq!(scene.player.next_of_stream().payload, FIRST);
         scene
     }
 
     fn send(&mut self, type_id: u8, timestamp: u32, payload: &[u8]) {
         self.publisher.send(&message(6, type_id, self.stream, timestamp, payload));
     }
-}
-
-/// The next message of a stream, the server's own to its player left out.
-#[track_caller]
-fn next(player: &mut Peer) -> Message {
-    let own = |message: &Message| {
-        matches!(
-            message.values().first().map(|name| name.text().to_owned()).as_deref(),
-            Some("|RtmpSampleAccess" | "onStatus")
-        )
-    };
-    let wanted = |message: &Message| match message.type_id {
-        AUDIO | VIDEO => true,
-        DATA => !own(message),
-        _ => false,
-    };
-    player.find("a message of the stream", |message| wanted(message).then(|| message.clone())).expect("it is served")
 }
 
 #[track_caller]
@@ -74,12 +57,12 @@ fn metadata_is_stripped_of_its_envelope_and_kept_for_those_who_join() {
     let mut scene = Scene::new();
     scene.send(DATA, 0, &set(&metadata(640.0)));
     scene.send(VIDEO, 5_000, KEYFRAME);
-    assert_eq!(next(&mut scene.player).payload, metadata(640.0));
-    assert_eq!(next(&mut scene.player).payload, KEYFRAME);
+    assert_eq!(scene.player.next_of_stream().payload, metadata(640.0));
+    assert_eq!(scene.player.next_of_stream().payload, KEYFRAME);
     let mut joiner = joiner(&scene);
-    let first = next(&mut joiner);
+    let first = joiner.next_of_stream();
     assert_eq!((first.timestamp, first.payload), (0, metadata(640.0)), "FFmpeg probes for seconds otherwise");
-    assert_eq!(next(&mut joiner).payload, KEYFRAME);
+    assert_eq!(joiner.next_of_stream().payload, KEYFRAME);
 }
 
 #[test]
@@ -89,10 +72,10 @@ fn an_update_reaches_players_in_step_and_later_ones_get_the_newest() {
         scene.send(DATA, 0, &body);
         scene.send(VIDEO, 1_000, KEYFRAME);
     }
-    let seen: Vec<_> = (0..5).map(|_| next(&mut scene.player)).map(|message| message.payload).collect();
+    let seen: Vec<_> = (0..5).map(|_| scene.player.next_of_stream()).map(|message| message.payload).collect();
     let expected = [&metadata(640.0)[..], KEYFRAME, KEYFRAME, &metadata(1_280.0), KEYFRAME];
     assert_eq!(seen, expected, "what is repeated unchanged they have");
-    assert_eq!(next(&mut joiner(&scene)).payload, metadata(1_280.0));
+    assert_eq!(joiner(&scene).next_of_stream().payload, metadata(1_280.0));
 }
 
 #[test]
@@ -101,14 +84,14 @@ fn metadata_may_come_after_media_began() {
     scene.send(VIDEO, 9_000, KEYFRAME);
     scene.send(DATA, 0, &set(&metadata(640.0)));
     scene.send(VIDEO, 9_040, b"\x27\x01\0\0\0p");
-    assert_eq!(next(&mut scene.player).payload, KEYFRAME);
-    let late = next(&mut scene.player);
+    assert_eq!(scene.player.next_of_stream().payload, KEYFRAME);
+    let late = scene.player.next_of_stream();
     assert_eq!((late.timestamp, late.payload), (9_000, metadata(640.0)));
-    assert_eq!(next(&mut scene.player).timestamp, 9_040);
+    assert_eq!(scene.player.next_of_stream().timestamp, 9_040);
     // Who joins at the keyframe before it gets it where it was sent; from the next keyframe on it goes first.
     scene.send(VIDEO, 10_000, KEYFRAME);
-    assert_eq!(next(&mut scene.player).timestamp, 10_000);
-    let first = next(&mut joiner(&scene));
+    assert_eq!(scene.player.next_of_stream().timestamp, 10_000);
+    let first = joiner(&scene).next_of_stream();
     assert_eq!((first.timestamp, first.payload), (0, metadata(640.0)));
 }
 
@@ -118,9 +101,9 @@ fn clearing_the_data_frame_ends_it_for_those_who_join() {
     scene.send(DATA, 0, &set(&metadata(640.0)));
     scene.send(DATA, 0, &[amf::string("@clearDataFrame"), amf::string("onMetaData")].concat());
     scene.send(VIDEO, 1_000, KEYFRAME);
-    assert_eq!(next(&mut scene.player).payload, metadata(640.0));
-    assert_eq!(next(&mut scene.player).payload, KEYFRAME);
-    assert_eq!(next(&mut joiner(&scene)).payload, KEYFRAME);
+    assert_eq!(scene.player.next_of_stream().payload, metadata(640.0));
+    assert_eq!(scene.player.next_of_stream().payload, KEYFRAME);
+    assert_eq!(joiner(&scene).next_of_stream().payload, KEYFRAME);
 }
 
 #[test]
@@ -142,13 +125,13 @@ fn everything_else_passes_in_order_and_is_kept_for_nobody() {
     }
     scene.send(VIDEO, 2_000, KEYFRAME);
     for (at, other) in (0..).zip(&others) {
-        assert_eq!(next(&mut scene.player).type_id, VIDEO);
-        let seen = next(&mut scene.player);
+        assert_eq!(scene.player.next_of_stream().type_id, VIDEO);
+        let seen = scene.player.next_of_stream();
         let stripped = other.strip_prefix(&amf::string("@setDataFrame")[..]).unwrap_or(other);
         assert_eq!((seen.type_id, seen.timestamp, &seen.payload[..]), (DATA, 1_000 + at * 40, stripped));
     }
-    assert_eq!(next(&mut scene.player).payload, KEYFRAME);
-    assert_eq!(next(&mut joiner(&scene)).payload, KEYFRAME, "none of it is kept");
+    assert_eq!(scene.player.next_of_stream().payload, KEYFRAME);
+    assert_eq!(joiner(&scene).next_of_stream().payload, KEYFRAME, "none of it is kept");
 }
 
 #[test]
@@ -159,11 +142,11 @@ fn huge_metadata_passes_and_is_kept_for_nobody() {
     scene.send(DATA, 0, &metadata(320.0));
     scene.send(DATA, 0, &huge);
     scene.send(VIDEO, 1_000, KEYFRAME);
-    assert_eq!(next(&mut scene.player).payload, b"\x17\0\0\0\0avcC");
-    assert_eq!(next(&mut scene.player).payload, metadata(320.0));
-    assert_eq!(next(&mut scene.player).payload.len(), huge.len());
-    assert_eq!(next(&mut scene.player).payload, KEYFRAME);
+    assert_eq!(scene.player.next_of_stream().payload, b"\x17\0\0\0\0avcC");
+    assert_eq!(scene.player.next_of_stream().payload, metadata(320.0));
+    assert_eq!(scene.player.next_of_stream().payload.len(), huge.len());
+    assert_eq!(scene.player.next_of_stream().payload, KEYFRAME);
     let mut joiner = joiner(&scene);
-    assert_eq!(next(&mut joiner).payload, b"\x17\0\0\0\0avcC", "it drives out no sequence header");
-    assert_eq!(next(&mut joiner).payload, KEYFRAME);
+    assert_eq!(joiner.next_of_stream().payload, b"\x17\0\0\0\0avcC", "it drives out no sequence header");
+    assert_eq!(joiner.next_of_stream().payload, KEYFRAME);
 }

@@ -20,6 +20,7 @@ pub(super) mod event {
     pub(in crate::rtmp) const SET_BUFFER_LENGTH: u16 = 3;
     pub(in crate::rtmp) const PING_REQUEST: u16 = 6;
     pub(in crate::rtmp) const PING_RESPONSE: u16 = 7;
+    pub(in crate::rtmp) const SWF_VERIFICATION_REQUEST: u16 = 26;
 }
 
 /// What a session has to send. Most players are quiet for hours, so it remembers nothing of what was sent, and holds no
@@ -202,6 +203,9 @@ impl Control {
     /// Reads types 3 to 6 (RTMP 1.0, 5.4 and 7.1.7). A body too short for its fields is an error.
     pub(super) fn parse(message: &Message<'_>) -> Result<Self, SessionError> {
         let Header { type_id, csid, .. } = message.header;
+        if type_id == type_id::USER_CONTROL && is_flash_media_servers_swf_request(message.payload) {
+            return Ok(Control::Ignored);
+        }
         let short = SessionError::ControlLength { type_id, csid, length: message.payload.len() };
         let Some((head, rest)) = message.payload.split_first_chunk::<4>() else { return Err(short) };
         match type_id {
@@ -220,6 +224,11 @@ impl Control {
             _ => Ok(Control::Ignored),
         }
     }
+}
+
+/// Flash Media Server asks for the hash of the player's SWF file by an event that is nothing but its number.
+fn is_flash_media_servers_swf_request(payload: &[u8]) -> bool {
+    payload == event::SWF_VERIFICATION_REQUEST.to_be_bytes()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod media;
 pub mod packets;
 pub mod rtmp;
 pub mod server;
+pub mod table;
 pub mod tool;
 
 use std::time::{Duration, Instant};

@@ -102,6 +102,12 @@ impl Message {
         amf::decode(&self.payload)
     }
 
+    /// Data that a server says to a player as it begins to play.
+    fn is_servers_own(&self) -> bool {
+        let values = self.values();
+        matches!(values.first().map(Value::text), Some("|RtmpSampleAccess" | "onStatus"))
+    }
+
     /// A status's code (NetStream.Publish.Start ...), if this is one.
     pub fn code(&self) -> Option<String> {
         let values = self.values();
@@ -291,6 +297,18 @@ impl Peer {
     #[track_caller]
     pub fn next_media(&mut self) -> Option<Message> {
         self.find("media", |message| matches!(message.type_id, AUDIO | VIDEO).then(|| message.clone()))
+    }
+
+    /// The next message of the stream that is played: media, or data that is not the server's own word to its player.
+    #[track_caller]
+    pub fn next_of_stream(&mut self) -> Message {
+        let of_stream = |message: &Message| match message.type_id {
+            AUDIO | VIDEO => true,
+            DATA => !message.is_servers_own(),
+            _ => false,
+        };
+        self.find("a message of the stream", |message| of_stream(message).then(|| message.clone()))
+            .expect("it is served")
     }
 
     /// The code of the next status.

@@ -271,6 +271,31 @@ fn media_nobody_asked_for_is_dropped_and_then_closed() {
 }
 
 #[test]
+fn aggregates_with_nested_or_overrunning_parts_are_bounded() {
+    const AGGREGATE: u8 = 22;
+    let scene = Scene::new();
+    let mut pair = scene.pair();
+    let sound = pair.audio().payload;
+    let part = |type_id: u8, announced: usize, payload: &[u8]| {
+        let head = [&[type_id][..], &(announced as u32).to_be_bytes()[1..], &[0; 7]].concat();
+        [head, payload.to_vec(), vec![0; 4]].concat()
+    };
+    let nested = part(AGGREGATE, sound.len() + 15, &part(AUDIO, sound.len(), &sound));
+    let aggregate = [nested, part(AUDIO, sound.len(), &sound), part(AUDIO, 0xFF_FFFF, b"\xAF\x01")].concat();
+    // Of each only the sound part in its midst arrives.
+    let bytes = message(4, AGGREGATE, pair.stream, 20, aggregate).chunks(128);
+    for _ in 0..10 {
+        pair.arrives(&bytes, &sound);
+    }
+    pair.assert_flows();
+    // Those that hold nothing but faults are counted as media that belongs nowhere.
+    let faults = message(4, AGGREGATE, pair.stream, 20, part(AUDIO, 0xFF_FFFF, b"")).chunks(128);
+    pair.publisher.write(&faults.repeat(600));
+    scene.assert_closed(pair.publisher, "stray_media");
+    scene.assert_unharmed();
+}
+
+#[test]
 fn a_publisher_that_leaves_in_the_midst_of_a_message_frees_its_name() {
     let scene = Scene::new();
     let mut pair = scene.pair();

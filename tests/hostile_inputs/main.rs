@@ -12,5 +12,6 @@ mod denied_uring;
 mod descriptors;
 mod handshake;
 mod media;
+mod rows;
 mod scene;
 mod timestamps;

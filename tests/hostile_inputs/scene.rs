@@ -79,7 +79,13 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
-        let server = Server::start(Driver::Uring, 1, &["--unpublish-grace-s", "1"]);
+        Self::with(&[])
+    }
+
+    /// With further flags.
+    pub fn with(flags: &[&str]) -> Self {
+        let flags = [&["--unpublish-grace-s", "1"][..], flags].concat();
+        let server = Server::start(Driver::Uring, 1, &flags);
         let mut healthy = Pair::new(&server, "healthy");
         healthy.assert_flows();
         let before = server.metrics();

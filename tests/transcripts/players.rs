@@ -1,4 +1,6 @@
 //! Players.
+//!
+//! The bytes are reconstructed from the order of messages each player is documented to send; none is a capture.
 
 use crate::{
     SPLITS, Script, Turn,
@@ -57,6 +59,30 @@ fn ffplay() -> Vec<Turn> {
         .end()
 }
 
+/// As GStreamer's rtmp2src: its codecs in connect, its window told, play on csid 3 without a start, then SetBufferLength.
+fn rtmp2src() -> Vec<Turn> {
+    let object = [
+        ("app", amf::string("live")),
+        ("flashVer", amf::string("LNX 10,0,32,18")),
+        ("tcUrl", amf::string("rtmp://host:1935/live")),
+        ("fpad", vec![1, 0]),
+        ("capabilities", amf::number(15.0)),
+        ("audioCodecs", amf::number(4_071.0)),
+        ("videoCodecs", amf::number(252.0)),
+        ("videoFunction", amf::number(1.0)),
+    ];
+    Script::begin()
+        .say(3, COMMAND, 0, 0, command("connect", 1.0, &[amf::object(&object)]))
+        .awaits(&["NetConnection.Connect.Success"])
+        .say(2, WINDOW_ACK_SIZE, 0, 0, 2_500_000u32.to_be_bytes())
+        .say(3, COMMAND, 0, 0, command("createStream", 2.0, &[amf::null()]))
+        .awaits(&["_result"])
+        .say(3, COMMAND, 1, 0, command("play", 3.0, &[amf::null(), amf::string("show")]))
+        .say(2, USER_CONTROL, 0, 0, b"\0\x03\0\0\0\x01\0\0\x01\x2C")
+        .awaits(&["NetStream.Play.Start"])
+        .end()
+}
+
 /// As a Flash player with object encoding 3: type 17 throughout, its bandwidth check, receiveVideo before play.
 fn flash() -> Vec<Turn> {
     let extended = |body: Vec<u8>| [&[0][..], &body].concat();
@@ -89,7 +115,7 @@ fn assert_served(turns: &[Turn]) {
         converse(&mut player, turns, split);
         let payload = [KEYFRAME, &[round as u8]].concat();
         publisher.send(&message(6, VIDEO, stream, 40 * round as u32, payload.clone()));
-        let got = player.find("the keyframe", |message| (message.payload == payload).then(|| message.type_id));
+        let got = player.find("the keyframe", |message| (message.payload == payload).then_some(message.type_id));
         assert_eq!(got, Some(VIDEO), "{split:?}");
     }
 }
@@ -102,6 +128,11 @@ fn librtmp_is_served() {
 #[test]
 fn ffplay_is_served() {
     assert_served(&ffplay());
+}
+
+#[test]
+fn rtmp2src_is_served() {
+    assert_served(&rtmp2src());
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! Encoders. Each publishes the same media under `show`.
+//! Encoders. Each publishes its media under `show`.
+//!
+//! The bytes are reconstructed from the order of messages each encoder is documented to send; none is a capture.
 
 use crate::{
     SPLITS, Script, Turn,
@@ -30,6 +32,7 @@ fn connect(flash_version: &str, object_encoding: Option<f64>, more: &[(&str, Vec
         ("tcUrl", amf::string("rtmp://host/live")),
     ];
     object.extend(object_encoding.map(|encoding| ("objectEncoding", amf::number(encoding))));
+    object.retain(|(name, _)| more.iter().all(|(other, _)| name != other));
     object.extend_from_slice(more);
     command("connect", 1.0, &[amf::object(&object)])
 }
@@ -61,6 +64,16 @@ fn media() -> Vec<(u8, u32, Vec<u8>)> {
         (VIDEO, 40, [&b"\x27\x01\0\0\x28"[..], &[0x41; 200]].concat()),
         (AUDIO, 23, [&b"\xAF\x01"[..], &[0x22; 150]].concat()),
     ]
+}
+
+/// The same of HEVC by Enhanced RTMP v2.
+fn hevc() -> Vec<(u8, u32, Vec<u8>)> {
+    let mut messages = media();
+    for (_, _, payload) in messages.iter_mut().filter(|(type_id, ..)| *type_id == VIDEO) {
+        let (frame, packet) = (payload[0] & 0x70, payload[1]);
+        *payload = [&[0x80 | frame | packet][..], b"hvc1", &payload[if packet == 1 { 2 } else { 5 }..]].concat();
+    }
+    messages
 }
 
 trait Publishing {
@@ -146,12 +159,63 @@ fn hardware() -> Vec<Turn> {
         .end()
 }
 
-/// As encoders with a software stack of their own (vMix, Wirecast, Larix): csids of their own, a codec list in connect.
-fn own_stack() -> Vec<Turn> {
+/// As vMix, which streams by FFmpeg and names itself after FMLE there; its port stands in tcUrl, its query in the name.
+fn vmix() -> Vec<Turn> {
+    let csids = Csids { audio: 4, video: 6, data: 4 };
+    let name = amf::string("show?user=vmix");
+    let named = |of: &str, transaction| command(of, transaction, &[amf::null(), name.clone()]);
+    let publish = command("publish", 5.0, &[amf::null(), name.clone(), amf::string("live")]);
+    Script::begin()
+        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; Lavf58.76.100)", None, &[]))
+        .awaits(&["NetConnection.Connect.Success"])
+        .say(2, WINDOW_ACK_SIZE, 0, 0, 2_500_000u32.to_be_bytes())
+        .say(3, COMMAND, 0, 0, named("releaseStream", 2.0))
+        .say(3, COMMAND, 0, 0, named("FCPublish", 3.0))
+        .say(3, COMMAND, 0, 0, create(4.0))
+        .awaits(&["_result"])
+        .say(8, COMMAND, 1, 0, publish)
+        .awaits(&["NetStream.Publish.Start"])
+        .chunk_size(60_000)
+        .say(csids.data, DATA, 1, 0, metadata())
+        .media(&csids, &media())
+        .say(3, COMMAND, 0, 0, named("FCUnpublish", 6.0))
+        .say(3, COMMAND, 0, 0, command("deleteStream", 7.0, &[amf::null(), amf::number(1.0)]))
+        .end()
+}
+
+/// As Wirecast: Adobe's authentication in app and tcUrl, a bandwidth check, and FMLE's order.
+fn wirecast() -> Vec<Turn> {
+    let csids = Csids { audio: 4, video: 4, data: 4 };
+    let credentials = "live?authmod=adobe&user=me&challenge=AAAA&response=BBBB&opaque=CCCC";
+    let more = [
+        ("app", amf::string(credentials)),
+        ("tcUrl", amf::string(format!("rtmp://host/{credentials}"))),
+        ("videoFunction", amf::number(1.0)),
+    ];
+    Script::begin()
+        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; Wirecast)", Some(0.0), &more))
+        .awaits(&["NetConnection.Connect.Success"])
+        .say(3, COMMAND, 0, 0, command("_checkbw", 2.0, &[amf::null()]))
+        .awaits(&["_result"])
+        .say(3, COMMAND, 0, 0, named("releaseStream", 3.0))
+        .say(3, COMMAND, 0, 0, named("FCPublish", 4.0))
+        .say(3, COMMAND, 0, 0, create(5.0))
+        .awaits(&["_result"])
+        .say(4, COMMAND, 1, 0, publish(6.0))
+        .awaits(&["NetStream.Publish.Start"])
+        .chunk_size(4_096)
+        .say(csids.data, DATA, 1, 0, metadata())
+        .media(&csids, &media())
+        .ends()
+        .end()
+}
+
+/// As Larix, on csids of its own with long forms: it lists its codecs in connect, and HEVC goes by its FourCC.
+fn larix() -> Vec<Turn> {
     let csids = Csids { audio: 20, video: 64, data: 320 };
     let codecs = [10, 0, 0, 0, 1].into_iter().chain(amf::string("hvc1")).collect();
     Script::begin()
-        .say(3, COMMAND, 0, 0, connect("own", None, &[("fourCcList", codecs)]))
+        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; Larix)", None, &[("fourCcList", codecs)]))
         .awaits(&["NetConnection.Connect.Success"])
         .chunk_size(1_000)
         .say(3, COMMAND, 0, 0, create(2.0))
@@ -159,12 +223,55 @@ fn own_stack() -> Vec<Turn> {
         .say(8, COMMAND, 1, 0, publish(3.0))
         .awaits(&["NetStream.Publish.Start"])
         .say(csids.data, DATA, 1, 0, metadata())
+        .media(&csids, &hevc())
+        .ends()
+        .end()
+}
+
+/// As GStreamer's rtmp2sink: everything of the stream on csid 4, its chunk size once publish was answered.
+fn rtmp2sink() -> Vec<Turn> {
+    let csids = Csids { audio: 4, video: 4, data: 4 };
+    Script::begin()
+        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; FMSc/1.0)", None, &[]))
+        .awaits(&["NetConnection.Connect.Success"])
+        .say(2, WINDOW_ACK_SIZE, 0, 0, 2_500_000u32.to_be_bytes())
+        .say(3, COMMAND, 0, 0, named("releaseStream", 2.0))
+        .say(3, COMMAND, 0, 0, named("FCPublish", 3.0))
+        .say(3, COMMAND, 0, 0, create(4.0))
+        .awaits(&["_result"])
+        .say(3, COMMAND, 1, 0, publish(5.0))
+        .awaits(&["NetStream.Publish.Start"])
+        .chunk_size(4_096)
+        .say(csids.data, DATA, 1, 0, metadata())
         .media(&csids, &media())
         .ends()
         .end()
 }
 
-/// As FMLE and Flash with object encoding 3: commands in type 17 behind a zero byte, arguments and metadata in AMF3.
+/// As FMLE with object encoding 0: every call waits for its answer, publish for onFCPublish too; closeStream at its end.
+fn fmle() -> Vec<Turn> {
+    let csids = Csids { audio: 4, video: 4, data: 4 };
+    Script::begin()
+        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; FMSc/1.0)", Some(0.0), &[]))
+        .awaits(&["NetConnection.Connect.Success"])
+        .say(2, WINDOW_ACK_SIZE, 0, 0, 2_500_000u32.to_be_bytes())
+        .say(3, COMMAND, 0, 0, named("releaseStream", 2.0))
+        .awaits(&["_result"])
+        .say(3, COMMAND, 0, 0, named("FCPublish", 3.0))
+        .awaits(&["_result"])
+        .say(3, COMMAND, 0, 0, create(4.0))
+        .awaits(&["_result"])
+        .say(8, COMMAND, 1, 0, publish(5.0))
+        .awaits(&["onFCPublish", "NetStream.Publish.Start"])
+        .say(csids.data, DATA, 1, 0, metadata())
+        .media(&csids, &media())
+        .say(3, COMMAND, 0, 0, named("FCUnpublish", 6.0))
+        .say(8, COMMAND, 1, 0, command("closeStream", 0.0, &[amf::null()]))
+        .say(3, COMMAND, 0, 0, command("deleteStream", 7.0, &[amf::null(), amf::number(1.0)]))
+        .end()
+}
+
+/// As Flash with object encoding 3: commands in type 17 behind a zero byte, arguments and metadata in AMF3.
 fn flash() -> Vec<Turn> {
     let csids = Csids { audio: 4, video: 5, data: 4 };
     let extended = |body: Vec<u8>| [&[0][..], &body].concat();
@@ -189,6 +296,11 @@ fn flash() -> Vec<Turn> {
 
 #[track_caller]
 fn assert_served(turns: &[Turn]) {
+    assert_relayed(turns, media());
+}
+
+#[track_caller]
+fn assert_relayed(turns: &[Turn], media: Vec<(u8, u32, Vec<u8>)>) {
     let server = Server::start(Driver::Auto, 1, &["--unpublish-grace-s", "1"]);
     for split in SPLITS {
         let mut player = Peer::player(server.rtmp, "show");
@@ -202,7 +314,7 @@ fn assert_served(turns: &[Turn]) {
         let metadata = player.find("metadata", told).expect("the player is served");
         let width = metadata[1].get("width").cloned();
         assert_eq!(width, Some(amf::Value::Number(1_280.0)), "{split:?}");
-        let mut expected: Vec<_> = media().into_iter().map(|(type_id, _, payload)| (type_id, payload)).collect();
+        let mut expected: Vec<_> = media.iter().cloned().map(|(type_id, _, payload)| (type_id, payload)).collect();
         for _ in 0..expected.len() {
             let got = player.next_media().expect("the player is served");
             let place = expected.iter().position(|sent| *sent == (got.type_id, got.payload.clone()));
@@ -233,8 +345,28 @@ fn hardware_that_waits_for_on_fc_publish_is_served() {
 }
 
 #[test]
-fn encoders_with_a_stack_of_their_own_are_served() {
-    assert_served(&own_stack());
+fn vmix_is_served() {
+    assert_served(&vmix());
+}
+
+#[test]
+fn wirecast_is_served() {
+    assert_served(&wirecast());
+}
+
+#[test]
+fn larix_is_served() {
+    assert_relayed(&larix(), hevc());
+}
+
+#[test]
+fn rtmp2sink_is_served() {
+    assert_served(&rtmp2sink());
+}
+
+#[test]
+fn fmle_is_served() {
+    assert_served(&fmle());
 }
 
 #[test]

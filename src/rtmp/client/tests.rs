@@ -315,6 +315,16 @@ fn an_aggregate_from_a_server_is_played_part_by_part() {
 }
 
 #[test]
+fn capabilities_reach_the_next_server_as_the_publisher_said_them() {
+    let said = Capabilities { caps_ex: 5, video_function: 2, ..Capabilities::of_relay() };
+    let mut pair = Pair::new(config(ClientRole::Publish, "show"));
+    pair.client = pair.client.announcing(said.clone());
+    pair.settle();
+    assert_eq!(pair.server.capabilities(), Some(said));
+    assert_eq!(pair.client.server_capabilities(), Some(&Capabilities::of_relay()));
+}
+
+#[test]
 fn a_client_that_is_asked_to_reconnect_hears_where_and_is_served_on() {
     for (tc_url, expected) in [(Some("//new/live"), r#"Some("//new/live")"#), (None, "None")] {
         let mut pair = Pair::new(config(ClientRole::Publish, "show"));
