@@ -7,7 +7,6 @@ mod common;
 use std::path::Path;
 
 use common::{
-    amf,
     packets::{Joined, Seen, assert_received, ffprobe, of_file, probed},
     rtmp::{AUDIO, DATA, Message, Peer, VIDEO, message},
     seconds,

@@ -165,17 +165,29 @@ fn a_stream_goes_on_when_its_publisher_comes_back_on_another_shard() {
 }
 
 #[test]
-fn who_comes_back_after_the_grace_begins_anew() {
-    let mut scene = Scene::with(&["--unpublish-grace-s", "1"]);
-    assert_eq!((scene.video(90_000), scene.audio(90_010)), (90_000, 90_010));
-    scene.publisher = Peer::dial(scene.server.rtmp);
-    let ended = scene.player.find("the end", |message| {
-        let code = (message.type_id == COMMAND).then(|| message.code()).flatten();
-        code.filter(|code| code == "NetStream.Play.UnpublishNotify")
-    });
-    assert!(ended.is_some());
-    (scene.publisher, scene.stream) = Peer::publisher(scene.server.rtmp, "show");
-    assert_eq!((scene.video(5_000), scene.audio(5_007)), (5_000, 5_007));
+fn who_comes_back_after_the_grace_goes_on_for_players_that_stayed_and_else_begins_anew() {
+    for stays in [true, false] {
+        let mut scene = Scene::with(&["--unpublish-grace-s", "1"]);
+        assert_eq!((scene.video(90_000), scene.audio(90_010)), (90_000, 90_010));
+        scene.publisher = Peer::dial(scene.server.rtmp);
+        let ended = scene.player.find("the end", |message| {
+            let code = (message.type_id == COMMAND).then(|| message.code()).flatten();
+            code.filter(|code| code == "NetStream.Play.UnpublishNotify")
+        });
+        assert!(ended.is_some());
+        if !stays {
+            scene.player = Peer::dial(scene.server.rtmp);
+            scene.server.wait_metric("shardcast_players", &[], |players| players == 0.0);
+            // A shard that followed the stream keeps it for five seconds after its last player.
+            std::thread::sleep(common::seconds(6));
+            scene.player = Peer::player(scene.server.rtmp, "show");
+            scene.server.wait_metric("shardcast_players", &[], |players| players == 1.0);
+        }
+        (scene.publisher, scene.stream) = Peer::publisher(scene.server.rtmp, "show");
+        let video = scene.video(5_000);
+        assert!(if stays { (90_050..100_000).contains(&video) } else { video == 5_000 }, "{video}, stays: {stays}");
+        assert_eq!(scene.audio(5_007), video + 7);
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn assert_served(turns: &[Turn]) {
         converse(&mut player, turns, split);
         let payload = [KEYFRAME, &[round as u8]].concat();
         publisher.send(&message(6, VIDEO, stream, 40 * round as u32, payload.clone()));
-        let got = player.find("the keyframe", |message| (message.payload == payload).then(|| message.type_id));
+        let got = player.find("the keyframe", |message| (message.payload == payload).then_some(message.type_id));
         assert_eq!(got, Some(VIDEO), "{split:?}");
     }
 }
