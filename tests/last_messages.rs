@@ -93,7 +93,7 @@ fn a_publisher_like_ffmpeg_loses_nothing_by_closing_at_once() {
     }
 }
 
-/// The answer to a ping fails before what came behind the ping was read.
+/// An answer is due while much of what arrived before the reset is still unread.
 #[test]
 fn what_arrived_before_a_reset_is_passed_on() {
     for driver in [Driver::Uring, Driver::Legacy] {
