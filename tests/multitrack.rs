@@ -7,7 +7,6 @@ mod common;
 use std::path::Path;
 
 use common::{
-    amf,
     packets::{Joined, Seen, assert_received, ffprobe, of_file, probed},
     rtmp::{AUDIO, DATA, Message, Peer, VIDEO, message},
     seconds,
@@ -67,17 +66,6 @@ fn everything(type_id: u8) -> Vec<Vec<u8>> {
     tags().into_iter().filter(|tag| tag.type_id == type_id).map(|tag| tag.payload).collect()
 }
 
-fn player(server: &Server, caps_ex: Option<f64>, name: &str) -> Peer {
-    let mut peer = Peer::greeted(server.rtmp);
-    let tc_url = format!("rtmp://{}/live", server.rtmp);
-    let mut properties = vec![("app", amf::string("live")), ("tcUrl", amf::string(tc_url))];
-    properties.extend(caps_ex.map(|caps_ex| ("capsEx", amf::number(caps_ex))));
-    assert_eq!(peer.connect_with(&amf::object(&properties)).as_deref(), Some("NetConnection.Connect.Success"));
-    let stream = peer.create_stream();
-    peer.ask_play(stream, name);
-    peer
-}
-
 fn publish(server: &Server) {
     let (mut publisher, stream) = Peer::publisher(server.rtmp, NAME);
     publisher.use_chunk_size(60_000);
@@ -119,7 +107,9 @@ fn players_get_their_tracks(driver: Driver) {
     let mut players: Vec<_> = cases
         .iter()
         .flat_map(|(caps_ex, name, expected)| {
-            (0..3).map(move |_| (player(server, *caps_ex, name), format!("{name}, capsEx {caps_ex:?}"), expected))
+            (0..3).map(move |_| {
+                (Peer::player_announcing(server.rtmp, *caps_ex, name), format!("{name}, capsEx {caps_ex:?}"), expected)
+            })
         })
         .collect();
     server.wait_metric("shardcast_players", &[], |waiting| waiting >= players.len() as f64);
@@ -177,7 +167,7 @@ fn an_old_ffmpeg_plays_track_0_as_if_there_were_no_other() {
 #[test]
 fn a_choice_that_makes_no_sense_is_refused_with_the_reason() {
     let server = Server::start(Driver::Auto, 1, &[]);
-    let mut player = player(&server, None, "tracks?track=v300");
+    let mut player = Peer::player_announcing(server.rtmp, None, "tracks?track=v300");
     let refusal = player.find("refusal", |message| {
         let values = message.values();
         let code = message.code().filter(|code| code == "NetStream.Play.Failed");

@@ -5,9 +5,11 @@
 mod common;
 
 use common::{
-    rtmp::{AUDIO, DATA, Message, Peer, VIDEO, message},
+    rtmp::{AUDIO, COMMAND, DATA, Message, Peer, VIDEO, message},
     server::{Driver, Server},
 };
+
+const CAPS_MULTITRACK: f64 = 2.0;
 
 /// A publisher and a player that was there before it, so that it gets everything.
 struct Scene {
@@ -20,8 +22,12 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let server = Server::start(Driver::Auto, 2, &[]);
-        let player = Peer::player(server.rtmp, "show");
+        Self::with(&[])
+    }
+
+    fn with(flags: &[&str]) -> Self {
+        let server = Server::start(Driver::Auto, 2, flags);
+        let player = Peer::player_announcing(server.rtmp, Some(CAPS_MULTITRACK), "show");
         server.wait_metric("shardcast_players", &[], |players| players == 1.0);
         let (publisher, stream) = Peer::publisher(server.rtmp, "show");
         Self { server, publisher, stream, player, sent: 0 }
@@ -45,6 +51,12 @@ impl Scene {
     #[track_caller]
     fn audio(&mut self, timestamp: u32) -> u32 {
         self.seen(AUDIO, timestamp, b"\xAF\x01")
+    }
+
+    /// The shard whose connection publishes.
+    fn shard(&self) -> String {
+        let publishers = self.server.metrics().by_label("shardcast_publishers", "shard");
+        publishers.into_iter().find(|(_, count)| *count == 1.0).expect("somebody publishes").0
     }
 
     /// Another publisher takes the place of the one before.
@@ -131,6 +143,60 @@ fn who_comes_back_goes_on_where_the_stream_ended() {
     let video = scene.video(5_000);
     assert!((90_050..100_000).contains(&video), "{video}");
     assert_eq!((scene.audio(5_007), scene.video(5_040)), (video + 7, video + 40));
+}
+
+#[test]
+fn a_stream_goes_on_when_its_publisher_comes_back_on_another_shard() {
+    let mut scene = Scene::new();
+    let mut video = scene.video(90_000);
+    let began_on = scene.shard();
+    // Which shard takes a connection is the kernel's choice.
+    for _ in 0..64 {
+        scene.republish();
+        let next = scene.video(5_000);
+        assert!((40..10_000).contains(&next.wrapping_sub(video)), "{next} after {video}");
+        assert_eq!((scene.audio(5_007), scene.video(5_040)), (next + 7, next + 40));
+        if scene.shard() != began_on {
+            return;
+        }
+        video = next + 40;
+    }
+    panic!("all 64 connections came to shard {began_on}");
+}
+
+#[test]
+fn who_comes_back_after_the_grace_goes_on_for_players_that_stayed_and_else_begins_anew() {
+    for stays in [true, false] {
+        let mut scene = Scene::with(&["--unpublish-grace-s", "1"]);
+        assert_eq!((scene.video(90_000), scene.audio(90_010)), (90_000, 90_010));
+        scene.publisher = Peer::dial(scene.server.rtmp);
+        let ended = scene.player.find("the end", |message| {
+            let code = (message.type_id == COMMAND).then(|| message.code()).flatten();
+            code.filter(|code| code == "NetStream.Play.UnpublishNotify")
+        });
+        assert!(ended.is_some());
+        if !stays {
+            scene.player = Peer::dial(scene.server.rtmp);
+            scene.server.wait_metric("shardcast_players", &[], |players| players == 0.0);
+            // A shard that followed the stream keeps it for five seconds after its last player.
+            std::thread::sleep(common::seconds(6));
+            scene.player = Peer::player(scene.server.rtmp, "show");
+            scene.server.wait_metric("shardcast_players", &[], |players| players == 1.0);
+        }
+        (scene.publisher, scene.stream) = Peer::publisher(scene.server.rtmp, "show");
+        let video = scene.video(5_000);
+        assert!(if stays { (90_050..100_000).contains(&video) } else { video == 5_000 }, "{video}, stays: {stays}");
+        assert_eq!(scene.audio(5_007), video + 7);
+    }
+}
+
+#[test]
+fn tracks_of_a_kind_have_places_of_their_own() {
+    let mut scene = Scene::new();
+    let mut track = |id: u8, at| scene.seen(VIDEO, at, &[b"\x96\x03avc1", &[id][..]].concat());
+    assert_eq!((track(0, 9_000), track(1, 8_400)), (9_000, 8_400));
+    assert_eq!((track(0, 9_040), track(1, 8_440)), (9_040, 8_440));
+    assert_eq!((track(1, 8_410), track(0, 9_080)), (8_440, 9_080), "held at its own track's last");
 }
 
 #[test]

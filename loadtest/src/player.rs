@@ -2,7 +2,7 @@
 //! are drained: taken out of epoll, read now and then without copying, their bytes counted.
 //!
 //! One that still parses goes over to another server when it is asked to reconnect: it connects there first, and changes
-//! where the new server's first keyframe is. Drained ones hear nothing of it and stay.
+//! where the new server's first keyframe is. Only verified ones announce that they can: the others would not hear of it.
 //!
 //! A drained player acknowledges what it received as RTMP asks for (5.4.3), which is also what tells a server that it
 //! is alive.
@@ -16,6 +16,7 @@ use crate::publisher::session;
 use crate::shared::Settings;
 use crate::sys::{Ready, monotonic_ns};
 use crate::verify::Verifier;
+use shardcast::rtmp::capabilities::Capabilities;
 use shardcast::rtmp::client::{ClientEvent, ClientRole, ClientSession};
 use shardcast::rtmp::message::Kind;
 use std::sync::Arc;
@@ -77,6 +78,11 @@ pub enum Step {
     Joined,
 }
 
+fn play_session(settings: &Settings, stream: usize, role: Role, now_ns: u64) -> ClientSession {
+    let session = session(settings, stream, ClientRole::Play, now_ns);
+    if role == Role::Verified { session } else { session.announcing(Capabilities::default()) }
+}
+
 impl Player {
     pub fn connect(s: &Settings, stream: usize, role: Role, token: u64, bench: &Bench) -> Result<Self, String> {
         let connect_ns = monotonic_ns();
@@ -87,7 +93,7 @@ impl Player {
             role,
             stalled_ns: None,
             link,
-            session: Some(session(s, stream, ClientRole::Play, connect_ns ^ token << 20)),
+            session: Some(play_session(s, stream, role, connect_ns ^ token << 20)),
             verifier: (role == Role::Verified).then(|| Verifier::new(u32::try_from(stream).unwrap_or(u32::MAX))),
             chunks: (s.unpaced && role == Role::Verified).then(|| Box::new(ChunkCounter::new())),
             seen: None,

@@ -1,7 +1,8 @@
 //! From a publisher's messages to stream logs.
 //!
 //! [`Broadcast`] is a stream on the shard that owns it: it classifies each message, keeps the headers in force and the
-//! timeline, and appends to the common log and to every [`view`] of it, in each what its form has of the message. Nothing here waits for anyone.
+//! timeline, and appends to the common log and to every [`view`] of it, in each what its `form` has of the message. Nothing
+//! here waits for anyone.
 
 pub mod broadcast;
 mod form;

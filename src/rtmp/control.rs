@@ -154,12 +154,18 @@ pub(super) struct Received {
     /// All of them, modulo 2^32: the sequence number of acknowledgements.
     total: u32,
     unacknowledged: u32,
+    /// 0: nothing is due.
     window: u32,
 }
 
 impl Received {
     pub(super) fn new() -> Self {
         Self { total: 0, unacknowledged: 0, window: ACK_WINDOW_BYTES_DEFAULT }
+    }
+
+    /// Nothing is due before the peer announces a window.
+    pub(super) fn wait_for_window(&mut self) {
+        self.window = 0;
     }
 
     /// Modulo 2^32.
@@ -179,7 +185,7 @@ impl Received {
 
     /// The sequence number to acknowledge now, if a window was received since the last.
     pub(super) fn due(&mut self) -> Option<u32> {
-        if self.unacknowledged < self.window {
+        if self.window == 0 || self.unacknowledged < self.window {
             return None;
         }
         self.unacknowledged = 0;

@@ -408,6 +408,18 @@ impl Peer {
         peer
     }
 
+    /// As `player`, of a client that announces `capsEx`.
+    #[track_caller]
+    pub fn player_announcing(addr: SocketAddr, caps_ex: Option<f64>, name: &str) -> Self {
+        let mut peer = Self::greeted(addr);
+        let mut properties = vec![("app", amf::string("live")), ("tcUrl", amf::string(format!("rtmp://{addr}/live")))];
+        properties.extend(caps_ex.map(|caps_ex| ("capsEx", amf::number(caps_ex))));
+        assert_eq!(peer.connect_with(&amf::object(&properties)).as_deref(), Some("NetConnection.Connect.Success"));
+        let stream = peer.create_stream();
+        peer.ask_play(stream, name);
+        peer
+    }
+
     /// One chunk off the buffer: None if it is not whole, Some(None) if it ended no message.
     fn take_chunk(&mut self) -> Option<Option<Message>> {
         let mut at = Cursor { bytes: &self.buffer, position: 0 };

@@ -57,10 +57,7 @@ impl Publisher {
     pub fn needs(self) -> &'static str {
         match self {
             Self::Ffmpeg5 | Self::FfmpegNew => "`-re -c copy -f flv`, nothing else",
-            Self::PyAv => {
-                "`add_stream_from_template(stream, opaque=True)` to pass on what it has no encoder for; half a second \
-                 between the last packet and the close"
-            }
+            Self::PyAv => "`add_stream_from_template(stream, opaque=True)` to pass on what it has no encoder for",
             Self::Rtmp2Sink => "`flvmux streamable=true`",
             Self::RtmpSink => "`flvmux streamable=true`; `live=1` behind the URL",
             Self::Raw => "publishes the timestamps it is told",

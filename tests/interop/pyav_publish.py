@@ -19,5 +19,3 @@ with av.open(path) as source, av.open(url, "w", format="flv") as target:
         packet.dts += shift
         packet.stream = streams[packet.stream.index]
         target.mux(packet)
-    # Closed at once, the last frame was seen to get lost now and then (4K).
-    time.sleep(0.5)

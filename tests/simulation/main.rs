@@ -11,6 +11,7 @@ mod peer;
 mod rng;
 mod source;
 mod strict;
+mod tracks;
 mod world;
 
 use std::{

@@ -9,6 +9,8 @@ use shardcast::rtmp::{
     message::Kind,
 };
 
+use crate::tracks;
+
 /// What a message is to a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -66,6 +68,8 @@ pub(crate) struct Session {
     pub(crate) left_at: Option<u64>,
     /// Its metadata speaks of video.
     pub(crate) announces_video: bool,
+    /// Its video is sent in Multitrack messages; players get its track 0.
+    pub(crate) tracked: bool,
     /// Messages the server had before the publisher left or its link broke.
     pub(crate) taken: usize,
 }
@@ -127,6 +131,7 @@ impl Model {
                 encoder.end();
                 return body.to_vec();
             }
+            (Kind::Video, role) if published.tracked => out.extend_from_slice(&tracks::tag(role)),
             (Kind::Video, Role::SequenceHeader) => out.extend_from_slice(&[0x17, 0, 0, 0, 0]),
             (Kind::Video, Role::Keyframe) => out.extend_from_slice(&[0x17, 1, 0, 0, 0]),
             (Kind::Video, _) => out.extend_from_slice(&[0x27, 1, 0, 0, 0]),
@@ -135,6 +140,13 @@ impl Model {
         }
         fill(session as u32, index, message.size, &mut out);
         out
+    }
+
+    /// What its publisher sends of a message.
+    pub(crate) fn wire(&self, session: usize, index: u32) -> Vec<u8> {
+        let (published, payload) = (&self.sessions[session], self.payload(session, index));
+        let wraps = published.tracked && published.messages[index as usize].kind == Kind::Video;
+        if wraps { tracks::wrap(&payload, index) } else { payload }
     }
 
     /// Whose message `payload` is.

@@ -384,7 +384,7 @@ impl Peer {
         while publishing.sent < model.sessions[id].messages.len() {
             let index = publishing.sent;
             publishing.sent += 1;
-            let payload = model.payload(id, index as u32);
+            let payload = model.wire(id, index as u32);
             let message = &model.sessions[id].messages[index];
             if message.role == Role::Metadata && rng.chance(80) {
                 self.session.send_metadata(&payload);
@@ -468,7 +468,7 @@ impl Publishing {
             panic!("{who} at {now} ms: may publish what session {other} publishes");
         }
         let source = Source::new(self.recipe, now);
-        let announces_video = source.announces_video();
+        let (announces_video, tracked) = (source.announces_video(), source.is_tracked());
         self.source = Some(source);
         let id = model.sessions.len();
         model.sessions.push(Session {
@@ -477,6 +477,7 @@ impl Publishing {
             began_at: now,
             left_at: None,
             announces_video,
+            tracked,
             taken: 0,
         });
         model.streams[self.stream].push(id);

@@ -24,6 +24,8 @@ pub(crate) struct Recipe {
     pub(crate) base: u32,
     /// Audio's clock against video's.
     pub(crate) skew: u32,
+    /// Its video has a second track now and then.
+    pub(crate) tracked: bool,
 }
 
 impl Recipe {
@@ -41,6 +43,7 @@ impl Recipe {
             headless: rng.chance(15),
             base: rng.pick(&[0, 0, 0xFF_FFFF - 3_000, 0u32.wrapping_sub(4_000), 0x8000_0000 - 2_000, 123_456_789]),
             skew: rng.below(150) as u32,
+            tracked: rng.chance(25),
         }
     }
 }
@@ -73,6 +76,10 @@ impl Source {
             opened: false,
             headers_sent: false,
         }
+    }
+
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.recipe.tracked
     }
 
     pub(crate) fn announces_video(&self) -> bool {

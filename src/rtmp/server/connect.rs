@@ -30,6 +30,8 @@ pub(super) struct Dialect {
     /// It offered something of Enhanced RTMP v2, so the reply may too.
     enhanced: bool,
     object_encoding: f64,
+    /// See [`leaves_acknowledgements_unread`].
+    unread: bool,
 }
 
 impl Connect {
@@ -61,6 +63,7 @@ impl Connect {
         let dialect = Dialect {
             enhanced: capabilities.is_some(),
             object_encoding: object_encoding.filter(|encoding| *encoding == 3.0).unwrap_or(0.0),
+            unread: text("flashVer").is_some_and(leaves_acknowledgements_unread),
         };
         Ok(Ok((connect, dialect)))
     }
@@ -84,7 +87,18 @@ impl Connect {
     }
 }
 
+/// FFmpeg (libavformat) publishes without a Window Acknowledgement Size, never waits for an Acknowledgement, and reads one
+/// message per ten packets. Closing with one unread, its kernel sends RST in place of what was not sent yet: the last frame.
+fn leaves_acknowledgements_unread(flash_version: &str) -> bool {
+    flash_version.contains("Lavf")
+}
+
 impl Dialect {
+    /// Whether to acknowledge nothing until the client announces a window.
+    pub(super) fn acknowledges_on_request(&self) -> bool {
+        self.unread
+    }
+
     /// Window, bandwidth, chunk size (the one time it is announced) and NetConnection.Connect.Success.
     pub(super) fn accept(&self, transaction: f64, chunk_bytes: usize, outbox: &mut Outbox) {
         outbox.window_ack_size(ACK_WINDOW_BYTES_DEFAULT);

@@ -212,6 +212,9 @@ impl NetConnection {
         match Connect::parse(command, header)? {
             Ok((connect, dialect)) => {
                 dialect.accept(command.transaction, self.chunk_bytes as usize, &mut self.outbox);
+                if dialect.acknowledges_on_request() {
+                    self.received.wait_for_window();
+                }
                 self.connect = Some(connect);
                 Ok(Verdict::Nothing)
             }

@@ -141,6 +141,12 @@ impl Driver {
         Ok(false)
     }
 
+    /// Reads what came before the connection broke, which a failed send may tell first: a publisher's last messages. Nothing
+    /// follows it, so it ends with the socket's receive buffer.
+    pub(super) fn read_last(&self, id: ConnId) {
+        while matches!(self.read_some(id), Ok(false)) {}
+    }
+
     fn move_to_ingest(&self, id: ConnId) {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };

@@ -62,12 +62,12 @@ impl Driver {
 
     /// True if the connection is to wait until it is woken.
     fn note_sent(&self, id: ConnId, (result, SendBuffer(piece)): Sent) -> bool {
-        let mut core = self.core.borrow_mut();
         let Ok(count) = result else {
-            core.peer_closed(id, CloseReason::PeerReset);
-            self.pass_on(&mut core);
+            self.read_last(id);
+            self.with_core(|core| core.peer_closed(id, CloseReason::PeerReset));
             return false;
         };
+        let mut core = self.core.borrow_mut();
         let parks = core.sent(id, piece, count);
         if parks {
             self.calm_down(&core, id);

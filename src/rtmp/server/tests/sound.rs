@@ -41,6 +41,25 @@ fn connect_is_answered_with_window_bandwidth_chunk_size_and_success() {
 }
 
 #[test]
+fn ffmpeg_is_acknowledged_only_once_it_announces_a_window() {
+    let mut peer = Peer::shaken_hands();
+    let flash_version = ("flashVer", text("FMLE/3.0 (compatible; Lavf62.3.100)"));
+    let connect = object(&[("app", text("live")), ("tcUrl", text("rtmp://host/live")), flash_version]);
+    assert_eq!(peer.command(0, &[text("connect"), Value::Number(1.0), connect]), Ok(None));
+    assert_eq!(peer.call("createStream", 2.0, &[]), Ok(None));
+    assert_eq!(peer.publish(1, "show"), Ok(Some(publish_event(1, "live/show"))));
+    peer.session.accept_publish(1);
+    peer.said();
+    let frame = vec![0; 2 * ACK_WINDOW_BYTES_DEFAULT as usize];
+    peer.message(1, 9, &frame).unwrap();
+    assert_eq!(peer.said(), []);
+    assert_eq!(peer.message(0, 5, &ACK_WINDOW_BYTES_DEFAULT.to_be_bytes()), Ok(None));
+    peer.said();
+    peer.message(1, 9, &frame).unwrap();
+    assert!(matches!(peer.said()[..], [Said::Control(3, _)]));
+}
+
+#[test]
 fn a_reconnect_request_is_a_status_of_the_connection() {
     let mut peer = Peer::shaken_hands();
     let connect = object(&[("app", text("live")), ("tcUrl", text("rtmp://host/live")), ("capsEx", Value::Number(1.0))]);
