@@ -11,7 +11,7 @@ use shardcast::{
     ingress::{Broadcast, ViewKey, broadcast::BroadcastConfig},
     limits::{HEADERS_BYTES_MAX, HEADERS_MAX, SEGMENT_BYTES},
     media::{
-        DataRole, Role, Tag, TrackChoice, TrackSet, classify_audio, classify_data, classify_video,
+        DataRole, Role, Tag, TrackChoice, TrackSet, amf3_data, classify_audio, classify_data, classify_video,
         multitrack::{keep_tracks, unwrap_track},
     },
     rtmp::message::Kind,
@@ -124,6 +124,8 @@ fn broadcast(messages: &[(Kind, u8, &[u8])]) {
 /// The message in the common form, which holds it.
 fn as_common(kind: Kind, payload: &[u8]) -> Vec<u8> {
     let mut unwrapped = Vec::new();
+    let in_amf0 = if kind == Kind::Data { amf3_data::in_amf0(payload) } else { None };
+    let payload = in_amf0.as_deref().unwrap_or(payload);
     match classify_data(payload) {
         DataRole::Metadata { body } | DataRole::Other { body } if kind == Kind::Data => body.to_vec(),
         _ if unwrap_track(kind, payload, 0, &mut unwrapped) => unwrapped,

@@ -105,15 +105,15 @@ impl Timeline {
         }
         let position = self.position(kind, track);
         let known = position.and_then(|index| self.tracks.get(index)).copied();
-        let clock = match known {
-            Some(Track { raw: Some(last), clock, sent, .. }) => self.clock_of(clock, last, sent, raw, now),
-            _ => self.clock_of_first(raw, now),
-        };
         let floor = match known {
-            // A header that was far ahead of its media holds nothing back.
-            Some(Track { raw: None, sent, .. }) if ahead(sent, clock.at(raw)) > TIMESTAMP_REORDER_MAX_MS => self.floor,
+            // A header that was far ahead of all media holds nothing back.
+            Some(Track { raw: None, sent, .. }) if self.is_far_ahead(sent, raw) => self.floor,
             Some(known) => Some(known.sent),
             None => self.floor,
+        };
+        let clock = match known {
+            Some(Track { raw: Some(last), clock, sent, .. }) => self.clock_of(clock, last, sent, raw, now),
+            _ => self.clock_of_first(floor, raw, now),
         };
         let sent = self.not_before(floor, clock.at(raw));
         self.note(position, Track { kind, track, clock, raw: Some(raw), sent });
@@ -196,10 +196,16 @@ impl Timeline {
         not_before(floor.filter(recent), timestamp)
     }
 
-    /// The clock of a track whose first media this is.
-    fn clock_of_first(&mut self, raw: u32, now: Duration) -> Clock {
+    /// Whether a header written at `sent` is beyond the newest media, and the first of its track, which is at `raw`.
+    fn is_far_ahead(&self, sent: u32, raw: u32) -> bool {
+        let beyond = |media: u32| ahead(sent, media) > TIMESTAMP_REORDER_MAX_MS;
+        self.newest.is_none_or(beyond) && beyond(self.clock.at(raw))
+    }
+
+    /// The clock of a track whose first media this is; nothing of it may be before `floor`.
+    fn clock_of_first(&mut self, floor: Option<u32>, raw: u32, now: Duration) -> Clock {
         let timestamp = self.clock.at(raw);
-        let is_held = self.floor.is_some_and(|floor| ahead(floor, timestamp) > TIMESTAMP_NEAR_MS);
+        let is_held = floor.is_some_and(|floor| ahead(floor, timestamp) > TIMESTAMP_NEAR_MS);
         if is_held || self.leaps(timestamp, now) { self.new_clock(raw, now) } else { self.clock }
     }
 
