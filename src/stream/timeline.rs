@@ -135,12 +135,22 @@ impl Timeline {
         sent
     }
 
-    /// The timestamp to write for a header: its track's last, because encoders send headers with timestamp 0 whatever
-    /// their media's is, or with that of a frame to come. It starts no clock.
+    /// The timestamp to write for a header: its own, but not before its track's last nor after the newest of all, because
+    /// encoders send headers with timestamp 0 whatever their media's is, or with that of a frame to come. It starts no
+    /// clock.
     pub fn header(&mut self, kind: Kind, track: u8, raw: u32) -> u32 {
         let position = self.position(kind, track);
-        if let Some(known) = position.and_then(|index| self.tracks.get(index)) {
-            return known.sent;
+        if let Some(known) = position.and_then(|index| self.tracks.get(index)).copied() {
+            let clock = if known.raw.is_some() { known.clock } else { self.clock };
+            let timestamp = clock.at(raw);
+            let sent = match self.newest {
+                Some(newest) if ahead(timestamp, newest) <= TIMESTAMP_NEAR_MS => {
+                    not_before(Some(known.sent), if is_after(timestamp, newest) { newest } else { timestamp })
+                }
+                _ => known.sent,
+            };
+            self.note(position, Track { sent, ..known });
+            return sent;
         }
         let timestamp = self.clock.at(raw);
         let sent = match self.newest {

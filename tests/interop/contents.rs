@@ -104,9 +104,10 @@ impl Content {
         self
     }
 
-    /// Messages that a stream has had after [`late_ms`](Self::late_ms).
+    /// Messages that a stream has had after [`late_ms`](Self::late_ms), metadata and headers among them.
     pub fn late_messages(&self) -> u64 {
-        self.recording().packets.len() as u64 * self.late_ms / (self.seconds * 1_000)
+        const BEFORE_MEDIA: u64 = 4;
+        BEFORE_MEDIA + self.recording().packets.len() as u64 * self.late_ms / (self.seconds * 1_000)
     }
 
     /// Whether frames are a second apart.
