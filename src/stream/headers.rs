@@ -52,7 +52,10 @@ impl HeaderSet {
     /// The set with one message taken in: it replaces what it covers. `None` if the set holds the same bytes already.
     pub fn with(self: &Arc<Self>, kind: Kind, role: Role, tracks: TrackSet, payload: &[u8]) -> Option<Arc<Self>> {
         let same_slot = |item: &CachedHeader| item.kind == kind && item.role == role;
-        if self.items.iter().any(|item| same_slot(item) && item.tracks == tracks && item.payload == payload) {
+        // What came last of any of its tracks is in force; a message whose like was overridden since is no repeat.
+        let newest = self.items.iter().rfind(|item| same_slot(item) && !item.tracks.intersection(&tracks).is_empty());
+        let same = |item: &CachedHeader| item.tracks == tracks && item.payload == payload;
+        if newest.or(self.items.iter().rfind(|item| same_slot(item))).is_some_and(same) {
             return None;
         }
         let mut items = self.items.clone();
@@ -108,6 +111,16 @@ mod tests {
 
     fn take(set: &Arc<HeaderSet>, kind: Kind, role: Role, payload: &[u8]) -> Arc<HeaderSet> {
         set.with(kind, role, TrackSet::single(0), payload).expect("changed")
+    }
+
+    #[test]
+    fn what_was_overridden_in_part_is_no_repeat() {
+        let both: TrackSet = [0, 1].into_iter().collect();
+        let set =
+            HeaderSet::with(&Arc::default(), Kind::Video, Role::SequenceHeader, both, b"X and Y").expect("changed");
+        let set = take(&set, Kind::Video, Role::SequenceHeader, b"X'");
+        let set = set.with(Kind::Video, Role::SequenceHeader, both, b"X and Y").expect("X is in force again");
+        assert_eq!(set.in_order().map(|item| &item.payload[..]).collect::<Vec<_>>(), [b"X and Y"]);
     }
 
     #[test]
