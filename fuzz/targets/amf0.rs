@@ -16,9 +16,7 @@ pub fn run(data: &[u8]) {
         let start = decoder.offset();
         match decoder.next_value() {
             Ok(Some(value)) => {
-                let (count, depth) = measure(&value);
-                items += count;
-                assert!(items <= AMF_ITEMS_MAX && depth <= AMF_DEPTH_MAX, "{items} values, {depth} deep");
+                items = within_bounds(items, &value);
                 let same = lossy.value().expect("legacy text forgives more");
                 assert_eq!(encode(&same), encode(&value));
                 check(&value, &data[start..decoder.offset()]);
@@ -48,8 +46,15 @@ fn encode(value: &Value) -> BytesMut {
     out
 }
 
+/// Values with those of `value` and the `items` before it.
+pub fn within_bounds(items: usize, value: &Value) -> usize {
+    let (count, depth) = measure(value);
+    assert!(items + count <= AMF_ITEMS_MAX && depth <= AMF_DEPTH_MAX, "{items} and {count} values, {depth} deep");
+    items + count
+}
+
 /// Values in `value`, itself included, and how deep its containers nest.
-pub fn measure(value: &Value) -> (usize, usize) {
+fn measure(value: &Value) -> (usize, usize) {
     let add = |(items, depth): (usize, usize), value: &Value| {
         let (more, deeper) = measure(value);
         (items + more, depth.max(deeper))

@@ -1,12 +1,9 @@
 //! AMF3: any bytes are read within the bounds and mean the same in AMF0; what a writer of its own writes is read back.
 
 use bytes::BytesMut;
-use shardcast::{
-    limits::{AMF_DEPTH_MAX, AMF_ITEMS_MAX},
-    rtmp::amf0::{Decoder, Encoder, Value},
-};
+use shardcast::rtmp::amf0::{Decoder, Encoder, Value};
 
-use super::{amf0::measure, pieces::Dice};
+use super::{amf0::within_bounds, pieces::Dice};
 
 /// Values of one input that are cut short: each costs a reading of all before it.
 const CUT_MAX: usize = 8;
@@ -25,9 +22,7 @@ fn read(data: &[u8]) {
         let start = decoder.offset();
         match decoder.next_value() {
             Ok(Some(value)) => {
-                let (count, depth) = measure(&value);
-                items += count;
-                assert!(items <= AMF_ITEMS_MAX && depth <= AMF_DEPTH_MAX, "{items} values, {depth} deep");
+                items = within_bounds(items, &value);
                 assert_eq!(in_amf0(&lossy.value().expect("legacy text forgives more")), in_amf0(&value));
                 if index < CUT_MAX {
                     let cut = start + dice.roll(decoder.offset() - start);

@@ -100,6 +100,18 @@ impl Value {
         }
     }
 
+    /// Adds what was read to a container that is being read, under `key` where it has names. What is no container in AMF0
+    /// (a dictionary of AMF3) keeps nothing.
+    pub(super) fn push(&mut self, key: &mut String, value: Self) {
+        match self {
+            Self::Object(properties) | Self::EcmaArray(properties) | Self::TypedObject { properties, .. } => {
+                properties.push((std::mem::take(key), value));
+            }
+            Self::StrictArray(values) => values.push(value),
+            _ => {}
+        }
+    }
+
     /// The first property called `name`.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.properties()?.iter().find(|(key, _)| key == name).map(|(_, value)| value)
@@ -124,18 +136,6 @@ struct Open {
     key: String,
     /// Elements a strict array still announces.
     remaining: u32,
-}
-
-impl Open {
-    fn push(&mut self, value: Value) {
-        match &mut self.value {
-            Value::Object(properties) | Value::EcmaArray(properties) | Value::TypedObject { properties, .. } => {
-                properties.push((std::mem::take(&mut self.key), value));
-            }
-            Value::StrictArray(values) => values.push(value),
-            _ => {}
-        }
-    }
 }
 
 /// The first bytes of a value: all of it, or a container's opening.
@@ -211,7 +211,7 @@ impl<'a> Decoder<'a> {
                 }
             };
             match open.last_mut() {
-                Some(container) => container.push(value),
+                Some(container) => container.value.push(&mut container.key, value),
                 None => return Ok(value),
             }
         }

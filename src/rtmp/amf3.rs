@@ -112,14 +112,7 @@ impl Open {
         if self.named && matches!(self.value, Value::StrictArray(_)) {
             self.value = Value::EcmaArray(Vec::new());
         }
-        match &mut self.value {
-            Value::Object(properties) | Value::EcmaArray(properties) | Value::TypedObject { properties, .. } => {
-                properties.push((std::mem::take(&mut self.key), value));
-            }
-            Value::StrictArray(values) => values.push(value),
-            // A dictionary's keys and values.
-            _ => {}
-        }
+        self.value.push(&mut self.key, value);
     }
 }
 

@@ -2,8 +2,15 @@
 
 use crate::{
     common::rtmp::{AUDIO, Peer, VIDEO, message},
-    scene::{Scene, keyframe, video},
+    scene::{Pair, Scene, keyframe, video},
 };
+
+/// The player gets the video message that is published next.
+#[track_caller]
+fn arrives(pair: &mut Pair, payload: &[u8]) {
+    let bytes = video(pair.stream, 0, payload).chunks(128);
+    pair.arrives(&bytes, payload);
+}
 
 const MALFORMED: &str = "shardcast_tags_malformed_total";
 
@@ -27,9 +34,7 @@ fn malformed_tags_are_dropped_and_the_publisher_goes_on() {
         pair.publisher.send(&message(csid, type_id, pair.stream, 0, tag));
     }
     // The player's next message is the first good one.
-    let payload = keyframe(100, 8);
-    let bytes = video(pair.stream, 0, payload.clone()).chunks(128);
-    pair.arrives(&bytes, &payload);
+    arrives(&mut pair, &keyframe(100, 8));
     scene.server.wait_metric(MALFORMED, &[], |count| count == tags.len() as f64);
     scene.assert_unharmed();
 }
@@ -38,9 +43,7 @@ fn malformed_tags_are_dropped_and_the_publisher_goes_on() {
 fn unknown_codecs_and_silence_are_forwarded() {
     let scene = Scene::new();
     let mut pair = scene.pair();
-    let first = keyframe(100, 9);
-    let bytes = video(pair.stream, 0, first.clone()).chunks(128);
-    pair.arrives(&bytes, &first);
+    arrives(&mut pair, &keyframe(100, 9));
     for (csid, type_id, payload) in [
         (4, AUDIO, &b""[..]),
         (6, VIDEO, b"\xA1zzzz-a codec to come"),
@@ -74,9 +77,7 @@ fn multitrack_and_mod_ex_that_overrun_are_dropped() {
     for (type_id, tag) in tags {
         pair.publisher.send(&message(6, type_id, pair.stream, 0, tag));
     }
-    let payload = keyframe(100, 8);
-    let bytes = video(pair.stream, 0, payload.clone()).chunks(128);
-    pair.arrives(&bytes, &payload);
+    arrives(&mut pair, &keyframe(100, 8));
     scene.server.wait_metric(MALFORMED, &[], |count| count == tags.len() as f64);
     scene.assert_unharmed();
 }
@@ -93,16 +94,11 @@ fn malformed_parameter_sets_pass_as_they_came() {
         b"\x90hvc1\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF",
         b"\x90av01\x81\0",
     ];
-    let payload = keyframe(100, 7);
-    let bytes = video(pair.stream, 0, payload.clone()).chunks(128);
-    pair.arrives(&bytes, &payload);
+    arrives(&mut pair, &keyframe(100, 7));
     for header in headers {
-        let bytes = video(pair.stream, 0, header).chunks(128);
-        pair.arrives(&bytes, header);
+        arrives(&mut pair, header);
     }
-    let payload = keyframe(100, 8);
-    let bytes = video(pair.stream, 0, payload.clone()).chunks(128);
-    pair.arrives(&bytes, &payload);
+    arrives(&mut pair, &keyframe(100, 8));
     let first = Peer::player(scene.server.rtmp, "subject").next_media().expect("it is served");
     assert!(headers.contains(&&first.payload[..]), "they are kept as any other");
     scene.assert_unharmed();
@@ -142,9 +138,7 @@ fn header(number: u32, bytes: usize) -> Vec<u8> {
 fn a_spam_of_sequence_headers_is_passed_once_each_and_bounded() {
     let scene = Scene::with(&["--gop-bytes-max", "4194304"]);
     let mut pair = scene.pair();
-    let payload = keyframe(100, 8);
-    let bytes = video(pair.stream, 0, payload.clone()).chunks(128);
-    pair.arrives(&bytes, &payload);
+    arrives(&mut pair, &keyframe(100, 8));
     let first = header(0, 100);
     let bytes = video(pair.stream, 0, first.clone()).chunks(128);
     pair.arrives(&bytes, &first);

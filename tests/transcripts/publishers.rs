@@ -77,11 +77,27 @@ fn hevc() -> Vec<(u8, u32, Vec<u8>)> {
 }
 
 trait Publishing {
+    fn connects(self, flash_version: &str, object_encoding: Option<f64>, more: &[(&str, Vec<u8>)]) -> Self;
+    fn creates(self, transaction: f64) -> Self;
+    fn starts(self, csid: u32, publish: Vec<u8>) -> Self;
     fn media(self, csids: &Csids, messages: &[(u8, u32, Vec<u8>)]) -> Self;
     fn ends(self) -> Self;
 }
 
 impl Publishing for Script {
+    fn connects(self, flash_version: &str, object_encoding: Option<f64>, more: &[(&str, Vec<u8>)]) -> Self {
+        self.say(3, COMMAND, 0, 0, connect(flash_version, object_encoding, more))
+            .awaits(&["NetConnection.Connect.Success"])
+    }
+
+    fn creates(self, transaction: f64) -> Self {
+        self.say(3, COMMAND, 0, 0, create(transaction)).awaits(&["_result"])
+    }
+
+    fn starts(self, csid: u32, publish: Vec<u8>) -> Self {
+        self.say(csid, COMMAND, 1, 0, publish).awaits(&["NetStream.Publish.Start"])
+    }
+
     fn media(self, csids: &Csids, messages: &[(u8, u32, Vec<u8>)]) -> Self {
         messages.iter().fold(self, |script, (type_id, at, payload)| {
             let csid = if *type_id == AUDIO { csids.audio } else { csids.video };
@@ -101,14 +117,11 @@ fn obs() -> Vec<Turn> {
     let csids = Csids { audio: 4, video: 4, data: 4 };
     Script::begin()
         .chunk_size(4_096)
-        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; FMSc/1.0)", None, &[]))
-        .awaits(&["NetConnection.Connect.Success"])
+        .connects("FMLE/3.0 (compatible; FMSc/1.0)", None, &[])
         .say(3, COMMAND, 0, 0, named("releaseStream", 2.0))
         .say(3, COMMAND, 0, 0, named("FCPublish", 3.0))
-        .say(3, COMMAND, 0, 0, create(4.0))
-        .awaits(&["_result"])
-        .say(4, COMMAND, 1, 0, publish(5.0))
-        .awaits(&["NetStream.Publish.Start"])
+        .creates(4.0)
+        .starts(4, publish(5.0))
         .say(csids.data, DATA, 1, 0, metadata())
         .media(&csids, &media())
         .ends()
@@ -119,15 +132,12 @@ fn obs() -> Vec<Turn> {
 fn ffmpeg() -> Vec<Turn> {
     let csids = Csids { audio: 4, video: 6, data: 4 };
     Script::begin()
-        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; Lavf59.27.100)", None, &[]))
-        .awaits(&["NetConnection.Connect.Success"])
+        .connects("FMLE/3.0 (compatible; Lavf59.27.100)", None, &[])
         .say(2, WINDOW_ACK_SIZE, 0, 0, 2_500_000u32.to_be_bytes())
         .say(3, COMMAND, 0, 0, named("releaseStream", 2.0))
         .say(3, COMMAND, 0, 0, named("FCPublish", 3.0))
-        .say(3, COMMAND, 0, 0, create(4.0))
-        .awaits(&["_result"])
-        .say(8, COMMAND, 1, 0, publish(5.0))
-        .awaits(&["NetStream.Publish.Start"])
+        .creates(4.0)
+        .starts(8, publish(5.0))
         .say(csids.data, DATA, 1, 0, metadata())
         .media(&csids, &media())
         .ends()
@@ -141,14 +151,12 @@ fn hardware() -> Vec<Turn> {
     let mut messages = media();
     messages.swap(0, 1);
     Script::begin()
-        .say(3, COMMAND, 0, 0, connect("FMLE/3.0", Some(0.0), &[]))
-        .awaits(&["NetConnection.Connect.Success"])
+        .connects("FMLE/3.0", Some(0.0), &[])
         .say(3, COMMAND, 0, 0, named("releaseStream", 2.0))
         .awaits(&["_result"])
         .say(3, COMMAND, 0, 0, named("FCPublish", 3.0))
         .awaits(&["_result"])
-        .say(3, COMMAND, 0, 0, create(4.0))
-        .awaits(&["_result"])
+        .creates(4.0)
         .say(3, COMMAND, 1, 0, publish(0.0))
         .awaits(&["onFCPublish", "NetStream.Publish.Start"])
         .say(csids.data, DATA, 1, 0, metadata())
@@ -166,15 +174,12 @@ fn vmix() -> Vec<Turn> {
     let named = |of: &str, transaction| command(of, transaction, &[amf::null(), name.clone()]);
     let publish = command("publish", 5.0, &[amf::null(), name.clone(), amf::string("live")]);
     Script::begin()
-        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; Lavf58.76.100)", None, &[]))
-        .awaits(&["NetConnection.Connect.Success"])
+        .connects("FMLE/3.0 (compatible; Lavf58.76.100)", None, &[])
         .say(2, WINDOW_ACK_SIZE, 0, 0, 2_500_000u32.to_be_bytes())
         .say(3, COMMAND, 0, 0, named("releaseStream", 2.0))
         .say(3, COMMAND, 0, 0, named("FCPublish", 3.0))
-        .say(3, COMMAND, 0, 0, create(4.0))
-        .awaits(&["_result"])
-        .say(8, COMMAND, 1, 0, publish)
-        .awaits(&["NetStream.Publish.Start"])
+        .creates(4.0)
+        .starts(8, publish)
         .chunk_size(60_000)
         .say(csids.data, DATA, 1, 0, metadata())
         .media(&csids, &media())
@@ -193,16 +198,13 @@ fn wirecast() -> Vec<Turn> {
         ("videoFunction", amf::number(1.0)),
     ];
     Script::begin()
-        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; Wirecast)", Some(0.0), &more))
-        .awaits(&["NetConnection.Connect.Success"])
+        .connects("FMLE/3.0 (compatible; Wirecast)", Some(0.0), &more)
         .say(3, COMMAND, 0, 0, command("_checkbw", 2.0, &[amf::null()]))
         .awaits(&["_result"])
         .say(3, COMMAND, 0, 0, named("releaseStream", 3.0))
         .say(3, COMMAND, 0, 0, named("FCPublish", 4.0))
-        .say(3, COMMAND, 0, 0, create(5.0))
-        .awaits(&["_result"])
-        .say(4, COMMAND, 1, 0, publish(6.0))
-        .awaits(&["NetStream.Publish.Start"])
+        .creates(5.0)
+        .starts(4, publish(6.0))
         .chunk_size(4_096)
         .say(csids.data, DATA, 1, 0, metadata())
         .media(&csids, &media())
@@ -215,13 +217,10 @@ fn larix() -> Vec<Turn> {
     let csids = Csids { audio: 20, video: 64, data: 320 };
     let codecs = [10, 0, 0, 0, 1].into_iter().chain(amf::string("hvc1")).collect();
     Script::begin()
-        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; Larix)", None, &[("fourCcList", codecs)]))
-        .awaits(&["NetConnection.Connect.Success"])
+        .connects("FMLE/3.0 (compatible; Larix)", None, &[("fourCcList", codecs)])
         .chunk_size(1_000)
-        .say(3, COMMAND, 0, 0, create(2.0))
-        .awaits(&["_result"])
-        .say(8, COMMAND, 1, 0, publish(3.0))
-        .awaits(&["NetStream.Publish.Start"])
+        .creates(2.0)
+        .starts(8, publish(3.0))
         .say(csids.data, DATA, 1, 0, metadata())
         .media(&csids, &hevc())
         .ends()
@@ -232,15 +231,12 @@ fn larix() -> Vec<Turn> {
 fn rtmp2sink() -> Vec<Turn> {
     let csids = Csids { audio: 4, video: 4, data: 4 };
     Script::begin()
-        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; FMSc/1.0)", None, &[]))
-        .awaits(&["NetConnection.Connect.Success"])
+        .connects("FMLE/3.0 (compatible; FMSc/1.0)", None, &[])
         .say(2, WINDOW_ACK_SIZE, 0, 0, 2_500_000u32.to_be_bytes())
         .say(3, COMMAND, 0, 0, named("releaseStream", 2.0))
         .say(3, COMMAND, 0, 0, named("FCPublish", 3.0))
-        .say(3, COMMAND, 0, 0, create(4.0))
-        .awaits(&["_result"])
-        .say(3, COMMAND, 1, 0, publish(5.0))
-        .awaits(&["NetStream.Publish.Start"])
+        .creates(4.0)
+        .starts(3, publish(5.0))
         .chunk_size(4_096)
         .say(csids.data, DATA, 1, 0, metadata())
         .media(&csids, &media())
@@ -252,15 +248,13 @@ fn rtmp2sink() -> Vec<Turn> {
 fn fmle() -> Vec<Turn> {
     let csids = Csids { audio: 4, video: 4, data: 4 };
     Script::begin()
-        .say(3, COMMAND, 0, 0, connect("FMLE/3.0 (compatible; FMSc/1.0)", Some(0.0), &[]))
-        .awaits(&["NetConnection.Connect.Success"])
+        .connects("FMLE/3.0 (compatible; FMSc/1.0)", Some(0.0), &[])
         .say(2, WINDOW_ACK_SIZE, 0, 0, 2_500_000u32.to_be_bytes())
         .say(3, COMMAND, 0, 0, named("releaseStream", 2.0))
         .awaits(&["_result"])
         .say(3, COMMAND, 0, 0, named("FCPublish", 3.0))
         .awaits(&["_result"])
-        .say(3, COMMAND, 0, 0, create(4.0))
-        .awaits(&["_result"])
+        .creates(4.0)
         .say(8, COMMAND, 1, 0, publish(5.0))
         .awaits(&["onFCPublish", "NetStream.Publish.Start"])
         .say(csids.data, DATA, 1, 0, metadata())
@@ -279,8 +273,7 @@ fn flash() -> Vec<Turn> {
     let properties = b"\x11\x0A\x0B\x01\x0Bwidth\x04\x8A\x00\x01";
     let metadata = [amf::string("@setDataFrame"), amf::string("onMetaData"), properties.to_vec()].concat();
     Script::begin()
-        .say(3, COMMAND, 0, 0, connect("WIN 11,2,202,235", Some(3.0), &[]))
-        .awaits(&["NetConnection.Connect.Success"])
+        .connects("WIN 11,2,202,235", Some(3.0), &[])
         .say(3, COMMAND_AMF3, 0, 0, extended(command("FCPublish", 2.0, &[amf::null(), name.clone()])))
         .awaits(&["_result"])
         .say(3, COMMAND_AMF3, 0, 0, extended(create(3.0)))
