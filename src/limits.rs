@@ -21,8 +21,8 @@ pub const CONNECT_ATTEMPTS_MAX: u32 = 3;
 pub const REQUEST_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Message streams (createStream) open at once on one connection.
 pub const MESSAGE_STREAMS_MAX: usize = 8;
-/// Messages of unassigned types tolerated on one connection before it is taken for garbage.
-pub const UNKNOWN_MESSAGES_MAX: u32 = 3;
+/// Messages of unassigned types tolerated on one connection: with the next it is taken for garbage.
+pub const UNKNOWN_MESSAGES_MAX: u32 = 2;
 /// Replies (pings, acknowledgements, command results) a connection may have waiting because it does not read them.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024;
 /// A peer's Window Acknowledgement Size is raised to this.
@@ -73,6 +73,8 @@ pub const TRACKS_MAX: usize = 256;
 pub const PICKED_TRACKS_MAX: usize = 6;
 /// ModEx prefixes on one tag.
 pub const MODEX_MAX: usize = 16;
+/// Parts delivered of one aggregate message. Parts may be empty: without a bound, one message were a million.
+pub const AGGREGATE_PARTS_MAX: u32 = 16_384;
 
 // Stream log.
 

@@ -84,12 +84,15 @@ pub(super) async fn drain(node: &Arc<Node>, url: &str, patience: Duration) {
 
 /// Reads `url=..&over_ms=..` from the query, the body, or both.
 fn parse(texts: &[&str]) -> Result<ReconnectRequest, String> {
-    let (mut tc_url, mut over) = (None, RECONNECT_OVER_DEFAULT);
+    let (mut tc_url, mut over) = (None, None);
     for pair in texts.iter().flat_map(|text| text.split('&')).filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         // A plus sign stands for itself, as in paths.
         let value = percent_decode_str(value).decode_utf8().map_err(|_| format!("{name}: not UTF-8"))?.into_owned();
         match name {
+            "url" if tc_url.is_some() => return Err("url: given twice; an & in it is written %26".to_owned()),
+            "over_ms" if over.is_some() => return Err("over_ms: given twice".to_owned()),
+            "url" if value.is_empty() => return Err("url: empty; without it clients come back here".to_owned()),
             "url" => {
                 RtmpUrl::check_reference(&value).map_err(|why| format!("url {value:?}: {why}"))?;
                 tc_url = Some(value);
@@ -97,12 +100,12 @@ fn parse(texts: &[&str]) -> Result<ReconnectRequest, String> {
             "over_ms" => {
                 let ms = value.parse().ok().filter(|ms| *ms <= RECONNECT_OVER_MAX_MS);
                 let ms = ms.ok_or_else(|| format!("over_ms {value:?}: expected 0 to {RECONNECT_OVER_MAX_MS}"))?;
-                over = Duration::from_millis(ms);
+                over = Some(Duration::from_millis(ms));
             }
             _ => return Err(format!("unknown parameter {name:?}: expected url and over_ms")),
         }
     }
-    Ok(ReconnectRequest { tc_url, description: DESCRIPTION.to_owned(), over })
+    Ok(ReconnectRequest { tc_url, description: DESCRIPTION.to_owned(), over: over.unwrap_or(RECONNECT_OVER_DEFAULT) })
 }
 
 #[cfg(test)]
@@ -120,7 +123,18 @@ mod tests {
 
     #[test]
     fn what_no_client_could_follow_is_refused() {
-        for text in ["url=http://b/live", "url=a%20b", "url=%FF", "over_ms=x", "over_ms=600001", "to=x", "%FF"] {
+        for text in [
+            "url=http://b/live",
+            "url=a%20b",
+            "url=%FF",
+            "url=",
+            "url=/a&url=/b",
+            "over_ms=x",
+            "over_ms=1&over_ms=2",
+            "over_ms=600001",
+            "to=x",
+            "%FF",
+        ] {
             assert!(parse(&[text]).is_err(), "{text}");
         }
     }

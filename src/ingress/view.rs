@@ -141,6 +141,8 @@ impl View {
         match (message.kind, message.role) {
             (Kind::Video, Role::Keyframe) => self.join_at_keyframe(place),
             (Kind::Audio, Role::Coded) => self.join_at_audio(place),
+            // Without audio and video nothing has to come first.
+            (Kind::Data, _) if !self.key.audio && !self.key.video => self.mark(place),
             _ => {}
         }
         if message.kind == Kind::Video {

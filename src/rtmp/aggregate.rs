@@ -1,11 +1,13 @@
 //! Aggregate messages (RTMP 1.0, 7.1.6): FLV tags in one message, delivered one by one.
 //!
-//! The message's bytes (at most 0xFFFFFF) are copied and kept until its last part was delivered. Parts that are not audio, video or data (an
-//! aggregate in an aggregate among them) are left out; a part that overruns the message ends it.
+//! The message's bytes (at most 0xFFFFFF) are copied and kept until its last part was delivered. Parts that are not audio,
+//! video or data (an aggregate in an aggregate among them) are left out; a part that overruns the message ends it, and so
+//! does one beyond [`AGGREGATE_PARTS_MAX`].
 
 use std::ops::Range;
 
 use super::message::{Kind, Message, type_id};
+use crate::limits::AGGREGATE_PARTS_MAX;
 
 /// Bytes before a part's payload: type, size (24 bits), timestamp (24 + 8 bits), message stream id (24 bits).
 const PART_HEADER_BYTES: usize = 11;
@@ -18,6 +20,8 @@ pub(super) struct Aggregate {
     pub(super) stream: u32,
     bytes: Vec<u8>,
     at: usize,
+    /// Parts so far, those left out among them.
+    parts: u32,
     timestamp: u32,
     /// The first part's own timestamp: the message's timestamp stands for it.
     first: Option<u32>,
@@ -44,7 +48,7 @@ pub(super) enum Next {
 impl Aggregate {
     pub(super) fn new(stream: u32, message: &Message<'_>) -> Self {
         let timestamp = message.header.timestamp;
-        Self { stream, bytes: message.payload.to_vec(), at: 0, timestamp, first: None, payload: 0..0 }
+        Self { stream, bytes: message.payload.to_vec(), at: 0, parts: 0, timestamp, first: None, payload: 0..0 }
     }
 
     pub(super) fn next(&mut self) -> Next {
@@ -56,7 +60,8 @@ impl Aggregate {
             return self.overrun();
         };
         let size = u32::from_be_bytes([0, a, b, c]) as usize;
-        if size > body.len() {
+        self.parts += 1;
+        if size > body.len() || self.parts > AGGREGATE_PARTS_MAX {
             return self.overrun();
         }
         let own = u32::from_be_bytes([t0, t1, t2, t3]);
@@ -74,6 +79,7 @@ impl Aggregate {
         Next::Part(Part { kind, timestamp })
     }
 
+    /// What is left is not looked at.
     fn overrun(&mut self) -> Next {
         self.at = self.bytes.len();
         Next::Skipped
@@ -118,6 +124,12 @@ mod tests {
         let expected =
             vec![(Kind::Audio, 5_000, b"a".to_vec()), (Kind::Video, 5_016, vec![]), (Kind::Data, 4_999, b"d".to_vec())];
         assert_eq!(parts(&bytes), (expected, 0));
+    }
+
+    #[test]
+    fn a_million_empty_parts_are_not_delivered() {
+        let (delivered, skipped) = parts(&tag(8, 0, b"").repeat(100_000));
+        assert_eq!((delivered.len(), skipped), (AGGREGATE_PARTS_MAX as usize, 1));
     }
 
     #[test]

@@ -129,9 +129,10 @@ impl Capabilities {
     }
 }
 
-/// A saturating cast, so that NaN and what is negative have no bits.
+/// A cast that saturates, so that what is negative or beyond 32 bits has none.
 fn bits_of(number: f64) -> u8 {
-    number as u32 as u8
+    let bits = number as u64;
+    u32::try_from(bits).map_or(0, |bits| bits as u8)
 }
 
 fn codecs_of(properties: &[(String, Value)]) -> Box<[(FourCc, u8)]> {
@@ -213,7 +214,10 @@ mod tests {
             ..Capabilities::default()
         };
         assert_eq!(Capabilities::read(&odd), Some(expected));
-        assert_eq!(Capabilities::read(&object(&[("capsEx", Value::Number(258.0))])).unwrap().caps_ex, 2);
+        for (number, bits) in [(258.0, 2), (-1.0, 0), (f64::from(u32::MAX) + 1.0, 0), (1e300, 0)] {
+            let read = Capabilities::read(&object(&[("capsEx", Value::Number(number))]));
+            assert_eq!(read.unwrap().caps_ex, bits, "{number}");
+        }
         let wrong = [("capsEx", text("2")), ("fourCcList", text("*")), ("videoFourCcInfoMap", Value::Number(1.0))];
         assert_eq!(Capabilities::read(&object(&wrong)), None);
         for name in ["", "\u{1}", "hé", "vp0\0", "abcde"] {

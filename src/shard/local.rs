@@ -22,8 +22,8 @@ pub(super) struct Watcher {
     pub(super) view: ViewKey,
     /// The log it watches, or watched last; 0 before the first.
     pub(super) epoch: u64,
-    /// That log is not the newest there was when it asked to play, but a later one. In the former it waits for the next
-    /// keyframe, without GOP cache.
+    /// That log is not the newest there was when it asked to play, but a later one, or had nothing to begin at then. Else
+    /// it waits for the next keyframe, without GOP cache.
     pub(super) was_there_first: bool,
     /// It has seen this log already, in another view or before a pause: what came meanwhile is not for it.
     pub(super) joins_live: bool,
@@ -273,6 +273,13 @@ impl LocalStream {
     /// Whether a publisher's messages come in, here or from another shard.
     pub(super) fn is_live(&self) -> bool {
         self.logs.back().is_some_and(|log| !log.ended())
+    }
+
+    /// Whether a publisher is here that has sent nothing yet where a player could begin: who comes now misses nothing.
+    pub(super) fn has_not_begun(&self) -> bool {
+        let Some(LocalLog { source: Source::Owned(owned), .. }) = self.logs.back() else { return false };
+        let window = owned.broadcast.views()[0].log().window();
+        !window.ended() && window.join().is_none() && window.first_join().is_none()
     }
 
     /// The oldest offset of `view` in log `epoch` that a player here still needs.

@@ -44,7 +44,6 @@ impl Core {
         let now_ms = self.time.now_ms();
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(known) = self.streams.slab.get_mut(local) else { return };
-        conn.session.start_play(stream);
         let tracks = choice.resolve(conn.session.takes_multitrack());
         let capabilities = conn.session.capabilities();
         tracing::debug!(peer = %conn.peer(), stream = %key, ?tracks, ?capabilities, "play");
@@ -54,7 +53,7 @@ impl Core {
             conn: id,
             view: ViewKey { audio, video, ..ViewKey::new(stream, tracks) },
             epoch: known.newest_epoch(),
-            was_there_first: false,
+            was_there_first: known.has_not_begun(),
             joins_live: false,
             paused: false,
             awaits_next: !known.is_live(),
@@ -66,7 +65,12 @@ impl Core {
         conn.uses.push(Use::Playing { stream, local, watcher });
         self.metrics.players.add(1);
         if !self.provide_view(local, watcher) {
-            self.refuse_view(local, watcher);
+            self.do_without_view(local, watcher);
+        }
+        if self.playing(id, stream).is_some()
+            && let Some(conn) = self.conns.get_mut(id)
+        {
+            conn.session.start_play(stream);
         }
         self.wake(id);
     }

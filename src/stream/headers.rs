@@ -1,7 +1,8 @@
 //! The messages a decoder needs before media: metadata, sequence headers, channel configurations, colour information.
 //!
 //! There is one of a role for each (kind, track), whatever form it comes in: legacy, FourCC, Multitrack. A set is immutable
-//! and shared; a change makes a new version. It is bounded in items and in bytes, the oldest item making room.
+//! and shared; a change makes a new version. It is bounded in items and in bytes: the oldest of a further track
+//! makes room, then the oldest.
 
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ impl HeaderSet {
         items.retain(|item| !(same_slot(item) && item.tracks.is_subset(&tracks)));
         items.push(CachedHeader { kind, role, tracks, payload: Bytes::copy_from_slice(payload) });
         while items.len() > 1 && (items.len() > HEADERS_MAX || bytes(&items) > HEADERS_BYTES_MAX) {
-            items.remove(0);
+            items.remove(expendable(&items));
         }
         Some(Arc::new(Self { version: self.version.wrapping_add(1), items }))
     }
@@ -99,6 +100,12 @@ impl CachedHeader {
         let kept = multitrack::keep_tracks(self.kind, &self.payload, &left, &mut payload);
         kept.then(|| Self { tracks: left, payload: payload.into(), ..self.clone() })
     }
+}
+
+/// The oldest of those most players can do without: metadata and what is about track 0 go last, the newest not at all.
+fn expendable(items: &[CachedHeader]) -> usize {
+    let older = items.split_last().map_or(items, |(_, older)| older);
+    older.iter().position(|item| item.kind != Kind::Data && !item.tracks.contains(0)).unwrap_or(0)
 }
 
 fn bytes(items: &[CachedHeader]) -> usize {
@@ -174,10 +181,13 @@ mod tests {
 
     #[test]
     fn spam_stays_within_the_bounds() {
-        let mut set: Arc<HeaderSet> = Arc::default();
+        let set = take(&Arc::default(), Kind::Data, Role::Unknown, b"onMetaData");
+        let mut set = take(&set, Kind::Video, Role::SequenceHeader, b"avcC");
         for track in 0..=255 {
             set = set.with(Kind::Audio, Role::SequenceHeader, TrackSet::single(track), &[0; 8192]).expect("changed");
         }
         assert!(set.items.len() <= HEADERS_MAX && bytes(&set.items) <= HEADERS_BYTES_MAX);
+        let kept: Vec<_> = set.in_order().take(2).map(|item| &item.payload[..]).collect();
+        assert_eq!(kept, [&b"onMetaData"[..], b"avcC"], "they are everybody's");
     }
 }

@@ -176,14 +176,15 @@ impl NetConnection {
 
     /// It holds for plays to come, too. Switching on is answered, switching off is not (RTMP 1.0, 7.2.2.4 and 7.2.2.5).
     fn receive(&mut self, stream: u32, kind: Kind, on: bool) -> Verdict {
-        if !self.streams.choose(stream, kind, on) || !self.is_playing(stream) {
+        let changed = self.streams.choose(stream, kind, on);
+        if !self.is_playing(stream) {
             return Verdict::Nothing;
         }
         if on {
             self.seek(stream);
             self.outbox.status(stream, "status", "NetStream.Play.Start", "Playing.");
         }
-        Verdict::Event(ServerEvent::Receive { stream, kind, on })
+        if changed { Verdict::Event(ServerEvent::Receive { stream, kind, on }) } else { Verdict::Nothing }
     }
 
     fn pause(&mut self, stream: u32, on: bool) -> Verdict {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::rig::{AAC, AVC, INTER, KEY, Rig, SOUND, frame};
 use crate::{
     limits::{JOIN_WAIT_DEFAULT, VIEWS_MAX},
-    rtmp::message::{Kind, type_id},
+    rtmp::{
+        client::ClientRole,
+        message::{Kind, type_id},
+    },
     shard::{
         close::{CloseReason, RefuseReason},
         core::Transmit,
@@ -309,6 +312,62 @@ fn a_form_too_many_is_refused_and_the_client_is_told() {
         assert!((1..VIEWS_MAX as u32).all(|stream| rig.seen(player, stream).last().map(Vec::as_slice) == Some(KEY)));
         rig.empty();
     }
+}
+
+#[test]
+fn who_wanted_less_before_play_than_may_be_had_gets_all() {
+    let mut rig = Rig::new(1);
+    let publisher = rig.publish(0, "show");
+    rig.video(publisher, 0, KEY);
+    let tracks: Vec<_> = (0..VIEWS_MAX).map(|track| rig.play(0, &format!("show?track=v{}", track + 1))).collect();
+    let player = rig.play(0, "other");
+    rig.command(player, 1, "closeStream", |_| {});
+    rig.command(player, 1, "receiveAudio", |out| {
+        out.boolean(false);
+    });
+    rig.command(player, 1, "play", |out| {
+        out.string("show");
+    });
+    assert_eq!(rig.seen(player, 1), [KEY]);
+    let refused = rig.connect(0, ClientRole::Play, "show?track=v100");
+    rig.settle();
+    let said = rig.peers[refused].statuses(1);
+    assert_eq!(said, ["NetStream.Play.Failed"], "it is not told first that it plays");
+    assert!(tracks.iter().all(|player| rig.peers[*player].open));
+    rig.empty();
+}
+
+#[test]
+fn who_comes_before_the_first_keyframe_begins_there_however_many_come_at_once() {
+    for core in [0, 1] {
+        let mut rig = Rig::new(2);
+        let publisher = rig.publish(0, "show");
+        let player = rig.play(0, "show");
+        let messages: Vec<_> = (0..4).map(|round| (round * 20, frame(KEY, round as usize, 100))).collect();
+        rig.burst(publisher, &messages);
+        let expected: Vec<_> = messages.into_iter().map(|(_, payload)| payload).collect();
+        assert_eq!(rig.seen(player, 1), expected);
+        let late = rig.play(core, "show");
+        assert_eq!(rig.seen(late, 1), expected[3..]);
+        rig.empty();
+    }
+}
+
+#[test]
+fn who_wants_neither_audio_nor_video_gets_data_at_once() {
+    let mut rig = Rig::new(1);
+    let publisher = rig.publish(0, "show");
+    let player = rig.play(0, "show");
+    for what in ["receiveAudio", "receiveVideo"] {
+        rig.command(player, 1, what, |out| {
+            out.boolean(false);
+        });
+    }
+    rig.video(publisher, 0, KEY);
+    rig.say(publisher, Kind::Data, 20, b"\x02\0\x0AonCuePoint\x05");
+    let got = rig.peers[player].media(1);
+    assert_eq!(got.iter().map(|at| at.0).collect::<Vec<_>>(), [type_id::DATA_AMF0]);
+    rig.empty();
 }
 
 #[test]
