@@ -201,7 +201,7 @@ pub const DELAY_TARGET_DEFAULT: Duration = Duration::from_millis(100);
 pub const READ_PAUSE_DIVISOR: u32 = 8;
 pub const READ_PAUSE_MAX: Duration = Duration::from_millis(5);
 /// Share of one core from which on `--merge-ms auto` merges, and from which on as much as the delay target lets it.
-pub const MERGE_LOAD_START: f64 = 0.2;
+pub const MERGE_LOAD_START: f64 = 0.3;
 pub const MERGE_LOAD_FULL: f64 = 0.75;
 /// A shard's load is averaged over this long.
 pub const MERGE_LOAD_TIME: Duration = Duration::from_secs(1);
