@@ -13,6 +13,9 @@ use shardcast::{
 /// A step that cannot be told from one back, or nearly so.
 const AMBIGUOUS_MS: u32 = 1 << 30;
 
+/// Of a stream of two tracks beside six others: each may be reached once by either.
+const LEAPS_MAX: usize = 16;
+
 pub fn run(data: &[u8]) {
     let mut timeline = Timeline::new(None);
     let mut seen: HashMap<(Kind, u8), u32> = HashMap::new();
@@ -66,18 +69,20 @@ fn resumed(timeline: &Timeline, now: Duration, greatest: Option<u32>) -> Timelin
     Timeline::new(resume)
 }
 
-/// Whatever came before, a steady stream becomes one for its players, at its own pace.
+/// Whatever came before, a steady stream becomes one for its players, at its own pace: but for a few leaps, each when a
+/// track goes over to the clock of another that it has reached.
 fn follows(mut timeline: Timeline, raw: u32, now: Duration) {
     let mut send = |frame: u32| {
         let now = now + Duration::from_millis(u64::from(frame) * 40);
         let timestamp = raw.wrapping_add(frame * 40);
         (timeline.media(Kind::Video, 0, timestamp, now), timeline.media(Kind::Audio, 0, timestamp, now))
     };
-    let mut frames = (1..=600).map(&mut send).skip(500);
-    let (mut video, mut audio) = frames.next().expect("600 frames");
-    for (next_video, next_audio) in frames {
-        let steps = (next_video.wrapping_sub(video), next_audio.wrapping_sub(audio));
-        assert_eq!(steps, (40, 40), "a frame each 40 ms, from {video} and {audio}");
+    let (mut video, mut audio) = send(1);
+    let mut leaps = 0;
+    for (next_video, next_audio) in (2..=1_200).map(send) {
+        leaps += usize::from(next_video.wrapping_sub(video) != 40);
+        leaps += usize::from(next_audio.wrapping_sub(audio) != 40);
         (video, audio) = (next_video, next_audio);
     }
+    assert!(leaps <= LEAPS_MAX, "{leaps} leaps in a stream of a frame each 40 ms");
 }

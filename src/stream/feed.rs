@@ -9,7 +9,7 @@ use super::{
     headers::HeaderSet,
     layout::Layout,
     segment::Segment,
-    window::{Entry, JoinPoint, Window},
+    window::{Entry, JoinPoint, Passed, Window},
 };
 use crate::sync;
 
@@ -43,6 +43,7 @@ pub enum JoinChange {
 pub struct Start {
     pub layout: Layout,
     pub offset: u64,
+    pub passed: Passed,
 }
 
 /// How far a follower has been told.
@@ -91,7 +92,7 @@ impl Window {
             let sequence = self.sequence_at(offset);
             let base =
                 self.segments().rev().find(|segment| segment.base() <= offset).map_or(0, |segment| segment.base());
-            (Some(Start { layout: self.layout(), offset }), sequence, base)
+            (Some(Start { layout: self.layout(), offset, passed: self.passed_before(offset) }), sequence, base)
         } else {
             (None, position.sequence, position.segment_base)
         };
@@ -123,7 +124,7 @@ impl Window {
     /// Takes in what the owner said. True if a segment came with it.
     pub fn apply(&mut self, feed: Feed) -> bool {
         if let Some(start) = feed.start {
-            self.restart(start.offset);
+            self.restart(start.offset, start.passed);
         }
         let grew = !feed.segments.is_empty();
         for segment in feed.segments {

@@ -92,6 +92,28 @@ fn the_prologue_is_exactly_what_a_reader_parses() {
 }
 
 #[test]
+fn headers_come_no_later_than_messages_that_may_follow_whoever_forgot_what_was_before() {
+    let mut log = log(128, 1_000);
+    for timestamp in [980, 990] {
+        log.append(Kind::Audio, timestamp, 0, b"audio");
+    }
+    let (join, _) = log.append(Kind::Video, 1_000, 0, b"keyframe");
+    let set = headers(&[(Kind::Audio, 9), (Kind::Video, 9)]);
+    log.mark_join(join, 1_000, 0, set.clone());
+    log.window_mut().release();
+    let mut follower = Follower::new(log.window().layout());
+    follower.feed(log.window());
+    log.window_mut().prune(join);
+    let forgotten = log.window_mut().prologue(join, 1_000, &set, |_| true);
+    let followed = follower.window.prologue(join, 1_000, &set, |_| true);
+    for prologue in [forgotten, followed] {
+        let messages = parse(&prologue, 128);
+        let headers: Vec<_> = messages.iter().map(|(header, _)| (header.type_id, header.timestamp)).collect();
+        assert_eq!(headers, [(type_id::AUDIO, 990), (type_id::VIDEO, 1_000)]);
+    }
+}
+
+#[test]
 fn chunk_boundaries_are_where_the_chunks_end() {
     for timestamp in TIMESTAMPS {
         let layout = Layout { stream_id: 1, chunk_bytes: 128 };

@@ -253,13 +253,14 @@ impl Timeline {
         ahead(sent, timestamp) <= TIMESTAMP_REORDER_MAX_MS && ahead(timestamp, newest) <= near
     }
 
-    /// Whether a track on an older clock has fallen behind the others and would be among them on theirs: one of them
+    /// Whether a track on an older clock has fallen behind one on the newest and would be beside it there: one of the two
     /// leapt and came back.
     fn was_left_behind(&self, own: Clock, sent: u32, raw: u32) -> bool {
-        let newest = self.newest.unwrap_or(sent);
         let theirs = self.clock.at(raw);
-        let is_near = ahead(theirs, newest).max(ahead(newest, theirs)) <= TIMESTAMP_NEAR_MS;
-        is_near && ahead(newest, own.at(raw)) > TIMESTAMP_REORDER_MAX_MS && ahead(sent, theirs) == 0
+        let mut others = self.tracks.iter().filter(|other| other.raw.is_some() && other.clock == self.clock);
+        let is_beside = |other: u32| ahead(theirs, other).max(ahead(other, theirs)) <= TIMESTAMP_NEAR_MS;
+        ahead(sent, theirs) == 0
+            && others.any(|other| is_beside(other.sent) && ahead(other.sent, own.at(raw)) > TIMESTAMP_REORDER_MAX_MS)
     }
 
     /// Whether `timestamp` is further ahead than a stream runs: of all that was sent and the time since.

@@ -39,6 +39,31 @@ pub struct JoinPoint {
     pub headers: Arc<HeaderSet>,
 }
 
+/// Timestamps of the last audio and the last video message before a window.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passed {
+    audio: Option<u32>,
+    video: Option<u32>,
+}
+
+impl Passed {
+    pub(super) fn note(&mut self, entry: &Entry) {
+        match entry.kind {
+            Kind::Audio => self.audio = Some(entry.timestamp),
+            Kind::Video => self.video = Some(entry.timestamp),
+            Kind::Data => {}
+        }
+    }
+
+    fn last(self, kind: Kind) -> Option<u32> {
+        match kind {
+            Kind::Audio => self.audio,
+            Kind::Video => self.video,
+            Kind::Data => None,
+        }
+    }
+}
+
 /// Bytes of a segment to send.
 #[derive(Clone, Debug)]
 pub struct LogSlice {
@@ -54,6 +79,7 @@ pub struct Window {
     entries: VecDeque<Entry>,
     /// Messages ever dropped from the front of `entries`.
     dropped: u64,
+    passed: Passed,
     join: Option<JoinPoint>,
     /// The log's first one, for players that waited for the log.
     first: Option<JoinPoint>,
@@ -77,6 +103,7 @@ impl Window {
             segments: VecDeque::new(),
             entries: VecDeque::new(),
             dropped: 0,
+            passed: Passed::default(),
             join: None,
             first: None,
             hold: None,
@@ -164,8 +191,7 @@ impl Window {
         self.entries.push_back(entry);
         self.head = head;
         while self.entries.len() > INDEX_ENTRIES_MAX {
-            self.entries.pop_front();
-            self.dropped += 1;
+            self.drop_entry();
             self.start = self.entries.front().map_or(self.head, |entry| entry.offset);
         }
         self.join.take_if(|join| join.offset < self.start);
@@ -330,8 +356,8 @@ impl Window {
         let until = self.entries.len().min(from + HEADER_ENTRIES_MAX);
         let before = self.entries.range(from.saturating_sub(HEADER_ENTRIES_MAX)..from).rev();
         let nearest = self.entries.range(from..until).chain(before).find(|entry| entry.kind == kind);
-        let earlier = |entry: &&Entry| timestamp.wrapping_sub(entry.timestamp) < 1 << 31;
-        nearest.filter(earlier).map_or(timestamp, |entry| entry.timestamp)
+        let nearest = nearest.map(|entry| entry.timestamp).or(self.passed.last(kind));
+        nearest.filter(|nearest| timestamp.wrapping_sub(*nearest) < 1 << 31).unwrap_or(timestamp)
     }
 
     /// Forgets what lies before `keep_from`, except the messages of the newest join point and of one that may come.
@@ -342,8 +368,7 @@ impl Window {
             return;
         }
         while self.entries.get(1).is_some_and(|second| second.offset <= keep_from) {
-            self.entries.pop_front();
-            self.dropped += 1;
+            self.drop_entry();
         }
         while self.segments.get(1).is_some_and(|second| second.base() <= keep_from) {
             self.segments.pop_front();
@@ -352,6 +377,20 @@ impl Window {
         let oldest_byte = self.segments.front().map_or(self.head, |segment| segment.base());
         self.start = oldest_message.max(oldest_byte).max(self.start);
         self.cut = None;
+    }
+
+    fn drop_entry(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.passed.note(&entry);
+            self.dropped += 1;
+        }
+    }
+
+    /// What was before `offset`.
+    pub(super) fn passed_before(&self, offset: u64) -> Passed {
+        let mut passed = self.passed;
+        self.entries.iter().take_while(|entry| entry.offset < offset).for_each(|entry| passed.note(entry));
+        passed
     }
 
     /// Copies the payload of the message at `sequence` out of its chunks, for a view that begins later.
@@ -390,7 +429,8 @@ impl Window {
         self.segments.front().map_or(0, |first| self.head.saturating_sub(first.base()))
     }
 
-    pub(super) fn restart(&mut self, start: u64) {
+    pub(super) fn restart(&mut self, start: u64, passed: Passed) {
+        self.passed = passed;
         self.first = None;
         self.segments.clear();
         self.entries.clear();
