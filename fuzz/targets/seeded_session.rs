@@ -12,6 +12,7 @@ use std::{
 
 use bytes::BytesMut;
 use shardcast::{
+    media::{Role, classify_audio, classify_video},
     rtmp::{
         amf0::Encoder,
         chunk::ChunkWriter,
@@ -236,8 +237,10 @@ impl Actor {
                 ClientEvent::Ended => self.peer.live = false,
                 ClientEvent::Media { kind, timestamp, payload } => {
                     assert!(self.stumbled || published.contains(payload), "{kind:?} nobody published: {payload:?}");
-                    // Metadata comes at timestamp 0 to who joins, on a skip too.
-                    if kind != Kind::Data && !self.stumbled {
+                    // Metadata comes at timestamp 0 to who joins, on a skip too. Headers before the first media may be far
+                    // ahead of it.
+                    let counts = kind != Kind::Data && (self.last.contains_key(&kind) || is_coded(kind, payload));
+                    if counts && !self.stumbled {
                         let before = self.last.insert(kind, timestamp).unwrap_or(timestamp);
                         let back = before.wrapping_sub(timestamp);
                         assert!(back == 0 || back >= 1 << 30, "{kind:?} went from {before} back to {timestamp}");
@@ -248,4 +251,9 @@ impl Actor {
         }
         true
     }
+}
+
+fn is_coded(kind: Kind, payload: &[u8]) -> bool {
+    let tag = if kind == Kind::Audio { classify_audio(payload) } else { classify_video(payload) };
+    tag.is_ok_and(|tag| matches!(tag.role, Role::Keyframe | Role::Coded))
 }

@@ -6,6 +6,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use shardcast::{
+    limits::TIMESTAMP_NEAR_MS,
     rtmp::message::Kind,
     stream::timeline::{Resume, Timeline},
 };
@@ -15,6 +16,8 @@ const AMBIGUOUS_MS: u32 = 1 << 30;
 
 /// Of a stream of two tracks beside six others: each may be reached once by either.
 const LEAPS_MAX: usize = 16;
+/// Of both tracks, each twice behind its own past by as much as is held.
+const HELD_MAX: usize = 4 * (TIMESTAMP_NEAR_MS as usize / 40 + 1);
 
 pub fn run(data: &[u8]) {
     let mut timeline = Timeline::new(None);
@@ -78,11 +81,14 @@ fn follows(mut timeline: Timeline, raw: u32, now: Duration) {
         (timeline.media(Kind::Video, 0, timestamp, now), timeline.media(Kind::Audio, 0, timestamp, now))
     };
     let (mut video, mut audio) = send(1);
-    let mut leaps = 0;
+    let (mut leaps, mut held) = (0, 0);
     for (next_video, next_audio) in (2..=1_200).map(send) {
-        leaps += usize::from(next_video.wrapping_sub(video) != 40);
-        leaps += usize::from(next_audio.wrapping_sub(audio) != 40);
+        for step in [next_video.wrapping_sub(video), next_audio.wrapping_sub(audio)] {
+            leaps += usize::from(step > 40);
+            held += usize::from(step < 40);
+        }
         (video, audio) = (next_video, next_audio);
     }
     assert!(leaps <= LEAPS_MAX, "{leaps} leaps in a stream of a frame each 40 ms");
+    assert!(held <= HELD_MAX, "{held} frames held at the last one's time in a stream of a frame each 40 ms");
 }
