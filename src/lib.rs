@@ -4,13 +4,14 @@
 //! down; `tests/architecture.rs` enforces it:
 //!
 //! ```text
-//! main -> control -> shard -> { egress, ingress } -> stream -> { rtmp, media } -> limits
+//! main -> control -> shard -> { egress, ingress, relay } -> stream -> { rtmp, media } -> limits
 //! ```
 //!
 //! * [`rtmp`] and [`media`] are the protocol core. They do no I/O: bytes and time go in, bytes, events and deadlines
 //!   come out.
 //! * [`stream`] is the append-only stream log, its join points and the directory of names.
-//! * [`ingress`] turns a publisher's messages into log entries, [`egress`] turns a player's cursor into bytes.
+//! * [`ingress`] turns a publisher's messages into log entries, [`egress`] turns a player's cursor into bytes; [`relay`]
+//!   says what is pulled from and pushed to other nodes.
 //! * [`shard`] owns sockets, runtime and timers; [`control`] the command line, the admin listener and the signals.
 
 #[cfg(not(loom))]
@@ -19,6 +20,7 @@ pub mod egress;
 pub mod ingress;
 pub mod limits;
 pub mod media;
+pub mod relay;
 pub mod rtmp;
 pub mod shard;
 pub mod stream;

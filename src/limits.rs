@@ -178,6 +178,32 @@ pub const STREAM_LOG_LINES_PER_SECOND: u32 = 50;
 /// Log lines about one kind of closed connection per second and shard.
 pub const CLOSE_LOG_LINES_PER_SECOND: u32 = 10;
 
+// Relays.
+
+/// From the dial of another node to the end of the handshake (`--upstream-connect-ms`).
+pub const UPSTREAM_CONNECT_DEFAULT: Duration = Duration::from_secs(2);
+/// From then to its first media (`--upstream-first-byte-ms`).
+pub const UPSTREAM_FIRST_BYTE_DEFAULT: Duration = Duration::from_secs(2);
+/// From one message of media to the next (`--upstream-stall-ms`).
+pub const UPSTREAM_STALL_DEFAULT: Duration = Duration::from_secs(2);
+/// How long a pull outlives its last player (`--pull-linger-s`).
+pub const PULL_LINGER_DEFAULT: Duration = Duration::from_secs(10);
+/// Pause after every source, or a target, failed: the first, doubled each time up to the last, each with jitter.
+pub const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// How often a primary that failed is tried again while a backup serves: the pause doubles as above.
+pub const RETURN_FIRST: Duration = Duration::from_secs(5);
+/// Sources of one stream.
+pub const SOURCES_MAX: usize = 16;
+/// Streams pulled at once by one shard.
+pub const PULLS_MAX: usize = 10_000;
+/// Nodes a stream may pass.
+pub const HOPS_MAX: usize = 8;
+/// Bytes of a node's name in the list of hops.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Redirects followed, and rounds of authentication, for one stream of one target.
+pub const REDIRECTS_MAX: u32 = 4;
+
 // Sockets.
 
 /// Connections that may wait to be accepted, per shard and address (`--backlog`).
