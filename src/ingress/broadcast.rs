@@ -164,7 +164,7 @@ impl Broadcast {
     }
 
     /// Writes the stream in another form too, from its first join point on if that is held, else from the newest. False if it has as many forms as it may
-    /// ([`VIEWS_MAX`], not counting the common one and everything).
+    /// ([`VIEWS_MAX`], not counting the common one, everything and what is pushed).
     pub fn add_view(&mut self, key: ViewKey) -> bool {
         if self.views.iter().any(|view| view.key() == key) {
             return true;
@@ -230,9 +230,9 @@ impl Broadcast {
     }
 }
 
-/// Forms that are there for the stream's sake.
+/// Forms that are there for the stream's sake, or because the operator has it pushed somewhere: players do not use them up.
 fn is_streams_own(key: ViewKey) -> bool {
-    key == ViewKey::COMMON || key == ViewKey::EVERYTHING
+    key == ViewKey::COMMON || key == ViewKey::EVERYTHING || key.published
 }
 
 fn is_kept(key: ViewKey, multitrack: bool) -> bool {

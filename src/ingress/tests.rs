@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Broadcast, Taken, ViewKey, broadcast::BroadcastConfig};
 use crate::{
     limits::{GOP_AGE_MAX, VIEW_LINGER, VIEWS_MAX},
+    media::{SET_DATA_FRAME, Tracks},
     rtmp::message::{Kind, media_csid},
     stream::{
         feed::FeedPosition,
@@ -319,6 +320,32 @@ fn a_view_begins_at_the_join_point_and_stays_in_step() {
     for key in [ViewKey::COMMON, second, silent] {
         assert_eq!(studio.join(key), Some(2_120));
     }
+}
+
+#[test]
+fn what_is_pushed_says_of_metadata_that_it_is_to_be_kept_and_is_no_players_view() {
+    let pushed = ViewKey::pushed(1, Tracks::DEFAULT);
+    let mut studio = Studio::new();
+    studio.say(Kind::Data, 0, META_VIDEO);
+    studio.say(Kind::Video, 0, AVC);
+    studio.say(Kind::Video, 40, KEY);
+    for stream in 2..=8 {
+        assert!(studio.broadcast.add_view(ViewKey::plain(stream)));
+    }
+    assert!(studio.broadcast.add_view(ViewKey { audio: false, ..ViewKey::COMMON }));
+    assert!(!studio.broadcast.add_view(ViewKey { video: false, ..ViewKey::COMMON }), "players have all they may have");
+    assert!(studio.broadcast.add_view(pushed));
+    // Metadata that changes, and data that is none.
+    studio.say(Kind::Data, 41, &[META_VIDEO, b"\x05"].concat());
+    studio.say(Kind::Data, 42, b"\x02\x00\x0aonCuePoint\x05");
+    let common = studio.joined(ViewKey::COMMON);
+    let is_metadata = |payload: &[u8]| payload.starts_with(META_VIDEO);
+    assert_eq!(common.iter().filter(|(_, payload)| is_metadata(payload)).count(), 2, "in front and when it changed");
+    let kept = |(csid, payload): (u32, Vec<u8>)| {
+        let prefix = if is_metadata(&payload) { SET_DATA_FRAME } else { &[] };
+        (csid, [prefix, &payload].concat())
+    };
+    assert_eq!(studio.joined(pushed), common.into_iter().map(kept).collect::<Vec<_>>());
 }
 
 #[test]

@@ -3,11 +3,11 @@
 //! The common form is message stream id 1 with the default tracks in it. Other forms are written from the same messages
 //! once somebody asks for them.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use crate::{
     limits::{AUDIO_JOIN_INTERVAL, MESSAGE_STREAMS_MAX, VIDEO_QUIET},
-    media::{Role, Tracks},
+    media::{DataRole, Role, SET_DATA_FRAME, Tracks, classify_data},
     rtmp::message::Kind,
     stream::{
         headers::HeaderSet,
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Which form of a stream a player receives. Players are many: it has ten bytes.
+/// Which form of a stream a player receives. Players are many: it has eleven bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ViewKey {
     /// The message stream id written, 1..=[`MESSAGE_STREAMS_MAX`].
@@ -26,6 +26,8 @@ pub struct ViewKey {
     pub audio: bool,
     pub video: bool,
     pub tracks: Tracks,
+    /// As a publisher sends it, for another node: see [`Layout::published`].
+    pub published: bool,
 }
 
 const _: () = assert!(MESSAGE_STREAMS_MAX <= u8::MAX as usize);
@@ -38,12 +40,17 @@ impl ViewKey {
 
     /// These tracks, on message stream `stream_id`.
     pub const fn new(stream_id: u32, tracks: Tracks) -> Self {
-        Self { stream_id: stream_id as u8, audio: true, video: true, tracks }
+        Self { stream_id: stream_id as u8, audio: true, video: true, tracks, published: false }
     }
 
     /// The default tracks, on message stream `stream_id`.
     pub const fn plain(stream_id: u32) -> Self {
         Self::new(stream_id, Tracks::DEFAULT)
+    }
+
+    /// These tracks, on message stream `stream_id`, for a node they are pushed to.
+    pub const fn pushed(stream_id: u32, tracks: Tracks) -> Self {
+        Self { published: true, ..Self::new(stream_id, tracks) }
     }
 
     /// Whether messages of `kind` are part of the view.
@@ -96,7 +103,7 @@ pub struct View {
 
 impl View {
     pub fn new(key: ViewKey, chunk_bytes: usize, segment_bytes: usize, gauge: &LogGauge) -> Self {
-        let layout = Layout { stream_id: key.stream_id.into(), chunk_bytes };
+        let layout = Layout { stream_id: key.stream_id.into(), chunk_bytes, published: key.published };
         Self {
             key,
             log: LogWriter::new(layout, segment_bytes, gauge),
@@ -136,7 +143,8 @@ impl View {
             return false;
         }
         let headers = self.log.window().headers().clone();
-        let (offset, rolled) = self.log.append(message.kind, message.timestamp, message.arrived_ms, message.payload);
+        let payload = self.written(&message);
+        let (offset, rolled) = self.log.append(message.kind, message.timestamp, message.arrived_ms, &payload);
         let place = Place { offset, timestamp: message.timestamp, arrived_ms: message.arrived_ms, headers };
         match (message.kind, message.role) {
             (Kind::Video, Role::Keyframe) => self.join_at_keyframe(place),
@@ -153,6 +161,16 @@ impl View {
         self.log.expire_join(message.arrived_ms, bounds);
         self.log.hold(self.may_be_joined(message.arrived_ms), bounds);
         rolled
+    }
+
+    /// The payload as this form has it.
+    fn written<'a>(&self, message: &LogMessage<'a>) -> Cow<'a, [u8]> {
+        let payload = message.payload;
+        let is_metadata = || matches!(classify_data(payload), DataRole::Metadata { .. });
+        if self.key.published && message.kind == Kind::Data && is_metadata() {
+            return [SET_DATA_FRAME, payload].concat().into();
+        }
+        payload.into()
     }
 
     /// Whether video messages have come lately.

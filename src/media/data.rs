@@ -3,6 +3,9 @@
 /// AMF0 marker of a string with a 16-bit length (AMF0, section 2.4).
 const AMF0_STRING: u8 = 2;
 
+/// What a publisher puts before metadata that its server is to keep: an AMF0 string.
+pub const SET_DATA_FRAME: &[u8] = b"\x02\0\x0D@setDataFrame";
+
 /// What a data message is to a relay. Bodies are AMF0 as a player receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataRole<'a> {
@@ -40,7 +43,7 @@ mod tests {
     use super::*;
 
     const META: &[u8] = b"\x02\0\x0AonMetaData\x08\0\0\0\0\0\0\x09";
-    const SET: &[u8] = b"\x02\0\x0D@setDataFrame";
+    const SET: &[u8] = SET_DATA_FRAME;
     const CLEAR: &[u8] = b"\x02\0\x0F@clearDataFrame";
     const CUE: &[u8] = b"\x02\0\x0AonCuePoint\x05";
 

@@ -6,9 +6,12 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::headers::HeaderSet;
-use crate::rtmp::{
-    chunk::header::EncodedHeader,
-    message::{Header, Kind, media_csid},
+use crate::{
+    media::SET_DATA_FRAME,
+    rtmp::{
+        chunk::header::EncodedHeader,
+        message::{Header, Kind, media_csid},
+    },
 };
 
 /// The form of one log.
@@ -18,6 +21,8 @@ pub struct Layout {
     pub stream_id: u32,
     /// Payload bytes per chunk.
     pub chunk_bytes: usize,
+    /// As a publisher sends it: `@setDataFrame` stands before metadata.
+    pub published: bool,
 }
 
 /// Timestamps from here on are written in 4 more bytes of every chunk header (RTMP 1.0, 5.3.1.3).
@@ -53,8 +58,13 @@ impl Layout {
     ) -> Bytes {
         let mut out = BytesMut::new();
         for header in headers.in_order().filter(|header| wanted(header.kind)) {
-            let timestamp = if header.kind == Kind::Data { 0 } else { timestamp(header.kind) };
-            self.encode(header.kind, timestamp, &header.payload, &mut out);
+            match header.kind {
+                Kind::Data if self.published => {
+                    self.encode(Kind::Data, 0, &[SET_DATA_FRAME, &header.payload].concat(), &mut out);
+                }
+                Kind::Data => self.encode(Kind::Data, 0, &header.payload, &mut out),
+                kind => self.encode(kind, timestamp(kind), &header.payload, &mut out),
+            }
         }
         out.freeze()
     }

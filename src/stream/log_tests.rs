@@ -77,7 +77,7 @@ fn the_prologue_is_exactly_what_a_reader_parses() {
     let set =
         headers(&sizes(chunk, 700).into_iter().zip(kinds.into_iter().cycle()).map(|(a, b)| (b, a)).collect::<Vec<_>>());
     for timestamp in TIMESTAMPS {
-        let layout = Layout { stream_id: 8, chunk_bytes: chunk };
+        let layout = Layout { stream_id: 8, chunk_bytes: chunk, published: false };
         let messages = parse(&layout.prologue(&set, |_| timestamp, |_| true), chunk);
         assert_eq!(messages.len(), set.in_order().count());
         for ((header, body), item) in messages.iter().zip(set.in_order()) {
@@ -116,7 +116,7 @@ fn headers_come_no_later_than_messages_that_may_follow_whoever_forgot_what_was_b
 #[test]
 fn chunk_boundaries_are_where_the_chunks_end() {
     for timestamp in TIMESTAMPS {
-        let layout = Layout { stream_id: 1, chunk_bytes: 128 };
+        let layout = Layout { stream_id: 1, chunk_bytes: 128, published: false };
         let extended = if timestamp >= 0xFF_FFFF { 4 } else { 0 };
         let first = 1_000 + 12 + extended + 128;
         let second = first + 1 + extended + 128;
@@ -458,7 +458,7 @@ fn a_follower_is_cut_off_by_a_message_whose_beginning_is_gone() {
 #[test]
 fn memory_returns_when_a_log_and_its_followers_are_gone() {
     let gauge = LogGauge::default();
-    let mut log = LogWriter::new(Layout { stream_id: 1, chunk_bytes: 128 }, 1_000, &gauge);
+    let mut log = LogWriter::new(Layout { stream_id: 1, chunk_bytes: 128, published: false }, 1_000, &gauge);
     let mut follower = Follower::new(log.window().layout());
     for index in 0..50 {
         log.append(kind(index), 0, 0, &payload(index, 300));

@@ -49,7 +49,7 @@ pub(crate) fn payload(seed: usize, length: usize) -> Vec<u8> {
 }
 
 pub(crate) fn log(chunk_bytes: usize, segment_bytes: usize) -> LogWriter {
-    LogWriter::new(Layout { stream_id: 1, chunk_bytes }, segment_bytes, &LogGauge::default())
+    LogWriter::new(Layout { stream_id: 1, chunk_bytes, published: false }, segment_bytes, &LogGauge::default())
 }
 
 pub(crate) fn bytes_of(slice: &LogSlice) -> &[u8] {
