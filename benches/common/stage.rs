@@ -72,14 +72,7 @@ pub(crate) struct Client {
 impl Client {
     /// Accepted, and not yet heard of.
     pub(crate) fn accept(core: &mut Core, role: ClientRole, chunk_bytes: usize) -> Self {
-        let config = ClientConfig {
-            tc_url: "rtmp://host/live".to_owned(),
-            app: "live".to_owned(),
-            name: "show".to_owned(),
-            role,
-            chunk_bytes,
-            digest: false,
-        };
+        let config = ClientConfig { chunk_bytes, ..ClientConfig::new(role, "rtmp://host/live", "live", "show") };
         let id = core.connect(SocketAddr::from(([127, 0, 0, 1], 1_935)));
         Self { id, session: ClientSession::new(config, 1, Duration::ZERO), live: false }
     }

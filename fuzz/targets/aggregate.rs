@@ -61,14 +61,8 @@ fn read(timestamp: u32, mut payload: &[u8]) -> Parts {
 
 /// A client and a server that have agreed on what the client asks for.
 fn pair(role: ClientRole) -> (ClientSession, ServerSession) {
-    let config = ClientConfig {
-        tc_url: "rtmp://host/live".to_owned(),
-        app: "live".to_owned(),
-        name: "show".to_owned(),
-        role,
-        chunk_bytes: CHUNK_BYTES,
-        digest: false,
-    };
+    let config =
+        ClientConfig { chunk_bytes: CHUNK_BYTES, ..ClientConfig::new(role, "rtmp://host/live", "live", "show") };
     let mut client = ClientSession::new(config, 1, Duration::ZERO);
     let mut server = ServerSession::new(ServerConfig { chunk_bytes: CHUNK_BYTES }, 1, Duration::ZERO);
     loop {

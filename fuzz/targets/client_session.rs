@@ -48,14 +48,7 @@ pub fn run(data: &[u8]) {
 
 fn converse<'a>(role: ClientRole, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
     let now = Duration::from_secs(1);
-    let config = ClientConfig {
-        tc_url: "rtmp://host/live".to_owned(),
-        app: "live".to_owned(),
-        name: "show".to_owned(),
-        role,
-        chunk_bytes: 200,
-        digest: false,
-    };
+    let config = ClientConfig { chunk_bytes: 200, ..ClientConfig::new(role, "rtmp://host/live", "live", "show") };
     let mut session = ClientSession::new(config, 1, now);
     let mut outcome = Outcome { seen: Vec::new(), error: None, output: Vec::new() };
     'session: for piece in [&HANDSHAKE[..]].into_iter().chain(pieces) {

@@ -126,14 +126,7 @@ pub struct Healthy {
 
 impl Healthy {
     pub fn connect(net: &mut Net, shard: usize, role: ClientRole, name: &str) -> Self {
-        let config = ClientConfig {
-            tc_url: "rtmp://host/live".to_owned(),
-            app: "live".to_owned(),
-            name: name.to_owned(),
-            role,
-            chunk_bytes: 4_096,
-            digest: false,
-        };
+        let config = ClientConfig { chunk_bytes: 4_096, ..ClientConfig::new(role, "rtmp://host/live", "live", name) };
         let session = ClientSession::new(config, 1, Duration::ZERO);
         Self { at: net.connect(shard), session, live: false, media: Vec::new() }
     }

@@ -66,14 +66,7 @@ fn conversations(seeds: &mut Vec<Seed>) {
 /// What a client and an obliging server say to each other after the handshake.
 fn converse(role: ClientRole, name: &str) -> (Vec<u8>, Vec<u8>) {
     let now = Duration::ZERO;
-    let config = ClientConfig {
-        tc_url: "rtmp://host/live".to_owned(),
-        app: "live".to_owned(),
-        name: name.to_owned(),
-        role,
-        chunk_bytes: 4_096,
-        digest: false,
-    };
+    let config = ClientConfig { chunk_bytes: 4_096, ..ClientConfig::new(role, "rtmp://host/live", "live", name) };
     let mut client = ClientSession::new(config, 1, now);
     let mut server = ServerSession::new(ServerConfig { chunk_bytes: 4_096 }, 1, now);
     let (mut to_server, mut to_client) = (Vec::new(), Vec::new());

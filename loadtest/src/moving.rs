@@ -36,12 +36,8 @@ impl Leg {
         let mut addresses = (url.host(), url.port()).to_socket_addrs().map_err(|e| failed(&e))?;
         let address = addresses.next().ok_or_else(|| failed(&"the host has no address"))?;
         let config = ClientConfig {
-            tc_url: url.to_string(),
-            app: url.app(),
-            name: settings.names[stream].clone(),
-            role,
             chunk_bytes: settings.chunk_bytes,
-            digest: false,
+            ..ClientConfig::new(role, url.to_string(), url.app(), &settings.names[stream])
         };
         let now_ns = monotonic_ns();
         let session = ClientSession::new(config, now_ns ^ token, Duration::from_nanos(now_ns));

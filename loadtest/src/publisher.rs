@@ -39,12 +39,8 @@ pub struct Publisher {
 /// A session for stream `stream`, its handshake seeded from the stream and the time.
 pub fn session(settings: &Settings, stream: usize, role: ClientRole, now_ns: u64) -> ClientSession {
     let config = ClientConfig {
-        tc_url: settings.tc_url.clone(),
-        app: settings.app.clone(),
-        name: settings.names[stream].clone(),
-        role,
         chunk_bytes: settings.chunk_bytes,
-        digest: false,
+        ..ClientConfig::new(role, &settings.tc_url, &settings.app, &settings.names[stream])
     };
     ClientSession::new(config, now_ns ^ (stream as u64) << 48, Duration::from_nanos(now_ns))
 }

@@ -13,7 +13,7 @@ mod conversation;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
@@ -27,6 +27,7 @@ use super::{
     handshake::{ClientHandshake, HANDSHAKE_BYTES},
     message::{Header, Kind, media_csid},
 };
+use crate::limits::CHUNK_BYTES_OUT_DEFAULT;
 use conversation::{Conversation, Verdict};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum ClientRole {
 }
 
 /// Where to connect and what to ask for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientConfig {
     /// `rtmp://host/app`, as the server shall see it.
     pub tc_url: String,
@@ -48,6 +49,33 @@ pub struct ClientConfig {
     pub chunk_bytes: usize,
     /// Whether C1 carries a digest.
     pub digest: bool,
+    /// Announces all that this program passes on, so that the server sends everything.
+    pub relay: bool,
+    /// The nodes the stream has passed, this one last: at most [`HOPS_MAX`](crate::limits::HOPS_MAX), without commas.
+    pub hops: Vec<String>,
+}
+
+impl ClientConfig {
+    /// Of a client without a digest that is no relay.
+    pub fn new(role: ClientRole, tc_url: impl Into<String>, app: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            tc_url: tc_url.into(),
+            app: app.into(),
+            name: name.into(),
+            role,
+            chunk_bytes: CHUNK_BYTES_OUT_DEFAULT,
+            digest: false,
+            relay: false,
+            hops: Vec::new(),
+        }
+    }
+}
+
+/// Names and queries are secrets of push targets.
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig").field("role", &self.role).field("hops", &self.hops).finish_non_exhaustive()
+    }
 }
 
 /// What the server said or sent.
@@ -69,7 +97,6 @@ pub enum ClientEvent<'a> {
 }
 
 /// The client's side of one RTMP connection.
-#[derive(Debug)]
 pub struct ClientSession {
     handshake: Option<Box<ClientHandshake>>,
     reader: ChunkReader,
@@ -78,11 +105,20 @@ pub struct ClientSession {
     conversation: Conversation,
 }
 
+/// What waits to be sent may hold secrets, too.
+impl fmt::Debug for ClientSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientSession").finish_non_exhaustive()
+    }
+}
+
 impl ClientSession {
     /// `nonce` seeds the handshake's random bytes; `now` starts the deadlines. C0 and C1 are in the output at once.
     pub fn new(config: ClientConfig, nonce: u64, now: Duration) -> Self {
         let mut handshake = Box::new(ClientHandshake::new(nonce, config.digest));
+        let announced = config.relay.then(Capabilities::of_relay);
         let mut conversation = Conversation::new(config, now);
+        conversation.announced = announced.map(Box::new);
         handshake.start(0, conversation.outbox.bytes());
         Self {
             handshake: Some(handshake),
@@ -164,6 +200,10 @@ impl ClientSession {
     /// Bytes to send; the host takes from it (`split().freeze()`).
     pub fn output(&mut self) -> &mut BytesMut {
         self.conversation.outbox.bytes()
+    }
+
+    pub fn has_output(&self) -> bool {
+        self.conversation.outbox.len() > 0
     }
 
     /// All of the output. Unlike `output().split()` it leaves no buffer behind.

@@ -23,5 +23,7 @@ pub mod message;
 pub mod server;
 pub mod url;
 
+/// Of connect's object: names of the nodes that a stream has passed, parted by commas.
+const HOPS: &str = "shardcastHops";
 /// The code of a ReconnectRequest, an onStatus of the connection itself.
 const RECONNECT_REQUEST: &str = "NetConnection.Connect.ReconnectRequest";

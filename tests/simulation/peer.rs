@@ -115,12 +115,9 @@ impl Peer {
         rng: &mut Rng,
     ) -> Self {
         let config = ClientConfig {
-            tc_url: "rtmp://node/live".to_owned(),
-            app: "live".to_owned(),
-            name: stream_name(script.stream),
-            role: script.role,
             chunk_bytes: script.chunk_bytes,
             digest: rng.chance(50),
+            ..ClientConfig::new(script.role, "rtmp://node/live", "live", stream_name(script.stream))
         };
         let mut plays = Vec::new();
         let mut publishing = None;

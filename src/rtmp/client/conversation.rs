@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::{
-    RECONNECT_REQUEST,
+    HOPS, RECONNECT_REQUEST,
     amf0::{AmfError, Value},
     capabilities::{Capabilities, caps_ex},
     chunk::ChunkWriter,
@@ -39,7 +39,6 @@ enum Phase {
 }
 
 /// Everything but the reader, so that a message borrowed from it can be acted on.
-#[derive(Debug)]
 pub(super) struct Conversation {
     config: ClientConfig,
     phase: Phase,
@@ -169,7 +168,7 @@ impl Conversation {
 
     pub(super) fn connect(&mut self) {
         self.phase = Phase::Connecting;
-        let ClientConfig { tc_url, app, role, chunk_bytes, .. } = &self.config;
+        let ClientConfig { tc_url, app, role, chunk_bytes, hops, .. } = &self.config;
         let announced = self.announced.as_deref();
         self.outbox.set_chunk_bytes(*chunk_bytes);
         self.media = ChunkWriter::of_chunks(self.outbox.chunk_bytes());
@@ -184,6 +183,9 @@ impl Conversation {
             match announced {
                 Some(capabilities) => capabilities.write(out),
                 None => drop(out.key("videoFunction").number(1.0).key("capsEx").number(caps_ex::RECONNECT.into())),
+            }
+            if !hops.is_empty() {
+                out.key(HOPS).string(&hops.join(","));
             }
             out.key("objectEncoding").number(0.0).end();
         });

@@ -9,8 +9,8 @@ use crate::rtmp::server::{PlayRefusal, PublishRefusal, ServerConfig, ServerEvent
 const T0: Duration = Duration::from_secs(1_000);
 
 fn config(role: ClientRole, name: &str) -> ClientConfig {
-    let (tc_url, app) = ("rtmp://host/live".to_owned(), "live".to_owned());
-    ClientConfig { tc_url, app, name: name.to_owned(), role, chunk_bytes: 300, digest: role == ClientRole::Play }
+    let config = ClientConfig::new(role, "rtmp://host/live", "live", name);
+    ClientConfig { chunk_bytes: 300, digest: role == ClientRole::Play, ..config }
 }
 
 fn server() -> ServerSession {
@@ -338,4 +338,28 @@ fn a_client_that_is_asked_to_reconnect_hears_where_and_is_served_on() {
         pair.settle();
         assert!(pair.server_events.last().unwrap().starts_with("Media"));
     }
+}
+
+#[test]
+fn a_relay_says_what_it_can_and_where_the_stream_has_been() {
+    let hops = ["encoder", "ingest-1"].map(str::to_owned).to_vec();
+    let mut pair = Pair::new(ClientConfig { relay: true, hops, ..config(ClientRole::Publish, "show") });
+    pair.settle();
+    assert_eq!(pair.server.capabilities(), Some(Capabilities::of_relay()));
+    assert_eq!(pair.server.hops().collect::<Vec<_>>(), ["encoder", "ingest-1"]);
+    assert!(!pair.server.has_more_hops());
+    let mut pair = Pair::new(config(ClientRole::Play, "show"));
+    pair.settle();
+    assert_eq!((pair.server.hops().count(), pair.server.has_more_hops()), (0, false));
+}
+
+#[test]
+fn what_a_client_is_for_shows_no_secret() {
+    let config = ClientConfig::new(ClientRole::Publish, "rtmp://host/live?token=secret", "live?secret", "secret");
+    let mut client = ClientSession::new(config.clone(), 8, T0);
+    client.conversation.connect();
+    assert!(!format!("{config:?} {client:?}").contains("secret"));
+    assert!(client.has_output());
+    client.take_output();
+    assert!(!client.has_output());
 }

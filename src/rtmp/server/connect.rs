@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use super::super::{
+    HOPS,
     amf0::{Decoder, Encoder, Value},
     capabilities::Capabilities,
     command::Command,
@@ -11,7 +12,7 @@ use super::super::{
     message::Header,
 };
 use super::connection::amf_error;
-use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, REQUEST_TEXT_BYTES_MAX};
+use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, HOPS_MAX, NODE_NAME_BYTES_MAX, REQUEST_TEXT_BYTES_MAX};
 
 /// `fmsVer` and `capabilities` of a server that clients of every age have met.
 const FMS_VERSION: &str = "FMS/3,5,7,7009";
@@ -20,7 +21,7 @@ const CAPABILITIES: f64 = 31.0;
 /// What a client said about itself. Every connection keeps it, so it is one allocation.
 #[derive(Debug)]
 pub(super) struct Connect {
-    /// app, tcUrl and capabilities (AMF0, empty if it has none), parted by NUL, which neither text can hold.
+    /// app, tcUrl, hops and capabilities (AMF0, empty if it has none), parted by NUL, which no text can hold.
     said: Box<[u8]>,
 }
 
@@ -53,7 +54,8 @@ impl Connect {
         }
         let object_encoding = object.get("objectEncoding").and_then(Value::as_finite);
         let capabilities = Capabilities::read(&object);
-        let mut said = BytesMut::from([app, tc_url, ""].join("\0").as_bytes());
+        let hops = text(HOPS).map_or_else(String::new, kept_hops);
+        let mut said = BytesMut::from([app, tc_url, &hops, ""].join("\0").as_bytes());
         if let Some(capabilities) = &capabilities {
             let mut out = Encoder::new(&mut said);
             capabilities.write(out.object());
@@ -76,15 +78,33 @@ impl Connect {
         self.text(1)
     }
 
+    /// See [`ServerSession::hops`](super::ServerSession::hops).
+    pub(super) fn hops(&self) -> impl Iterator<Item = &str> {
+        self.text(2).split(',').filter(|hop| !hop.is_empty())
+    }
+
+    pub(super) fn leaves_hops_out(&self) -> bool {
+        self.text(2).starts_with(',')
+    }
+
     fn text(&self, index: usize) -> &str {
         let text = self.said.split(|byte| *byte == 0).nth(index);
         text.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 
     pub(super) fn capabilities(&self) -> Option<Capabilities> {
-        let capabilities = self.said.splitn(3, |byte| *byte == 0).nth(2)?;
+        let capabilities = self.said.splitn(4, |byte| *byte == 0).nth(3)?;
         Capabilities::read(&Decoder::new(capabilities).next_value().ok()??)
     }
+}
+
+/// The last [`HOPS_MAX`] names of a list of hops; a comma in front says that it had more, or others than nodes can have.
+fn kept_hops(list: &str) -> String {
+    let is_name = |hop: &&str| hop.len() <= NODE_NAME_BYTES_MAX && !hop.chars().any(char::is_control);
+    let (names, others): (Vec<&str>, Vec<&str>) = list.split(',').filter(|hop| !hop.is_empty()).partition(is_name);
+    let left_out = names.len().saturating_sub(HOPS_MAX);
+    let kept = names.get(left_out..).unwrap_or_default().join(",");
+    if left_out > 0 || !others.is_empty() { format!(",{kept}") } else { kept }
 }
 
 /// FFmpeg (libavformat) publishes without a Window Acknowledgement Size, never waits for an Acknowledgement, and reads one
@@ -124,4 +144,22 @@ pub(super) fn reject(transaction: f64, code: &str, description: &str, outbox: &m
         out.null();
         status_object(out, "error", code, description);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_hops_the_last_are_kept_and_it_shows_if_there_were_more() {
+        let many: Vec<String> = (0..HOPS_MAX).map(|hop| format!("node-{hop}")).collect();
+        assert_eq!(kept_hops(&many.join(",")), many.join(","));
+        assert_eq!(kept_hops(&format!("first,{}", many.join(","))), format!(",{}", many.join(",")));
+        let long = "n".repeat(NODE_NAME_BYTES_MAX);
+        assert_eq!(kept_hops(&format!("{long},b")), format!("{long},b"));
+        assert_eq!(kept_hops(&format!("{long}n,b")), ",b");
+        assert_eq!(kept_hops("a\0,b\n,c"), ",c");
+        assert_eq!((kept_hops(""), kept_hops(",a,,b,")), (String::new(), "a,b".to_owned()));
+        assert_eq!(kept_hops("\t"), ",");
+    }
 }

@@ -342,6 +342,18 @@ impl ServerSession {
         self.connection.connect.as_ref().map_or("", Connect::tc_url)
     }
 
+    /// The nodes that the stream of the accepted connect has passed before it came here, the last
+    /// [`HOPS_MAX`](crate::limits::HOPS_MAX) of them; none of a client that is no relay.
+    pub fn hops(&self) -> impl Iterator<Item = &str> {
+        self.connection.connect.iter().flat_map(Connect::hops)
+    }
+
+    /// Whether [`hops`](Self::hops) are not all there were, because they were too many or their names are none. Such a
+    /// stream may go in circles.
+    pub fn has_more_hops(&self) -> bool {
+        self.connection.connect.as_ref().is_some_and(Connect::leaves_hops_out)
+    }
+
     /// Whether a player on `stream` wants messages of `kind`: receiveAudio and receiveVideo, which may come before play.
     pub fn receives(&self, stream: u32, kind: Kind) -> bool {
         self.connection.streams.receives(stream, kind)

@@ -99,8 +99,7 @@ impl Rig {
 
     /// A connection of a client that wants to publish or play `name`, which has not said anything yet.
     pub(super) fn connect(&mut self, core: usize, role: ClientRole, name: &str) -> usize {
-        let (tc_url, app, name) = ("rtmp://host/live".to_owned(), "live".to_owned(), name.to_owned());
-        let config = ClientConfig { tc_url, app, name, role, chunk_bytes: 100_000, digest: false };
+        let config = ClientConfig { chunk_bytes: 100_000, ..ClientConfig::new(role, "rtmp://host/live", "live", name) };
         let id = self.cores[core].connect(([127, 0, 0, 1], 1_935).into());
         self.peers.push(Peer {
             core,
