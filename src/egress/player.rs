@@ -123,6 +123,11 @@ impl Player {
         self.state == State::Live
     }
 
+    /// How far what it was sent is behind what came in; nothing while it seeks.
+    pub fn lag_ms(&self, window: &Window) -> u32 {
+        if self.is_seeking() { 0 } else { window.lag_ms(self.cursor) }
+    }
+
     /// Skips so far.
     pub fn skips(&self) -> u64 {
         self.skips_total.into()

@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use crate::{
     limits::{AUDIO_JOIN_INTERVAL, MESSAGE_STREAMS_MAX, VIDEO_QUIET},
-    media::{DataRole, Role, SET_DATA_FRAME, Tracks, classify_data},
+    media::{DataRole, Role, SET_DATA_FRAME, Tracks, announces_video, classify_data},
     rtmp::message::Kind,
     stream::{
         headers::HeaderSet,
@@ -239,20 +239,4 @@ impl View {
 /// Whether what arrived at `now_ms` came at most one [`AUDIO_JOIN_INTERVAL`] after `then_ms`.
 fn is_within_interval(then_ms: u32, now_ms: u32) -> bool {
     u128::from(now_ms.wrapping_sub(then_ms)) <= AUDIO_JOIN_INTERVAL.as_millis()
-}
-
-/// Whether onMetaData speaks of video: it names its codec or its width, and not as zero (FLV 10.1, E.5).
-fn announces_video(metadata: &[u8]) -> bool {
-    let value_of = |name: &[u8]| {
-        let at = metadata.windows(name.len()).position(|window| window == name)?;
-        metadata.get(at + name.len()..)
-    };
-    let says_something = |value: &[u8]| match value {
-        // AMF0: a number of 8 bytes, a string of a length.
-        [0, number @ ..] => number.iter().take(8).any(|byte| *byte != 0),
-        [2, string @ ..] => string.iter().take(2).any(|byte| *byte != 0),
-        _ => false,
-    };
-    value_of(b"\x00\x0cvideocodecid").is_some_and(says_something)
-        || value_of(b"\x00\x05width").is_some_and(says_something)
 }

@@ -38,6 +38,22 @@ fn leading_string(body: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))
 }
 
+/// Whether onMetaData speaks of video: it names its codec or its width, and not as zero (FLV 10.1, E.5).
+pub fn announces_video(metadata: &[u8]) -> bool {
+    let value_of = |name: &[u8]| {
+        let at = metadata.windows(name.len()).position(|window| window == name)?;
+        metadata.get(at + name.len()..)
+    };
+    let says_something = |value: &[u8]| match value {
+        // AMF0: a number of 8 bytes, a string of a length.
+        [0, number @ ..] => number.iter().take(8).any(|byte| *byte != 0),
+        [2, string @ ..] => string.iter().take(2).any(|byte| *byte != 0),
+        _ => false,
+    };
+    value_of(b"\x00\x0cvideocodecid").is_some_and(says_something)
+        || value_of(b"\x00\x05width").is_some_and(says_something)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

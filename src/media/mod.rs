@@ -15,6 +15,6 @@ pub mod tag;
 pub mod tracks;
 
 pub use choice::{Picked, TrackChoice, TrackChoiceError, Tracks};
-pub use data::{DataRole, SET_DATA_FRAME, classify_data};
+pub use data::{DataRole, SET_DATA_FRAME, announces_video, classify_data};
 pub use tag::{Role, Tag, TagError, classify_audio, classify_video};
 pub use tracks::TrackSet;

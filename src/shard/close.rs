@@ -60,6 +60,13 @@ reasons! {
         LagBytes => "lag_bytes",
         Skips => "skips",
         Shutdown => "shutdown",
+        /// To another node: it is not needed any more, or another one is in its place.
+        RelayDone => "relay_done",
+        UpstreamUnreachable => "upstream_unreachable",
+        UpstreamNotFound => "upstream_not_found",
+        UpstreamRefused => "upstream_refused",
+        /// The node that a stream is pushed to ended it.
+        UpstreamEnded => "upstream_ended",
     }
 }
 
@@ -77,6 +84,8 @@ reasons! {
         Tracks => "tracks",
         WaitedNames => "waited_names",
         NotFound => "not_found",
+        /// The stream has come by this node before.
+        Loop => "loop",
     }
 }
 

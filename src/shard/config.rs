@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{merge::Merging, socket_options::SocketOptions};
-use crate::{limits, media::TrackChoice};
+use crate::{limits, media::TrackChoice, relay::rules::RelayRules};
 
 /// Which monoio driver the shards run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -50,6 +50,8 @@ pub struct Config {
     pub publisher_idle: Duration,
     pub unpublish_grace: Duration,
     pub sockets: SocketOptions,
+    /// What is pulled from and pushed to other nodes.
+    pub relays: RelayRules,
 }
 
 impl Default for Config {
@@ -73,6 +75,7 @@ impl Default for Config {
             publisher_idle: limits::PUBLISHER_IDLE_DEFAULT,
             unpublish_grace: limits::UNPUBLISH_GRACE_DEFAULT,
             sockets: SocketOptions::default(),
+            relays: RelayRules::default(),
         }
     }
 }

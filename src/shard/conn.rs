@@ -6,8 +6,12 @@ use std::{
     time::Duration,
 };
 
-use super::uses::{Use, Uses};
-use crate::{egress::Piece, rtmp::server::ServerSession};
+use super::{
+    relaying::RelayId,
+    session::Session,
+    uses::{Use, Uses},
+};
+use crate::egress::Piece;
 
 /// Key of a connection on its shard, until [`super::core::Core::remove`].
 pub type ConnId = usize;
@@ -34,7 +38,7 @@ pub(super) struct LooseEnds {
 /// Its size is most of what a quiet player costs: see the test below.
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) session: ServerSession,
+    pub(super) session: Session,
     pub(super) uses: Uses,
     /// Kept until the connection parks, so that a slow player costs no allocation per send.
     loose_ends: Option<Box<LooseEnds>>,
@@ -51,7 +55,7 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(session: ServerSession, peer: SocketAddr) -> Self {
+    pub(super) fn new(session: Session, peer: SocketAddr) -> Self {
         Self {
             session,
             uses: Uses::default(),
@@ -67,6 +71,11 @@ impl Conn {
 
     pub(super) fn peer(&self) -> SocketAddr {
         SocketAddr::new(self.peer_ip, self.peer_port)
+    }
+
+    /// The other end of a connection that had to be made first.
+    pub(super) fn set_peer(&mut self, peer: SocketAddr) {
+        (self.peer_ip, self.peer_port) = (peer.ip(), peer.port());
     }
 
     pub(super) fn closing(&self) -> Option<Closing> {
@@ -96,6 +105,11 @@ impl Conn {
     pub(super) fn wake(&mut self) -> bool {
         self.has_more = true;
         std::mem::take(&mut self.parked)
+    }
+
+    /// A stream is pulled over it.
+    pub(super) fn is_source(&self) -> bool {
+        self.session.upstream().is_some_and(|upstream| matches!(upstream.leg.relay, RelayId::Pull(_)))
     }
 
     /// Nothing is left to send.

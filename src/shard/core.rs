@@ -1,8 +1,8 @@
 //! A shard without its sockets: connections, streams and mesh as one deterministic state machine.
 //!
 //! The driver (a monoio runtime, or a simulation) says what happened: a connection came, sent bytes, closed, took a
-//! piece; mail may have come; time passed. After each call it drains [`Core::take_wakes`], [`Core::take_aborts`] and
-//! [`Core::take_hurries`], and before it waits it calls [`Core::before_sleep`]. For each connection it keeps asking
+//! piece; mail may have come; time passed. After each call it drains [`Core::take_wakes`], [`Core::take_aborts`],
+//! [`Core::take_hurries`] and [`Core::take_dials`], and before it waits it calls [`Core::before_sleep`]. For each connection it keeps asking
 //! [`Core::transmit`] for the next piece until told to park. Sends are one at a time per connection and always reported
 //! by [`Core::sent`], which may say that this was all, so that asking is spared.
 
@@ -15,10 +15,13 @@ use super::{
     close_log::{CloseLog, LineBudget},
     config::Config,
     conn::{Closing, Conn, ConnId},
+    dial::Dial,
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
     reconnect::Reconnecting,
+    relaying::Relays,
+    session::Session,
     streams::Streams,
     time::ShardTime,
     uses::Use,
@@ -78,6 +81,8 @@ pub struct Core {
     pub(super) wakes: Vec<ConnId>,
     pub(super) aborts: Vec<ConnId>,
     hurries: Vec<ConnId>,
+    pub(super) dials: Vec<Dial>,
+    pub(super) relays: Relays,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
     /// Seeds the next connection's handshake.
@@ -88,6 +93,7 @@ pub struct Core {
 impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
+        let relays = Relays::new(Arc::new(config.relays.clone()), port.shards());
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),
@@ -102,6 +108,8 @@ impl Core {
             wakes: Vec::new(),
             aborts: Vec::new(),
             hurries: Vec::new(),
+            dials: Vec::new(),
+            relays,
             reconnecting: None,
             nonce,
             ending: false,
@@ -120,7 +128,7 @@ impl Core {
         let session = ServerSession::new(config, nonce, self.time.now());
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
-        self.conns.insert(Box::new(Conn::new(session, peer)))
+        self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)))
     }
 
     /// The driver has let go of the connection's socket.
@@ -144,7 +152,11 @@ impl Core {
         let mut consumed = 0;
         while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing().is_none()) {
             let mut input = &bytes[consumed..];
-            let event = conn.session.receive(&mut input, self.time.now());
+            let Session::Client(session) = &mut conn.session else {
+                self.hear_upstream(id, bytes);
+                return;
+            };
+            let event = session.receive(&mut input, self.time.now());
             consumed = bytes.len() - input.len();
             match event {
                 Ok(Some(ServerEvent::Media { stream, kind, timestamp, payload })) => {
@@ -181,7 +193,8 @@ impl Core {
 
     /// Whether the connection's messages are for a log, so that [`Core::read_pause`] is for it.
     pub fn publishes(&self, id: ConnId) -> bool {
-        self.conns.get(id).is_some_and(|conn| conn.uses.iter().any(|used| matches!(used, Use::Publishing { .. })))
+        let publishes = |used: &Use| matches!(used, Use::Publishing { .. });
+        self.conns.get(id).is_some_and(|conn| conn.uses.iter().any(publishes) || conn.is_source())
     }
 
     /// How long publishers may be left alone between reads.
@@ -192,6 +205,7 @@ impl Core {
     /// The peer closed its side, or the socket failed.
     pub fn peer_closed(&mut self, id: ConnId, reason: CloseReason) {
         self.close(id, reason, true);
+        self.drive_relays();
     }
 
     /// What to send on a connection that has no send in flight.
@@ -255,6 +269,9 @@ impl Core {
         self.metrics.bytes_sent.add(count as u64);
         let Some(conn) = self.conns.get_mut(id) else { return false };
         conn.sending_since_ms = None;
+        if let Session::Upstream(upstream) = &mut conn.session {
+            upstream.bytes_out += count as u64;
+        }
         if count < piece.len() {
             piece.advance(count);
             conn.loose_ends().rest = Some(piece);
@@ -302,6 +319,9 @@ impl Core {
         if first {
             conn.loose_ends().closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
             self.metrics.closed(reason).add(1);
+            if let Some(upstream) = conn.session.upstream() {
+                self.relays.note_closed(upstream.leg, id, reason);
+            }
             while let Some(used) = self.conns.get_mut(id).and_then(|conn| conn.uses.pop()) {
                 self.detach(id, used);
             }
@@ -357,9 +377,15 @@ impl Core {
         &mut self.hurries
     }
 
+    /// Connections to other nodes that are to be made. The caller empties the list.
+    pub fn take_dials(&mut self) -> &mut Vec<Dial> {
+        &mut self.dials
+    }
+
     /// Takes in what other shards said, tells them what is new, and rings the sleepers among them.
     pub fn turn(&mut self) {
         self.receive_mail();
+        self.drive_relays();
         self.tell_others();
         let rung = self.port.ring();
         self.metrics.doorbells.add(rung);

@@ -28,6 +28,7 @@ use super::{
     mesh::{self, Bell, Port},
     metrics::ShardMetrics,
     reconnect::ReconnectRequest,
+    relaying::report::RelayReport,
     report::StreamPart,
     runtime::ShardRuntime,
     socket_options::{Clamp, OptionError},
@@ -89,6 +90,7 @@ pub(super) enum Command {
     StopAccepting,
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
+    ReportRelays(Sender<RelayReport>),
     #[cfg(test)]
     Panic,
 }
@@ -233,19 +235,29 @@ impl Fleet {
 
     /// Live streams. Blocks up to `patience` for the shards' answers.
     pub fn streams(&self, patience: Duration) -> Vec<StreamReport> {
+        let mut parts = BTreeMap::new();
+        for part in self.ask(patience, Command::Report).flatten() {
+            StreamPart::merge(parts.entry(part.name.clone()).or_default(), part);
+        }
+        parts.into_values().filter_map(StreamPart::into_report).collect()
+    }
+
+    /// What is pulled and pushed. Blocks up to `patience` for the shards' answers.
+    pub fn relay_report(&self, patience: Duration) -> RelayReport {
+        let mut report = RelayReport::default();
+        self.ask(patience, Command::ReportRelays).for_each(|part| report.merge(part));
+        report
+    }
+
+    /// Sends each shard a command and waits for the answers.
+    fn ask<T>(&self, patience: Duration, command: impl Fn(Sender<T>) -> Command) -> impl Iterator<Item = T> {
         let (answer, answers) = mpsc::channel();
         for mailbox in &self.mailboxes {
-            mailbox.send(Command::Report(answer.clone()));
+            mailbox.send(command(answer.clone()));
         }
         drop(answer);
         let by = Instant::now() + patience;
-        let mut parts = BTreeMap::new();
-        while let Ok(reported) = answers.recv_timeout(by.saturating_duration_since(Instant::now())) {
-            for part in reported {
-                StreamPart::merge(parts.entry(part.name.clone()).or_default(), part);
-            }
-        }
-        parts.into_values().filter_map(StreamPart::into_report).collect()
+        std::iter::from_fn(move || answers.recv_timeout(by.saturating_duration_since(Instant::now())).ok())
     }
 
     /// Takes no more connections.
@@ -259,13 +271,7 @@ impl Fleet {
     /// `patience` for the shards' answers.
     pub fn request_reconnect(&self, request: ReconnectRequest, patience: Duration) -> usize {
         let request = Arc::new(request);
-        let (answer, answers) = mpsc::channel();
-        for mailbox in &self.mailboxes {
-            mailbox.send(Command::Reconnect(request.clone(), answer.clone()));
-        }
-        drop(answer);
-        let by = Instant::now() + patience;
-        std::iter::from_fn(|| answers.recv_timeout(by.saturating_duration_since(Instant::now())).ok()).sum()
+        self.ask(patience, |answer| Command::Reconnect(request.clone(), answer)).sum()
     }
 
     /// How many of those asked, or to be asked, to reconnect are still here.

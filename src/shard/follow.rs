@@ -3,11 +3,14 @@
 //! Everything told is derived from state (a position behind, a bit not announced, a replica not asked for), so a full
 //! queue only delays it: [`Core::tell_others`] is tried again at the next turn.
 
+use std::sync::Arc;
+
 use super::{
     core::Core,
     local::{FeedTo, LocalLog, LocalStream, Owned, Replica, Source},
     mesh::{Port, message::MeshMessage},
     metrics::ShardMetrics,
+    relaying::Provenance,
 };
 use crate::{
     ingress::ViewKey,
@@ -23,23 +26,36 @@ impl Core {
         while let Some((from, message)) = self.port.receive() {
             self.metrics.mesh_messages.add(1);
             match message {
-                MeshMessage::Announce { key, epoch } => self.announced(from, &key, epoch),
+                MeshMessage::Announce { key, epoch, provenance } => self.announced(from, &key, epoch, provenance),
                 MeshMessage::Follow { key, epoch, view } => self.follow_asked(from, key, epoch, view),
                 MeshMessage::Unfollow { key, epoch, view } => self.unfollow_asked(from, &key, epoch, view),
                 MeshMessage::Feed { key, epoch, view, feed } => self.fed(&key, epoch, view, *feed),
                 MeshMessage::Refused { key, epoch, view } => self.view_refused(&key, epoch, view),
                 MeshMessage::Gone { key, epoch } => self.log_gone(&key, epoch),
+                MeshMessage::Demand { key, wanted, provenance } => self.demanded(from, &key, wanted, provenance),
+                MeshMessage::Missing { key } => self.stream_missing(&key),
             }
         }
     }
 
     /// `from` publishes the name now.
-    fn announced(&mut self, from: usize, key: &StreamKey, epoch: u64) {
-        let Some(local) = self.streams.by_key.get(key).copied() else { return };
+    fn announced(&mut self, from: usize, key: &StreamKey, epoch: u64, provenance: Arc<Provenance>) {
+        let is_pushed = self.relays.is_pushed(key) && self.relays.home(key) == self.port.shard();
+        let local = self.streams.by_key.get(key).copied();
+        let Some(local) = local.or_else(|| is_pushed.then(|| self.streams.enter(key, &self.relays))) else { return };
+        if is_pushed {
+            self.follow_to_push(local);
+        }
         let wanted = |stream: &LocalStream| stream.following && epoch > stream.newest_epoch();
-        if self.streams.slab.get(local).is_some_and(wanted) {
-            let source = Source::Followed { owner: from, replicas: Vec::new(), gone: false };
+        let known = self.streams.slab.get_mut(local).and_then(|stream| stream.log_mut(epoch));
+        if let Some(LocalLog { source: Source::Followed { provenance: unknown, .. }, .. }) = known {
+            *unknown = provenance;
+        } else if self.streams.slab.get(local).is_some_and(wanted) {
+            let source = Source::Followed { owner: from, replicas: Vec::new(), gone: false, provenance };
             self.add_log(local, LocalLog { epoch, source });
+        }
+        if is_pushed {
+            self.begin_pushes(local);
         }
     }
 
@@ -168,6 +184,12 @@ impl Offer<'_> {
 /// Tells what there is to tell of one stream. True if all of it was taken.
 fn tell(stream: &mut LocalStream, port: &mut Port, metrics: &ShardMetrics) -> bool {
     let mut offer = Offer { port, metrics, all_taken: true };
+    if let Some((home, wanted)) = stream.demand_to_tell() {
+        let provenance = stream.demand.provenance.clone();
+        if offer.send(home, MeshMessage::Demand { key: stream.key.clone(), wanted, provenance }) {
+            stream.demand.told = wanted;
+        }
+    }
     for log in &mut stream.logs {
         match &mut log.source {
             Source::Owned(owned) => tell_followers(&stream.key, log.epoch, owned, &mut offer),
@@ -182,7 +204,11 @@ fn tell(stream: &mut LocalStream, port: &mut Port, metrics: &ShardMetrics) -> bo
 fn tell_followers(key: &StreamKey, epoch: u64, owned: &mut Owned, offer: &mut Offer<'_>) {
     for to in 0..offer.port.shards() {
         let bit = 1 << to;
-        if owned.unannounced & bit != 0 && offer.send(to, MeshMessage::Announce { key: key.clone(), epoch }) {
+        if owned.unannounced & bit == 0 {
+            continue;
+        }
+        let provenance = owned.provenance.clone();
+        if offer.send(to, MeshMessage::Announce { key: key.clone(), epoch, provenance }) {
             owned.unannounced &= !bit;
         }
     }

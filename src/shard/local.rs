@@ -3,11 +3,15 @@
 //! A stream has one log per publisher that came; usually one, for a moment two when a publisher was replaced and players
 //! still drain the older log. Bounds: [`LOGS_MAX`](crate::limits::LOGS_MAX) logs; an older one is dropped unread.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use slab::Slab;
 
-use super::conn::ConnId;
+use super::{
+    conn::ConnId,
+    relaying::{Demand, Provenance},
+    time::ShardTime,
+};
 use crate::{
     egress::Player,
     ingress::{Broadcast, ViewKey},
@@ -103,9 +107,34 @@ pub(super) struct Owned {
     pub(super) last_media: Duration,
     /// Process time.
     pub(super) started: Duration,
+    pub(super) provenance: Arc<Provenance>,
 }
 
 impl Owned {
+    /// A log that begins on `shard`; `followers` have players that waited for it.
+    pub(super) fn new(
+        broadcast: Broadcast,
+        publisher: ConnId,
+        followers: ShardSet,
+        shard: usize,
+        time: &ShardTime,
+        provenance: Arc<Provenance>,
+    ) -> Self {
+        let others = followers & !(1 << shard);
+        Self {
+            broadcast,
+            publisher,
+            feeds: Vec::new(),
+            unannounced: others,
+            awaited: others,
+            early: others,
+            release_due: None,
+            last_media: time.now(),
+            started: time.process(),
+            provenance,
+        }
+    }
+
     /// Every follower has been told everything, the end included.
     pub(super) fn has_told_all(&self) -> bool {
         self.unannounced == 0
@@ -154,7 +183,7 @@ impl Replica {
 #[derive(Debug)]
 pub(super) enum Source {
     Owned(Box<Owned>),
-    Followed { owner: usize, replicas: Vec<Replica>, gone: bool },
+    Followed { owner: usize, replicas: Vec<Replica>, gone: bool, provenance: Arc<Provenance> },
 }
 
 #[derive(Debug)]
@@ -195,6 +224,14 @@ impl LocalLog {
         }
     }
 
+    /// Where its publisher's stream comes from.
+    pub(super) fn provenance(&self) -> &Arc<Provenance> {
+        match &self.source {
+            Source::Owned(owned) => &owned.provenance,
+            Source::Followed { provenance, .. } => provenance,
+        }
+    }
+
     /// No more messages will come to it.
     pub(super) fn ended(&self) -> bool {
         match &self.source {
@@ -229,10 +266,14 @@ pub(super) struct LocalStream {
     pub(super) dirty: bool,
     /// Media came since the last flush.
     pub(super) touched: bool,
+    pub(super) demand: Demand,
+    /// Where this shard, as the stream's home, pushes it.
+    pub(super) pushes: Vec<usize>,
 }
 
 impl LocalStream {
-    pub(super) fn new(key: StreamKey) -> Self {
+    /// `home`: of a stream that is pulled.
+    pub(super) fn new(key: StreamKey, home: Option<usize>) -> Self {
         Self {
             key,
             logs: VecDeque::new(),
@@ -245,6 +286,8 @@ impl LocalStream {
             idle_since: None,
             dirty: false,
             touched: false,
+            demand: Demand { home, ..Demand::default() },
+            pushes: Vec::new(),
         }
     }
 

@@ -72,6 +72,14 @@ pub struct ShardMetrics {
     pub merge_window_us: Gauge,
     /// Turns of the shard that took longer than 100 ms.
     pub slow_turns: Counter,
+    /// Connections to other nodes begun.
+    pub upstream_dials: Counter,
+    /// Streams taken from a source, once for each time they went over to one.
+    pub pulls_begun: Counter,
+    /// Streams that were asked for and that no source had.
+    pub pulls_missed: Counter,
+    /// Streams that a target began to take.
+    pub pushes: Counter,
     closed: [Counter; CloseReason::ALL.len()],
     refused: [Counter; RefuseReason::ALL.len()],
 }
@@ -100,6 +108,10 @@ impl Default for ShardMetrics {
             load_permille: Gauge::default(),
             merge_window_us: Gauge::default(),
             slow_turns: Counter::default(),
+            upstream_dials: Counter::default(),
+            pulls_begun: Counter::default(),
+            pulls_missed: Counter::default(),
+            pushes: Counter::default(),
             closed: std::array::from_fn(|_| Counter::default()),
             refused: std::array::from_fn(|_| Counter::default()),
         }

@@ -1,7 +1,7 @@
 //! The shards: the only place that owns sockets.
 //!
 //! [`core::Core`] is a shard without its sockets, a deterministic state machine; `publish`, `play`, `follow`, [`reconnect`] and
-//! `timers` are its parts, [`merge`] says when messages are let go, [`mesh`] is how cores talk. `driver` (with `poller`, `socket` and
+//! `timers` are its parts, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how cores talk. `driver` (with `poller`, `socket` and
 //! `load`) and `listener` (with `sockopt` and `steering`) put a core on a monoio runtime of its own thread; [`fleet`] is all
 //! of them, as the control thread sees them.
 
@@ -10,6 +10,7 @@ pub mod close;
 mod close_log;
 pub mod config;
 pub mod conn;
+pub mod dial;
 pub mod core;
 mod driver;
 pub mod fleet;
@@ -24,8 +25,10 @@ mod play;
 mod poller;
 mod publish;
 pub mod reconnect;
+pub mod relaying;
 mod report;
 mod runtime;
+mod session;
 mod socket;
 pub mod socket_options;
 mod sockopt;

@@ -1,6 +1,6 @@
 //! Playing on a shard: players attached to streams and views, woken, told of the end, detached.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     close::{CloseReason, RefuseReason},
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     egress::{Piece, Player},
     ingress::ViewKey,
+    limits::HOPS_MAX,
     media::{TrackChoice, TrackChoiceError},
     rtmp::{
         key::{StreamKey, query_value},
@@ -34,7 +35,13 @@ impl Core {
             }
         };
         self.end_use(id, stream);
-        let local = self.streams.enter(&key);
+        if self.goes_in_circles(id, &key) {
+            self.metrics.refused(RefuseReason::Loop).add(1);
+            let description = "the stream would come back to where it is asked from";
+            self.refuse_play(id, stream, PlayRefusal::Failed, description, CloseReason::PlayRefused);
+            return;
+        }
+        let local = self.streams.enter(&key, &self.relays);
         if !self.follow(local) {
             self.metrics.refused(RefuseReason::WaitedNames).add(1);
             let description = "too many streams are waited for; try again later";
@@ -62,8 +69,12 @@ impl Core {
             player: None,
         });
         known.idle_since = None;
+        if known.demand.home.is_some() && known.demand.provenance.is_none() {
+            known.demand.provenance = Some(Arc::new(conn.session.provenance()));
+        }
         conn.uses.push(Use::Playing { stream, local, watcher });
         self.metrics.players.add(1);
+        self.note_demand(local);
         if !self.provide_view(local, watcher) {
             self.do_without_view(local, watcher);
         }
@@ -73,6 +84,22 @@ impl Core {
             conn.session.start_play(stream);
         }
         self.wake(id);
+    }
+
+    /// The node that asks for a stream, or one behind it, is this one; and what is here came from elsewhere, or is yet to.
+    fn goes_in_circles(&self, id: ConnId, key: &StreamKey) -> bool {
+        let Some(conn) = self.conns.get(id) else { return false };
+        let hops = conn.session.hops();
+        !hops.is_empty()
+            && (hops.len() >= HOPS_MAX || hops.iter().any(|hop| hop == self.relays.node()))
+            && self.relays.pull_rule(key).is_some()
+            && self.directory.owner(key).is_none_or(|owner| owner.pulled)
+    }
+
+    /// As [`follow`](Self::follow), for what is pushed from here: the owner has told of the stream already.
+    pub(super) fn follow_to_push(&mut self, local: usize) {
+        let Some(stream) = self.streams.slab.get_mut(local).filter(|stream| !stream.following) else { return };
+        stream.following = self.directory.follow(&stream.key, self.port.shard()).is_ok();
     }
 
     /// Tells the directory, once, that this shard has players of the stream, and learns who owns it.
@@ -87,7 +114,7 @@ impl Core {
             && owner.shard != self.port.shard()
             && owner.epoch > stream.newest_epoch()
         {
-            let source = Source::Followed { owner: owner.shard, replicas: Vec::new(), gone: false };
+            let source = Source::Followed { owner: owner.shard, replicas: Vec::new(), gone: false, provenance: Arc::default() };
             self.add_log(local, LocalLog { epoch: owner.epoch, source });
         }
         true
@@ -140,6 +167,7 @@ impl Core {
         let Some(watcher) = stream.watchers.get_mut(watcher) else { return false };
         let id = watcher.conn;
         let tells = !watcher.told_end && (ending || !watcher.awaits_next);
+        let pushed = watcher.view.published;
         if tells {
             watcher.told_end = true;
             watcher.waiting_since_ms = Some(now_ms);
@@ -147,9 +175,9 @@ impl Core {
                 conn.session.end_play(watcher.message_stream());
             }
         }
-        let closes = ending && self.was_told_all(id);
+        let closes = (ending && self.was_told_all(id)) || (tells && pushed);
         if closes {
-            self.close(id, CloseReason::Shutdown, false);
+            self.close(id, if pushed { CloseReason::RelayDone } else { CloseReason::Shutdown }, false);
         }
         tells || closes
     }
@@ -220,12 +248,18 @@ impl Core {
             Use::Publishing { local, epoch, .. } => self.end_publish(local, epoch),
             Use::Playing { local, watcher, .. } => {
                 let Some(stream) = self.streams.slab.get_mut(local) else { return };
-                let removed = stream.watchers.try_remove(watcher);
-                debug_assert!(removed.is_some_and(|watcher| watcher.conn == id));
-                self.metrics.players.add(-1);
-                if stream.watchers.is_empty() {
+                let Some(removed) = stream.watchers.try_remove(watcher) else { return };
+                debug_assert!(removed.conn == id);
+                if !removed.view.published {
+                    self.metrics.players.add(-1);
+                }
+                let was_last = stream.watchers.is_empty();
+                if was_last {
                     // There is nothing to linger for in a name that nobody published.
                     stream.idle_since = (!stream.logs.is_empty()).then(|| self.time.now());
+                }
+                self.note_demand(local);
+                if was_last {
                     self.forget_if_idle(local);
                 }
             }
@@ -302,12 +336,16 @@ impl Core {
                 conn.session.end_publish(*stream, "the server is going away");
             }
             let plays = conn.uses.len() > publishes.len();
+            if conn.session.upstream().is_some() {
+                continue;
+            }
             if !plays {
                 self.close(id, CloseReason::Shutdown, false);
             } else {
                 publishes.iter().for_each(|stream| self.end_use(id, *stream));
             }
         }
+        self.end_relays();
         for local in self.streams.slab.iter().map(|(local, _)| local).collect::<Vec<_>>() {
             let Some(stream) = self.streams.slab.get_mut(local) else { continue };
             if !stream.is_live() {

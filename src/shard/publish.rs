@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ingress::{Broadcast, ViewKey},
-    limits::{LOGS_MAX, STREAM_LOG_LINES_PER_SECOND},
+    limits::{HOPS_MAX, LOGS_MAX, STREAM_LOG_LINES_PER_SECOND},
     rtmp::{
         key::StreamKey,
         server::{PlayRefusal, PublishRefusal},
@@ -23,6 +23,12 @@ impl Core {
     /// A connection asks to publish `key` on its message stream `stream`.
     pub(super) fn start_publish(&mut self, id: ConnId, stream: u32, key: StreamKey) {
         let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.session.hops().iter().any(|hop| hop == self.relays.node()) || conn.session.hops().len() >= HOPS_MAX {
+            self.metrics.refused(RefuseReason::Loop).add(1);
+            let description = format!("'{key}' has come by this node before");
+            conn.session.refuse_publish(stream, PublishRefusal::Denied, &description);
+            return;
+        }
         let claim = match self.directory.claim(&key, self.port.shard()) {
             Ok(claim) => claim,
             Err(error) => {
@@ -35,26 +41,19 @@ impl Core {
                 return;
             }
         };
+        let provenance = conn.session.provenance();
         conn.session.accept_publish(stream);
         if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
             tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish");
             tracing::debug!(peer = %conn.peer(), capabilities = ?conn.session.capabilities(), "publish");
         }
-        let local = self.streams.enter(&key);
+        let local = self.streams.enter(&key, &self.relays);
         conn.uses.push(Use::Publishing { stream, local, epoch: claim.epoch });
         self.metrics.publishers.add(1);
-        let owned = Owned {
-            broadcast: Broadcast::new(self.streams.broadcast.clone(), claim.resume),
-            publisher: id,
-            feeds: Vec::new(),
-            unannounced: claim.followers & !(1 << self.port.shard()),
-            awaited: claim.followers & !(1 << self.port.shard()),
-            early: claim.followers & !(1 << self.port.shard()),
-            release_due: None,
-            last_media: self.time.now(),
-            started: self.time.process(),
-        };
+        let broadcast = Broadcast::new(self.streams.broadcast.clone(), claim.resume);
+        let owned = Owned::new(broadcast, id, claim.followers, self.port.shard(), &self.time, provenance.into());
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });
+        self.stream_begins(local, &key);
     }
 
     /// A log of a publisher that came, here or on another shard: players go there once theirs has ended.

@@ -74,7 +74,8 @@ impl Core {
                 }
                 Source::Followed { .. } => None,
             });
-            StreamPart { name: stream.key.to_string(), players: stream.watchers.len() as u64, owned }
+            let players = stream.watchers.iter().filter(|(_, watcher)| !watcher.view.published).count() as u64;
+            StreamPart { name: stream.key.to_string(), players, owned }
         });
         parts.collect()
     }

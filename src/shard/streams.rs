@@ -13,6 +13,7 @@ use super::{
     merge::Merger,
     mesh::message::MeshMessage,
     metrics::ShardMetrics,
+    relaying::Relays,
     time::ShardTime,
 };
 use crate::{
@@ -57,11 +58,11 @@ impl Streams {
     }
 
     /// The stream of that name, known to the shard from now on.
-    pub(super) fn enter(&mut self, key: &StreamKey) -> usize {
+    pub(super) fn enter(&mut self, key: &StreamKey, relays: &Relays) -> usize {
         if let Some(local) = self.by_key.get(key) {
             return *local;
         }
-        let local = self.slab.insert(LocalStream::new(key.clone()));
+        let local = self.slab.insert(LocalStream::new(key.clone(), relays.pull_rule(key).map(|_| relays.home(key))));
         self.by_key.insert(key.clone(), local);
         local
     }

@@ -44,6 +44,7 @@ impl Core {
     pub fn tick(&mut self) {
         self.tick_connections();
         self.tick_streams();
+        self.tick_relays();
         self.ask_to_reconnect();
         self.turn();
     }
@@ -130,6 +131,7 @@ impl Core {
                 self.directory.forget(&stream.key, ended_at);
             }
             self.wake_watchers(local);
+            self.end_pushes(local);
         }
     }
 
@@ -220,7 +222,7 @@ impl Core {
         let now = self.time.now();
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
         stream.drop_read_logs();
-        if !stream.watchers.is_empty() {
+        if !stream.watchers.is_empty() || !stream.pushes.is_empty() || stream.demand.told {
             return;
         }
         let lingers = stream.idle_since.is_some_and(|since| now.saturating_sub(since) < limits::VIEW_LINGER);

@@ -28,6 +28,8 @@ pub type ShardSet = u64;
 pub struct Owner {
     pub shard: usize,
     pub epoch: u64,
+    /// It comes from another node.
+    pub pulled: bool,
 }
 
 /// A name granted to a publisher.
@@ -94,6 +96,15 @@ impl Default for Directory {
 impl Directory {
     /// Grants `key` to a publisher on `shard`, unless somebody has it.
     pub fn claim(&self, key: &StreamKey, shard: usize) -> Result<Claim, DirectoryError> {
+        self.claim_as(key, shard, false)
+    }
+
+    /// As [`claim`](Self::claim), for a stream that comes from another node.
+    pub fn claim_pulled(&self, key: &StreamKey, shard: usize) -> Result<Claim, DirectoryError> {
+        self.claim_as(key, shard, true)
+    }
+
+    fn claim_as(&self, key: &StreamKey, shard: usize, pulled: bool) -> Result<Claim, DirectoryError> {
         let mut names = self.stripe(key);
         let known = names.contains_key(key);
         let name = names.entry(key.clone()).or_default();
@@ -104,7 +115,7 @@ impl Directory {
             self.waited.fetch_sub(1, Ordering::Relaxed);
         }
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        name.owner = Some(Owner { shard, epoch });
+        name.owner = Some(Owner { shard, epoch, pulled });
         name.forgotten = false;
         Ok(Claim { epoch, followers: name.followers, resume: name.resume.take() })
     }
@@ -134,6 +145,11 @@ impl Directory {
                 name.drop_resume();
             }
         });
+    }
+
+    /// Who publishes `key`.
+    pub fn owner(&self, key: &StreamKey) -> Option<Owner> {
+        self.stripe(key).get(key).and_then(|name| name.owner)
     }
 
     /// `shard` has players of `key`. The owner, if there is one; else it will be announced to the shard.
@@ -208,7 +224,7 @@ mod tests {
         directory.unfollow(&key("a"), 5);
         let claim = directory.claim(&key("a"), 0).expect("free");
         assert_eq!(claim.followers, 1 << 3);
-        assert_eq!(directory.follow(&key("a"), 1), Ok(Some(Owner { shard: 0, epoch: claim.epoch })));
+        assert_eq!(directory.follow(&key("a"), 1), Ok(Some(Owner { shard: 0, epoch: claim.epoch, pulled: false })));
     }
 
     #[test]

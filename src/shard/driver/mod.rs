@@ -157,6 +157,9 @@ impl Driver {
                 // Whoever asked may have lost patience.
                 let _ = answer.send(self.core.borrow().report());
             }
+            Command::ReportRelays(answer) => {
+                let _ = answer.send(self.core.borrow().relay_report());
+            }
             #[cfg(test)]
             Command::Panic => panic!("asked to panic"),
         }

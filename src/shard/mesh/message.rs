@@ -1,12 +1,14 @@
-//! What shards say to each other. Every message names the stream and the epoch it is about; a receiver that knows
-//! another epoch drops it.
+//! What shards say to each other. Every message about a publisher's stream names the stream and the epoch; a receiver
+//! that knows another epoch drops it.
 
-use crate::{ingress::ViewKey, rtmp::key::StreamKey, stream::feed::Feed};
+use std::sync::Arc;
+
+use crate::{ingress::ViewKey, rtmp::key::StreamKey, shard::relaying::Provenance, stream::feed::Feed};
 
 #[derive(Debug)]
 pub enum MeshMessage {
     /// Owner to followers: the name is published by the sender's shard from now on.
-    Announce { key: StreamKey, epoch: u64 },
+    Announce { key: StreamKey, epoch: u64, provenance: Arc<Provenance> },
     /// Follower to owner: feed me this view.
     Follow { key: StreamKey, epoch: u64, view: ViewKey },
     /// Follower to owner: no more of it.
@@ -17,4 +19,8 @@ pub enum MeshMessage {
     Refused { key: StreamKey, epoch: u64, view: ViewKey },
     /// Owner to follower: that publisher has left and its log is gone.
     Gone { key: StreamKey, epoch: u64 },
+    /// To a stream's home: the sender has players of it, or none any more.
+    Demand { key: StreamKey, wanted: bool, provenance: Option<Arc<Provenance>> },
+    /// From a stream's home: no node has it.
+    Missing { key: StreamKey },
 }

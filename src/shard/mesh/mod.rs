@@ -122,7 +122,11 @@ mod tests {
     }
 
     fn announce(epoch: u64) -> MeshMessage {
-        MeshMessage::Announce { key: StreamKey::new("", "live", "a").expect("valid"), epoch }
+        MeshMessage::Announce {
+            key: StreamKey::new("", "live", "a").expect("valid"),
+            epoch,
+            provenance: std::sync::Arc::default(),
+        }
     }
 
     #[test]

@@ -1,0 +1,218 @@
+//! Connections to other nodes: dialled, spoken to, closed.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::{LegId, RelayId, pull::Taken};
+use crate::{
+    relay::{
+        puller::{Fault, Heard},
+        pusher::PushHeard,
+        upstream::Endpoint,
+    },
+    rtmp::{
+        capabilities::Capabilities,
+        client::{ClientConfig, ClientEvent, ClientSession, SessionError},
+    },
+    shard::{
+        close::CloseReason,
+        conn::{Conn, ConnId},
+        core::Core,
+        dial::{Dial, DialError},
+        session::{Session, Upstream},
+    },
+};
+
+/// What an upstream said that is not media.
+enum Said {
+    Publishing,
+    Ended,
+    Reconnect { tc_url: Option<String> },
+    Failed(SessionError),
+}
+
+impl Core {
+    /// Begins a connection for a leg.
+    pub(super) fn dial(
+        &mut self,
+        leg: LegId,
+        to: Endpoint,
+        config: ClientConfig,
+        capabilities: Option<Capabilities>,
+    ) -> ConnId {
+        let session = ClientSession::new(config, self.chance(), self.time.now());
+        let session = match capabilities {
+            Some(capabilities) => session.announcing(capabilities),
+            None => session,
+        };
+        let upstream = Upstream { session, leg, dialled: false, greeted: false, bytes_out: 0 };
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let id = self.conns.insert(Box::new(Conn::new(Session::Upstream(Box::new(upstream)), nowhere)));
+        self.metrics.connections.add(1);
+        self.metrics.upstream_dials.add(1);
+        self.dials.push(Dial { id, to, patience: self.config.relays.timing.connect });
+        id
+    }
+
+    /// The driver has a connection for what [`Core::take_dials`] gave it.
+    pub fn dialed(&mut self, id: ConnId, peer: SocketAddr) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing().is_none()) else { return };
+        conn.set_peer(peer);
+        if let Some(upstream) = conn.session.upstream_mut() {
+            upstream.dialled = true;
+        }
+    }
+
+    /// There will be no connection. The driver removes it next.
+    pub fn dial_failed(&mut self, id: ConnId, error: &DialError) {
+        if let Some(leg) = self.leg_of(id) {
+            self.note_fault(leg, id, error.to_string());
+            self.close(id, CloseReason::UpstreamUnreachable, true);
+            self.drive_relays();
+        }
+    }
+
+    pub(super) fn leg_of(&self, id: ConnId) -> Option<LegId> {
+        let conn = self.conns.get(id).filter(|conn| conn.closing().is_none())?;
+        conn.session.upstream().map(|upstream| upstream.leg)
+    }
+
+    /// Bytes came from another node.
+    pub(in crate::shard) fn hear_upstream(&mut self, id: ConnId, bytes: &[u8]) {
+        let mut input = bytes;
+        let now = self.time.now();
+        let mut media = None;
+        while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing().is_none()) {
+            let Some(upstream) = conn.session.upstream_mut() else { return };
+            let leg = upstream.leg;
+            if !upstream.greeted && upstream.session.has_shaken_hands() {
+                upstream.greeted = true;
+                self.leg_greeted(leg, id);
+                continue;
+            }
+            let said = match upstream.session.receive(&mut input, now) {
+                Ok(Some(ClientEvent::Media { kind, timestamp, payload })) => {
+                    self.metrics.messages_received.add(1);
+                    let RelayId::Pull(index) = leg.relay else { continue };
+                    let Some(pull) = self.relays.pulls.get_mut(index) else { continue };
+                    media = Some(leg);
+                    match pull.take(leg.leg, kind, timestamp, payload, now) {
+                        Taken::Publish { local, epoch, timestamp } => {
+                            if self.streams.publish(local, epoch, kind, timestamp, payload, &self.time).is_err() {
+                                self.metrics.tags_malformed.add(1);
+                            }
+                        }
+                        Taken::Nothing => {}
+                        Taken::Begins => {
+                            pull.hear(leg.leg, Heard::Media { begins: true }, now, &mut self.relays.health);
+                            self.drive_pull(index);
+                        }
+                    }
+                    continue;
+                }
+                Ok(Some(ClientEvent::Publishing)) => Said::Publishing,
+                Ok(Some(ClientEvent::Ended)) => Said::Ended,
+                Ok(Some(ClientEvent::Reconnect { tc_url, .. })) => Said::Reconnect { tc_url },
+                Ok(Some(ClientEvent::Playing)) => continue,
+                Ok(Some(ClientEvent::Status { code, description, level })) => {
+                    tracing::debug!(code, description, level, "an upstream says");
+                    continue;
+                }
+                Ok(None) => break,
+                Err(error) => Said::Failed(error),
+            };
+            self.upstream_said(leg, id, said);
+        }
+        if let Some(LegId { relay: RelayId::Pull(index), leg }) = media
+            && let Some(pull) = self.relays.pulls.get_mut(index)
+        {
+            pull.hear(leg, Heard::Media { begins: false }, now, &mut self.relays.health);
+        }
+        self.drive_relays();
+        self.flush_touched();
+        self.wake_if_output(id);
+    }
+
+    fn leg_greeted(&mut self, leg: LegId, id: ConnId) {
+        let now = self.time.now();
+        match leg.relay {
+            RelayId::Pull(index) => {
+                if let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) {
+                    pull.hear(leg.leg, Heard::Connected, now, &mut self.relays.health);
+                }
+            }
+            RelayId::Push(index) => {
+                if let Some(push) = self.relays.pushes.get_mut(index).filter(|push| push.has(id)) {
+                    push.pusher.hear(PushHeard::Connected, now);
+                }
+            }
+        }
+        self.relays.rouse(leg.relay);
+    }
+
+    fn upstream_said(&mut self, leg: LegId, id: ConnId, said: Said) {
+        let now = self.time.now();
+        match (said, leg.relay) {
+            (Said::Publishing, RelayId::Push(index)) => self.push_accepted(index, id),
+            (Said::Ended, RelayId::Pull(index)) => {
+                if let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) {
+                    pull.fault = Some("it said that the stream has ended".to_owned());
+                    pull.hear(leg.leg, Heard::Ended, now, &mut self.relays.health);
+                }
+            }
+            (Said::Ended, RelayId::Push(_)) => {
+                self.note_fault(leg, id, "it ended the stream".to_owned());
+                self.close(id, CloseReason::UpstreamEnded, true);
+            }
+            (Said::Reconnect { tc_url }, RelayId::Pull(index)) => self.pull_moved(index, leg, id, tc_url.as_deref()),
+            (Said::Reconnect { tc_url }, RelayId::Push(index)) => self.push_moved(index, id, tc_url.as_deref()),
+            (Said::Failed(error), relay) => {
+                let again = match relay {
+                    RelayId::Pull(index) => self.pull_refused(index, leg, id, &error),
+                    RelayId::Push(index) => self.push_refused(index, id, &error),
+                };
+                if !again {
+                    self.note_fault(leg, id, error.to_string());
+                    self.close(id, CloseReason::from(&error), true);
+                }
+            }
+            (Said::Publishing, RelayId::Pull(_)) => {}
+        }
+        self.relays.rouse(leg.relay);
+    }
+
+    /// Keeps what went wrong for reports, and says it.
+    pub(super) fn note_fault(&mut self, leg: LegId, id: ConnId, what: String) {
+        let (stream, label, fault) = match leg.relay {
+            RelayId::Pull(index) => {
+                let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) else { return };
+                (pull.key.clone(), pull.label_of(leg.leg), &mut pull.fault)
+            }
+            RelayId::Push(index) => {
+                let Some(push) = self.relays.pushes.get_mut(index).filter(|push| push.has(id)) else { return };
+                (push.key.clone(), push.target.label.clone(), &mut push.fault)
+            }
+        };
+        if let Some(suppressed) = self.stream_lines.take(crate::limits::STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
+            tracing::warn!(%stream, upstream = label, suppressed, "relay: {what}");
+        }
+        *fault = Some(what);
+    }
+
+    /// A leg's connection is gone, by whomever it was closed.
+    pub(super) fn leg_closed(&mut self, leg: LegId, id: ConnId, reason: CloseReason) {
+        let fault = match reason {
+            CloseReason::UpstreamUnreachable => Fault::Unreachable,
+            CloseReason::UpstreamNotFound => Fault::NotFound,
+            CloseReason::UpstreamRefused => Fault::Refused,
+            _ => Fault::Broken,
+        };
+        if matches!(reason, CloseReason::PeerClosed | CloseReason::PeerReset) {
+            self.note_fault(leg, id, "it closed the connection".to_owned());
+        }
+        match leg.relay {
+            RelayId::Pull(index) => self.pull_leg_closed(index, leg.leg, id, fault),
+            RelayId::Push(index) => self.push_leg_closed(index, id, fault, reason),
+        }
+        self.relays.rouse(leg.relay);
+    }
+}

@@ -1,0 +1,473 @@
+//! Streams pulled from other nodes, on the shard that is their home.
+//!
+//! A pull writes the stream's log as a publisher would, whichever of its legs is live; a change of source is a splice in the
+//! same log. While no source has it the log stays open for the unpublish grace, then it ends as if a publisher had left.
+//! Whoever publishes the name here comes first: the pull waits until that stream has ended and its grace is over.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{LegId, Provenance, RelayId, prelude::Prelude};
+use crate::{
+    ingress::Broadcast,
+    limits::{PULLS_MAX, STREAM_LOG_LINES_PER_SECOND},
+    relay::{
+        health::HealthBook,
+        puller::{Fault, Heard, Leg, Order, Puller},
+        rules::PullRule,
+        splice::Splice,
+        upstream::Upstream,
+    },
+    rtmp::{
+        capabilities::Capabilities,
+        client::{Approach, ClientConfig, ClientRole, Next, SessionError},
+        key::StreamKey,
+        message::Kind,
+    },
+    shard::{
+        close::CloseReason,
+        conn::ConnId,
+        core::Core,
+        local::{LocalLog, Owned, Source},
+    },
+    stream::directory::ShardSet,
+};
+
+/// One of a pull's connections, and the addresses it was sent to.
+#[derive(Debug)]
+struct PullLeg {
+    leg: Leg,
+    source: usize,
+    approach: Approach,
+    conn: ConnId,
+    prelude: Prelude,
+}
+
+/// What became of a message of a source's.
+pub(super) enum Taken {
+    /// It is the stream's.
+    Publish { local: usize, epoch: u64, timestamp: u32 },
+    /// It was kept, or is not needed.
+    Nothing,
+    /// The source can be taken from here on.
+    Begins,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(super) struct Pull {
+    pub(super) key: StreamKey,
+    pub(super) puller: Puller,
+    pub(super) wanted_by: ShardSet,
+    always: bool,
+    /// The nodes that the first who asked is behind.
+    provenance: Arc<Provenance>,
+    /// The puller orders at most a few at once.
+    legs: Vec<PullLeg>,
+    live: Option<Leg>,
+    splice: Splice,
+    /// Where the stream is written.
+    pub(super) log: Option<(usize, u64)>,
+    /// Shard time since which no source has it.
+    dark_since: Option<Duration>,
+    /// Somebody else publishes the name, or did until then.
+    yields_until: Option<Duration>,
+    pub(super) fault: Option<String>,
+    pub(super) bytes_in: u64,
+    /// Shard time at which it began, or went over to another source.
+    pub(super) since: Duration,
+}
+
+impl Pull {
+    pub(super) fn has(&self, leg: Leg, conn: ConnId) -> bool {
+        self.legs.iter().any(|known| known.leg == leg && known.conn == conn)
+    }
+
+    fn leg_mut(&mut self, leg: Leg) -> Option<&mut PullLeg> {
+        self.legs.iter_mut().find(|known| known.leg == leg)
+    }
+
+    pub(super) fn label_of(&self, leg: Leg) -> String {
+        let source = self.legs.iter().find(|known| known.leg == leg).and_then(|leg| self.puller.sources().get(leg.source));
+        source.map_or_else(String::new, |source| source.label.clone())
+    }
+
+    /// Of the source it comes from, or the one that is tried.
+    pub(super) fn label(&self) -> String {
+        let leg = self.live.or(self.legs.first().map(|leg| leg.leg));
+        leg.map_or_else(|| self.puller.sources().first().map_or_else(String::new, |source| source.label.clone()), |leg| self.label_of(leg))
+    }
+
+    pub(super) fn hear(&mut self, leg: Leg, heard: Heard, now: Duration, health: &mut HealthBook) {
+        self.puller.hear(leg, heard, now, health);
+    }
+
+    pub(super) fn is_missing(&self, now: Duration) -> bool {
+        self.log.is_none() && self.yields_until.is_none() && self.puller.is_missing(now)
+    }
+
+    /// Whether somebody is to be given the stream.
+    pub(super) fn tell_puller(&mut self, now: Duration) {
+        if self.yields_until.is_none() && (self.always || self.wanted_by != 0) {
+            self.puller.want(now);
+        } else {
+            self.puller.unwant(now);
+        }
+    }
+
+    /// A message that came on a leg.
+    pub(super) fn take(&mut self, leg: Leg, kind: Kind, timestamp: u32, payload: &[u8], now: Duration) -> Taken {
+        if self.live != Some(leg) {
+            let Some(known) = self.leg_mut(leg) else { return Taken::Nothing };
+            return if known.prelude.take(kind, timestamp, payload) { Taken::Begins } else { Taken::Nothing };
+        }
+        self.bytes_in += payload.len() as u64;
+        let Some((local, epoch)) = self.log else { return Taken::Nothing };
+        match self.splice.take(kind, timestamp, payload, now) {
+            Some(timestamp) => Taken::Publish { local, epoch, timestamp },
+            None => Taken::Nothing,
+        }
+    }
+}
+
+impl Core {
+    /// Streams that are pulled whether or not anybody asks, by the shards that are their homes.
+    pub(super) fn start_always_on(&mut self) {
+        let rules = self.config.clone();
+        for rule in rules.relays.pulls.iter().filter(|rule| rule.always) {
+            let Some(key) = rule.pattern.exact() else { continue };
+            if self.relays.home(&key) != self.port.shard() {
+                continue;
+            }
+            if let Some(index) = self.enter_pull(&key, None) {
+                let now = self.time.now();
+                self.relays.pulls[index].tell_puller(now);
+                self.relays.rouse(RelayId::Pull(index));
+            }
+        }
+    }
+
+    /// A pull of the stream, as its rule says. `None`: there is no such rule, or there are too many pulls.
+    pub(super) fn enter_pull(&mut self, key: &StreamKey, provenance: Option<Arc<Provenance>>) -> Option<usize> {
+        let rules = self.config.clone();
+        let rule = rules.relays.pulls.iter().find(|rule| rule.pattern.matches(key))?;
+        if self.relays.pulls.len() >= PULLS_MAX {
+            return None;
+        }
+        let seed = self.chance();
+        let is_published = self.directory.owner(key).is_some();
+        let now = self.time.now();
+        let pull = Pull {
+            key: key.clone(),
+            puller: self.puller(rule, key, seed),
+            wanted_by: 0,
+            always: rule.always,
+            provenance: provenance.unwrap_or_default(),
+            legs: Vec::new(),
+            live: None,
+            splice: Splice::new(),
+            log: None,
+            dark_since: None,
+            yields_until: is_published.then(|| now + self.config.unpublish_grace),
+            fault: None,
+            bytes_in: 0,
+            since: now,
+        };
+        let index = self.relays.pulls.insert(pull);
+        self.relays.pull_of.insert(key.clone(), index);
+        Some(index)
+    }
+
+    fn puller(&self, rule: &PullRule, key: &StreamKey, seed: u64) -> Puller {
+        let sources = rule.origins.candidates(key);
+        Puller::new(sources, self.config.relays.timing, rule.linger, rule.always, seed)
+    }
+
+    pub(super) fn drive_pull(&mut self, index: usize) {
+        let now = self.time.now();
+        while let Some(pull) = self.relays.pulls.get_mut(index) {
+            match pull.puller.next(now, &mut self.relays.health) {
+                Some(Order::Open { leg, source }) => self.open_pull_leg(index, leg, source),
+                Some(Order::Close { leg }) => self.close_pull_leg(index, leg),
+                Some(Order::GoLive { leg }) => self.go_live(index, leg),
+                Some(Order::Missing) => self.pull_missing(index),
+                Some(Order::Stop) => self.stop_pull(index),
+                None => return,
+            }
+        }
+    }
+
+    fn open_pull_leg(&mut self, index: usize, leg: Leg, source: usize) {
+        let Some(pull) = self.relays.pulls.get(index) else { return };
+        let Some(upstream) = pull.puller.sources().get(source).cloned() else { return };
+        let hops = self.relays.hops_with_ours(&pull.provenance.hops);
+        let approach = approach(&upstream);
+        let id = self.dial_source(index, leg, &upstream, &approach, hops);
+        if let Some(pull) = self.relays.pulls.get_mut(index) {
+            pull.legs.push(PullLeg { leg, source, approach, conn: id, prelude: Prelude::default() });
+        }
+    }
+
+    fn dial_source(
+        &mut self,
+        index: usize,
+        leg: Leg,
+        upstream: &Upstream,
+        approach: &Approach,
+        hops: Vec<String>,
+    ) -> ConnId {
+        let config = ClientConfig { hops, ..client_config(upstream, approach, ClientRole::Play, self.config.chunk_bytes) };
+        let leg = LegId { relay: RelayId::Pull(index), leg };
+        self.dial(leg, approach.endpoint(&upstream.endpoint), config, Some(Capabilities::of_relay()))
+    }
+
+    fn close_pull_leg(&mut self, index: usize, leg: Leg) {
+        let Some(pull) = self.relays.pulls.get_mut(index) else { return };
+        let Some(position) = pull.legs.iter().position(|known| known.leg == leg) else { return };
+        let conn = pull.legs.remove(position).conn;
+        if pull.live == Some(leg) {
+            pull.live = None;
+            pull.dark_since = Some(self.time.now());
+        }
+        self.close_upstream(conn);
+    }
+
+    /// Ends a connection to another node in order.
+    pub(super) fn close_upstream(&mut self, id: ConnId) {
+        let Some(upstream) = self.conns.get_mut(id).and_then(|conn| conn.session.upstream_mut()) else { return };
+        upstream.session.close();
+        let abort = !upstream.dialled;
+        self.close(id, CloseReason::RelayDone, abort);
+    }
+
+    /// A leg's messages are the stream's from now on.
+    fn go_live(&mut self, index: usize, leg: Leg) {
+        let now = self.time.now();
+        let Some(pull) = self.relays.pulls.get_mut(index) else { return };
+        let Some(conn) = pull.legs.iter().find(|known| known.leg == leg).map(|known| known.conn) else { return };
+        let (key, label) = (pull.key.clone(), pull.label_of(leg));
+        match pull.log {
+            Some((local, epoch)) => {
+                pull.splice.switch(now);
+                if let Some(owned) = self.streams.slab.get_mut(local).and_then(|stream| stream.owned_mut(epoch)) {
+                    owned.publisher = conn;
+                }
+            }
+            None => match self.claim_pulled(index, conn) {
+                Some(log) => {
+                    let Some(pull) = self.relays.pulls.get_mut(index) else { return };
+                    pull.log = Some(log);
+                    pull.splice = Splice::new();
+                }
+                None => {
+                    self.yield_pull(index);
+                    return;
+                }
+            },
+        }
+        if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, now) {
+            tracing::info!(stream = %key, upstream = label, suppressed, "pulled");
+        }
+        self.metrics.pulls_begun.add(1);
+        let Some(pull) = self.relays.pulls.get_mut(index) else { return };
+        pull.live = Some(leg);
+        pull.dark_since = None;
+        pull.since = now;
+        let held = pull.leg_mut(leg).map(|known| known.prelude.release()).unwrap_or_default();
+        for message in held {
+            let Some(pull) = self.relays.pulls.get_mut(index) else { return };
+            let taken = pull.take(leg, message.kind, message.timestamp, &message.payload, now);
+            let Taken::Publish { local, epoch, timestamp } = taken else { continue };
+            if self.streams.publish(local, epoch, message.kind, timestamp, &message.payload, &self.time).is_err() {
+                self.metrics.tags_malformed.add(1);
+            }
+        }
+    }
+
+    /// Takes the stream's name and begins its log.
+    fn claim_pulled(&mut self, index: usize, publisher: ConnId) -> Option<(usize, u64)> {
+        let pull = self.relays.pulls.get(index)?;
+        let key = pull.key.clone();
+        let claim = self.directory.claim_pulled(&key, self.port.shard()).ok()?;
+        let local = self.streams.enter(&key, &self.relays);
+        self.metrics.publishers.add(1);
+        let provenance = Provenance { hops: Box::default(), capabilities: Some(Capabilities::of_relay()) };
+        let broadcast = Broadcast::new(self.streams.broadcast.clone(), claim.resume);
+        let owned = Owned::new(broadcast, publisher, claim.followers, self.port.shard(), &self.time, provenance.into());
+        self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });
+        self.stream_begins(local, &key);
+        Some((local, claim.epoch))
+    }
+
+    /// Somebody publishes the name here: that stream is the one to be watched.
+    fn yield_pull(&mut self, index: usize) {
+        let grace = self.config.unpublish_grace;
+        let now = self.time.now();
+        if let Some(pull) = self.relays.pulls.get_mut(index) {
+            pull.yields_until = Some(now + grace);
+        }
+        self.drop_legs(index);
+        self.renew_puller(index);
+    }
+
+    /// Forgets how the sources were.
+    fn renew_puller(&mut self, index: usize) {
+        let config = self.config.clone();
+        let seed = self.chance();
+        let Some(key) = self.relays.pulls.get(index).map(|pull| pull.key.clone()) else { return };
+        let rule = config.relays.pulls.iter().find(|rule| rule.pattern.matches(&key));
+        let puller = rule.map(|rule| self.puller(rule, &key, seed));
+        if let Some((pull, puller)) = self.relays.pulls.get_mut(index).zip(puller) {
+            pull.puller = puller;
+        }
+    }
+
+    fn drop_legs(&mut self, index: usize) {
+        while let Some(leg) = self.relays.pulls.get(index).and_then(|pull| pull.legs.first()).map(|leg| leg.leg) {
+            self.close_pull_leg(index, leg);
+        }
+    }
+
+    /// No source has it: whoever waits is told so.
+    fn pull_missing(&mut self, index: usize) {
+        let Some(pull) = self.relays.pulls.get(index).filter(|pull| pull.log.is_none()) else { return };
+        let (key, wanted_by) = (pull.key.clone(), pull.wanted_by);
+        self.metrics.pulls_missed.add(1);
+        for shard in (0..self.port.shards()).filter(|shard| wanted_by & (1 << shard) != 0) {
+            self.tell_missing(shard, &key);
+        }
+    }
+
+    /// Nobody wants it any more.
+    fn stop_pull(&mut self, index: usize) {
+        self.drop_legs(index);
+        self.end_pulled(index);
+    }
+
+    /// Ends the stream's log, as if a publisher had left.
+    fn end_pulled(&mut self, index: usize) {
+        let Some(pull) = self.relays.pulls.get_mut(index) else { return };
+        pull.dark_since = None;
+        if let Some((local, epoch)) = pull.log.take() {
+            self.end_publish(local, epoch);
+        }
+    }
+
+    /// The connection of one of its legs is gone.
+    pub(super) fn pull_leg_closed(&mut self, index: usize, leg: Leg, id: ConnId, fault: Fault) {
+        let now = self.time.now();
+        let Some(pull) = self.relays.pulls.get_mut(index) else { return };
+        let Some(position) = pull.legs.iter().position(|known| known.leg == leg && known.conn == id) else { return };
+        pull.legs.remove(position);
+        if pull.live == Some(leg) {
+            pull.live = None;
+            pull.dark_since = Some(now);
+        }
+        pull.hear(leg, Heard::Failed(fault), now, &mut self.relays.health);
+    }
+
+    /// A source refused what was asked. True if it said how else to ask, and is asked so.
+    pub(super) fn pull_refused(&mut self, index: usize, leg: LegId, id: ConnId, error: &SessionError) -> bool {
+        let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) else { return false };
+        let Some(known) = pull.leg_mut(leg.leg) else { return false };
+        match known.approach.refused(error) {
+            Next::Again => self.redial_pull(index, leg.leg),
+            Next::GiveUp => false,
+        }
+    }
+
+    /// A leg goes on over another connection.
+    fn redial_pull(&mut self, index: usize, leg: Leg) -> bool {
+        let Some(pull) = self.relays.pulls.get_mut(index) else { return false };
+        let hops = self.relays.hops_with_ours(&self.relays.pulls[index].provenance.hops);
+        let pull = &mut self.relays.pulls[index];
+        let Some(known) = pull.legs.iter().find(|known| known.leg == leg) else { return false };
+        let (before, approach) = (known.conn, known.approach.clone());
+        let Some(upstream) = pull.puller.sources().get(known.source).cloned() else { return false };
+        let id = self.dial_source(index, leg, &upstream, &approach, hops);
+        if let Some(known) = self.relays.pulls.get_mut(index).and_then(|pull| pull.leg_mut(leg)) {
+            known.conn = id;
+            known.prelude = Prelude::default();
+        }
+        self.close(before, CloseReason::RelayDone, true);
+        true
+    }
+
+    /// A source asks to be left for another place, and serves until then.
+    pub(super) fn pull_moved(&mut self, index: usize, leg: LegId, id: ConnId, tc_url: Option<&str>) {
+        let now = self.time.now();
+        let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) else { return };
+        tracing::info!(stream = %pull.key, upstream = pull.label_of(leg.leg), tc_url, "asked to reconnect");
+        pull.puller.moved(leg.leg, now);
+    }
+
+    pub(super) fn tick_pull(&mut self, index: usize) {
+        let now = self.time.now();
+        let Some(pull) = self.relays.pulls.get_mut(index) else { return };
+        if let Some(until) = pull.yields_until {
+            let is_published = self.directory.owner(&pull.key).is_some();
+            if is_published {
+                pull.yields_until = Some(now + self.config.unpublish_grace);
+            } else if now >= until {
+                pull.yields_until = None;
+                pull.tell_puller(now);
+            }
+        }
+        if pull.puller.deadline().is_some_and(|deadline| deadline <= now) {
+            self.relays.rouse(RelayId::Pull(index));
+        }
+        let grace = self.config.unpublish_grace;
+        if pull.dark_since.is_some_and(|since| now.saturating_sub(since) >= grace) {
+            self.end_pulled(index);
+        }
+        let Some(pull) = self.relays.pulls.get(index) else { return };
+        let wanted = pull.always || pull.wanted_by != 0;
+        if !wanted && pull.log.is_none() && pull.legs.is_empty() && pull.puller.is_idle(now) {
+            let key = self.relays.pulls.remove(index).key;
+            self.relays.pull_of.remove(&key);
+        }
+    }
+
+    /// Ends a pull and forgets it.
+    pub(super) fn drop_pull(&mut self, index: usize) {
+        self.stop_pull(index);
+        if let Some(pull) = self.relays.pulls.try_remove(index) {
+            self.relays.pull_of.remove(&pull.key);
+        }
+    }
+
+    /// A stream has begun on this shard: its home is to know if it is pushed.
+    pub(in crate::shard) fn stream_begins(&mut self, local: usize, key: &StreamKey) {
+        if !self.relays.is_pushed(key) {
+            return;
+        }
+        let home = self.relays.home(key);
+        if home == self.port.shard() {
+            self.begin_pushes(local);
+        } else if let Some(owned) = self.streams.slab.get_mut(local).and_then(|stream| {
+            let epoch = stream.newest_epoch();
+            stream.owned_mut(epoch)
+        }) {
+            owned.unannounced |= 1 << home;
+            self.streams.mark_dirty(local);
+        }
+    }
+}
+
+/// The way to an upstream, before anything was said.
+pub(super) fn approach(upstream: &Upstream) -> Approach {
+    Approach::new(&upstream.tc_url, &upstream.app, upstream.credentials.clone())
+}
+
+/// What is said to an upstream on the way it is approached.
+pub(super) fn client_config(upstream: &Upstream, approach: &Approach, role: ClientRole, chunk_bytes: usize) -> ClientConfig {
+    ClientConfig {
+        tc_url: approach.tc_url(),
+        app: approach.app(),
+        name: upstream.name.clone(),
+        role,
+        chunk_bytes,
+        digest: true,
+        hops: Vec::new(),
+    }
+}
+

@@ -1,0 +1,262 @@
+//! Streams pushed to other nodes, on the shard that is their home.
+//!
+//! The home follows a stream that is to be pushed as it does for a player. Each target is a player of it, with a
+//! cursor of its own: a slow one skips, a dead one is closed by the progress deadline and dialled again, and nobody else
+//! notices. A stream whose publisher comes back within the grace goes on over the same connections.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{LegId, Provenance, RelayId, pull};
+use crate::{
+    ingress::ViewKey,
+    limits::STREAM_LOG_LINES_PER_SECOND,
+    relay::{
+        puller::{Fault, Leg},
+        pusher::{PushHeard, PushOrder, Pusher},
+        upstream::Upstream,
+    },
+    rtmp::{
+        capabilities::{Capabilities, caps_ex},
+        client::{Approach, ClientConfig, ClientRole, Next, SessionError},
+        key::StreamKey,
+    },
+    shard::{close::CloseReason, conn::ConnId, core::Core, local::Watcher, uses::Use},
+};
+
+/// One stream to one target.
+#[derive(Debug)]
+pub(super) struct Push {
+    pub(super) key: StreamKey,
+    local: usize,
+    pub(super) target: Upstream,
+    pub(super) pusher: Pusher,
+    approach: Approach,
+    conn: Option<ConnId>,
+    /// It has begun to receive the stream, and the end of its connection may be the end of the stream.
+    pub(super) accepted: bool,
+    leg: Leg,
+    pub(super) fault: Option<String>,
+    /// Of the connections before.
+    pub(super) bytes_before: u64,
+}
+
+impl Push {
+    pub(super) fn has(&self, conn: ConnId) -> bool {
+        self.conn == Some(conn)
+    }
+
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        self.conn
+    }
+
+    pub(super) fn local(&self) -> usize {
+        self.local
+    }
+
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        self.pusher.deadline().is_some_and(|deadline| deadline <= now)
+    }
+}
+
+impl Core {
+    /// A stream that is to be pushed is there, or is there again.
+    pub(in crate::shard) fn begin_pushes(&mut self, local: usize) {
+        let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        let (key, known) = (stream.key.clone(), stream.pushes.clone());
+        if !known.is_empty() {
+            known.into_iter().for_each(|index| self.relays.rouse(RelayId::Push(index)));
+            return;
+        }
+        let rules = self.config.clone();
+        let matching = rules.relays.pushes.iter().filter(|rule| rule.pattern.matches(&key));
+        for template in matching.flat_map(|rule| &rule.targets) {
+            let target = template.fill_secret(&key);
+            let mut pusher = Pusher::new(target.clone(), self.config.relays.timing, self.chance());
+            pusher.begin(self.time.now());
+            let push = Push {
+                key: key.clone(),
+                local,
+                approach: pull::approach(&target),
+                target,
+                pusher,
+                conn: None,
+                accepted: false,
+                leg: 0,
+                fault: None,
+                bytes_before: 0,
+            };
+            let index = self.relays.pushes.insert(push);
+            if let Some(stream) = self.streams.slab.get_mut(local) {
+                stream.pushes.push(index);
+            }
+            self.relays.rouse(RelayId::Push(index));
+        }
+        self.drive_relays();
+    }
+
+    pub(super) fn drive_push(&mut self, index: usize) {
+        let now = self.time.now();
+        while let Some(push) = self.relays.pushes.get_mut(index) {
+            match push.pusher.next(now) {
+                Some(PushOrder::Open) => {
+                    push.approach = pull::approach(&push.target);
+                    self.dial_target(index);
+                }
+                Some(PushOrder::Close) => self.close_push_leg(index),
+                None => return,
+            }
+        }
+    }
+
+    fn dial_target(&mut self, index: usize) {
+        let Some(push) = self.relays.pushes.get_mut(index) else { return };
+        push.leg = push.leg.wrapping_add(1);
+        let (leg, local, target, approach) = (push.leg, push.local, push.target.clone(), push.approach.clone());
+        let provenance = self.provenance(local);
+        let hops = self.relays.hops_with_ours(&provenance.hops);
+        let config =
+            ClientConfig { hops, ..pull::client_config(&target, &approach, ClientRole::Publish, self.config.chunk_bytes) };
+        let capabilities = provenance.capabilities.clone().map(|capabilities| Capabilities {
+            caps_ex: capabilities.caps_ex | caps_ex::RECONNECT,
+            ..capabilities
+        });
+        let leg = LegId { relay: RelayId::Push(index), leg };
+        let id = self.dial(leg, approach.endpoint(&target.endpoint), config, capabilities);
+        if let Some(push) = self.relays.pushes.get_mut(index) {
+            push.conn = Some(id);
+            push.accepted = false;
+        }
+    }
+
+    /// Where the newest publisher's stream of that name comes from.
+    fn provenance(&self, local: usize) -> Arc<Provenance> {
+        let newest = self.streams.slab.get(local).and_then(|stream| stream.logs.back());
+        newest.map(|log| log.provenance().clone()).unwrap_or_default()
+    }
+
+    /// Leaves the target, which hears that the stream has ended.
+    fn close_push_leg(&mut self, index: usize) {
+        let Some(push) = self.relays.pushes.get_mut(index) else { return };
+        if let Some(conn) = push.conn.take() {
+            self.note_bytes(index, conn);
+            self.close_upstream(conn);
+        }
+    }
+
+    fn note_bytes(&mut self, index: usize, conn: ConnId) {
+        let bytes = self.conns.get(conn).and_then(|conn| conn.session.upstream()).map_or(0, |known| known.bytes_out);
+        if let Some(push) = self.relays.pushes.get_mut(index) {
+            push.bytes_before += bytes;
+        }
+    }
+
+    /// The target waits for media: it gets the stream from the newest keyframe on.
+    pub(super) fn push_accepted(&mut self, index: usize, id: ConnId) {
+        let now = self.time.now();
+        let Some(push) = self.relays.pushes.get_mut(index).filter(|push| push.has(id)) else { return };
+        push.accepted = true;
+        push.pusher.hear(PushHeard::Publishing, now);
+        let (local, label) = (push.local, push.target.label.clone());
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(stream_id) = conn.session.upstream().map(|upstream| upstream.session.stream_id()) else { return };
+        let Some(stream_id) = u8::try_from(stream_id).ok().filter(|id| *id > 0) else {
+            let what = format!("it numbers message streams by {stream_id}, at most 255 is taken");
+            self.note_fault(LegId { relay: RelayId::Push(index), leg: 0 }, id, what);
+            self.close(id, CloseReason::UpstreamRefused, true);
+            return;
+        };
+        let tracks = self.config.tracks.resolve(conn.session.takes_multitrack());
+        let Some(known) = self.streams.slab.get_mut(local) else { return };
+        let is_live = known.is_live();
+        let watcher = known.watchers.insert(Watcher {
+            conn: id,
+            view: ViewKey::pushed(stream_id.into(), tracks),
+            epoch: known.newest_epoch(),
+            was_there_first: known.has_not_begun(),
+            joins_live: false,
+            paused: false,
+            awaits_next: !is_live,
+            told_end: false,
+            waiting_since_ms: None,
+            player: None,
+        });
+        if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, now) {
+            tracing::info!(stream = %known.key, target = label, suppressed, "pushed");
+        }
+        conn.uses.push(Use::Playing { stream: stream_id.into(), local, watcher });
+        self.metrics.pushes.add(1);
+        self.provide_view(local, watcher);
+        self.wake(id);
+    }
+
+    /// The connection of a target is gone.
+    pub(super) fn push_leg_closed(&mut self, index: usize, id: ConnId, fault: Fault, reason: CloseReason) {
+        let now = self.time.now();
+        let Some(push) = self.relays.pushes.get_mut(index).filter(|push| push.has(id)) else { return };
+        push.conn = None;
+        self.note_bytes(index, id);
+        let Some(push) = self.relays.pushes.get_mut(index) else { return };
+        let local = push.local;
+        let is_over = self.streams.slab.get(local).is_none_or(|stream| stream.grace_over);
+        if reason == CloseReason::RelayDone || (is_over && push.accepted) {
+            self.forget_push(index);
+            return;
+        }
+        push.pusher.hear(PushHeard::Failed(fault), now);
+        if is_over {
+            self.forget_push(index);
+        }
+    }
+
+    /// The stream is over for a target that has had everything, or never began.
+    fn forget_push(&mut self, index: usize) {
+        self.close_push_leg(index);
+        let Some(push) = self.relays.pushes.try_remove(index) else { return };
+        if let Some(stream) = self.streams.slab.get_mut(push.local) {
+            stream.pushes.retain(|known| *known != index);
+        }
+        self.forget_if_idle(push.local);
+    }
+
+    /// A stream's grace is over: targets that were not being sent it are done with. The others get what is left first.
+    pub(in crate::shard) fn end_pushes(&mut self, local: usize) {
+        let Some(stream) = self.streams.slab.get(local) else { return };
+        for index in stream.pushes.clone() {
+            let sends = self.relays.pushes.get(index).is_some_and(|push| push.accepted && push.conn.is_some());
+            if !sends {
+                self.forget_push(index);
+            }
+        }
+    }
+
+    /// The process ends: what was not being sent yet is given up.
+    pub(super) fn drop_pushes_under_way(&mut self) {
+        let locals: Vec<usize> = self.relays.pushes.iter().map(|(_, push)| push.local).collect();
+        locals.into_iter().for_each(|local| self.end_pushes(local));
+    }
+
+    /// A target refused the connection. True if it said how else to ask, and is asked so.
+    pub(super) fn push_refused(&mut self, index: usize, id: ConnId, error: &SessionError) -> bool {
+        let Some(push) = self.relays.pushes.get_mut(index).filter(|push| push.has(id) && !push.accepted) else { return false };
+        match push.approach.refused(error) {
+            Next::Again => {
+                push.conn = None;
+                self.close(id, CloseReason::RelayDone, true);
+                self.dial_target(index);
+                true
+            }
+            Next::GiveUp => false,
+        }
+    }
+
+    /// A target asks to be left for another place: the stream goes on there from the newest keyframe.
+    pub(super) fn push_moved(&mut self, index: usize, id: ConnId, tc_url: Option<&str>) {
+        let now = self.time.now();
+        let Some(push) = self.relays.pushes.get_mut(index).filter(|push| push.has(id)) else { return };
+        if push.approach.moved(tc_url, now) == Next::Again {
+            tracing::info!(stream = %push.key, target = push.target.label, "asked to reconnect");
+            self.close_push_leg(index);
+            self.dial_target(index);
+        }
+    }
+}
