@@ -201,6 +201,8 @@ pub const PULLS_MAX: usize = 10_000;
 pub const PRELUDE_MESSAGES_MAX: usize = 256;
 pub const PRELUDE_BYTES_MAX: usize = 1024 * 1024;
 pub const PRELUDE_AUDIO_MS: u32 = 500;
+/// Time in which a source that has video has sent some.
+pub const SPLICE_VIDEO_WAIT: Duration = Duration::from_secs(1);
 /// Nodes a stream may pass.
 pub const HOPS_MAX: usize = 8;
 /// Bytes of a node's name in the list of hops.

@@ -9,6 +9,7 @@
 //!
 //! The host feeds `receive` until it returns `None`, sends what `output` holds, and calls `timeout` at `deadline`.
 
+pub mod approach;
 mod conversation;
 #[cfg(test)]
 mod tests;
@@ -195,6 +196,16 @@ impl ClientSession {
         self.handshake = None;
         self.conversation.connect();
         Ok(true)
+    }
+
+    /// Whether the handshake is done: the server speaks RTMP.
+    pub fn has_shaken_hands(&self) -> bool {
+        self.handshake.is_none()
+    }
+
+    /// The message stream that media goes out on, once createStream was answered; 0 before.
+    pub fn stream_id(&self) -> u32 {
+        self.conversation.stream
     }
 
     /// Bytes to send; the host takes from it (`split().freeze()`).

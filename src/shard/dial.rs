@@ -14,3 +14,6 @@ pub struct Dial {
     /// Names, connecting and TLS are to be done within.
     pub patience: Duration,
 }
+
+#[derive(Debug, thiserror::Error)]
+pub enum DialError { #[error("stub")] TimedOut { to: String, patience: Duration }, #[error("stub")] Connect { to: String, source: std::io::Error } }

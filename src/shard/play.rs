@@ -12,7 +12,6 @@ use super::{
 use crate::{
     egress::{Piece, Player},
     ingress::ViewKey,
-    limits::HOPS_MAX,
     media::{TrackChoice, TrackChoiceError},
     rtmp::{
         key::{StreamKey, query_value},
@@ -88,10 +87,7 @@ impl Core {
 
     /// The node that asks for a stream, or one behind it, is this one; and what is here came from elsewhere, or is yet to.
     fn goes_in_circles(&self, id: ConnId, key: &StreamKey) -> bool {
-        let Some(conn) = self.conns.get(id) else { return false };
-        let hops = conn.session.hops();
-        !hops.is_empty()
-            && (hops.len() >= HOPS_MAX || hops.iter().any(|hop| hop == self.relays.node()))
+        self.conns.get(id).is_some_and(|conn| conn.session.has_passed(self.relays.node()))
             && self.relays.pull_rule(key).is_some()
             && self.directory.owner(key).is_none_or(|owner| owner.pulled)
     }

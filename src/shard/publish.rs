@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ingress::{Broadcast, ViewKey},
-    limits::{HOPS_MAX, LOGS_MAX, STREAM_LOG_LINES_PER_SECOND},
+    limits::{LOGS_MAX, STREAM_LOG_LINES_PER_SECOND},
     rtmp::{
         key::StreamKey,
         server::{PlayRefusal, PublishRefusal},
@@ -23,7 +23,7 @@ impl Core {
     /// A connection asks to publish `key` on its message stream `stream`.
     pub(super) fn start_publish(&mut self, id: ConnId, stream: u32, key: StreamKey) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if conn.session.hops().iter().any(|hop| hop == self.relays.node()) || conn.session.hops().len() >= HOPS_MAX {
+        if conn.session.has_passed(self.relays.node()) {
             self.metrics.refused(RefuseReason::Loop).add(1);
             let description = format!("'{key}' has come by this node before");
             conn.session.refuse_publish(stream, PublishRefusal::Denied, &description);

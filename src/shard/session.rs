@@ -9,11 +9,10 @@ use bytes::Bytes;
 
 use super::relaying::{LegId, Provenance};
 use crate::rtmp::{
-    capabilities::Capabilities,
+    capabilities::{Capabilities, caps_ex},
     client::ClientSession,
-    error::SessionError,
     message::Kind,
-    server::{PlayRefusal, PublishRefusal, ServerSession},
+    server::{SessionError, PlayRefusal, PublishRefusal, ServerSession},
 };
 
 #[derive(Debug)]
@@ -98,7 +97,7 @@ impl Session {
         match self {
             Self::Client(session) => session.takes_multitrack(),
             Self::Upstream(upstream) => {
-                upstream.session.server_capabilities().is_some_and(Capabilities::takes_multitrack)
+                upstream.session.server_capabilities().is_some_and(|known| known.caps_ex & caps_ex::MULTITRACK != 0)
             }
         }
     }
@@ -110,17 +109,21 @@ impl Session {
         }
     }
 
-    /// Nodes that the client's stream has passed, or that stand behind the client.
-    pub(super) fn hops(&self) -> &[String] {
+    /// Whether the client's stream has passed `node`, or may have: it has passed more than are told.
+    pub(super) fn has_passed(&self, node: &str) -> bool {
         match self {
-            Self::Client(session) => session.hops(),
-            Self::Upstream(_) => &[],
+            Self::Client(session) => session.has_more_hops() || session.hops().any(|hop| hop == node),
+            Self::Upstream(_) => false,
         }
     }
 
     /// What other nodes are told of what it publishes or asks for.
     pub(super) fn provenance(&self) -> Provenance {
-        Provenance { hops: self.hops().into(), capabilities: self.capabilities() }
+        let hops = match self {
+            Self::Client(session) => session.hops().map(ToOwned::to_owned).collect(),
+            Self::Upstream(_) => Box::default(),
+        };
+        Provenance { hops, capabilities: self.capabilities() }
     }
 
     pub(super) fn accept_publish(&mut self, stream: u32) {

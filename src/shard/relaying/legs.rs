@@ -172,7 +172,7 @@ impl Core {
                 };
                 if !again {
                     self.note_fault(leg, id, error.to_string());
-                    self.close(id, CloseReason::from(&error), true);
+                    self.close(id, reason_of(&error), true);
                 }
             }
             (Said::Publishing, RelayId::Pull(_)) => {}
@@ -214,5 +214,14 @@ impl Core {
             RelayId::Push(index) => self.push_leg_closed(index, id, fault, reason),
         }
         self.relays.rouse(leg.relay);
+    }
+}
+
+/// Why a connection to another node ends by `error`.
+fn reason_of(error: &SessionError) -> CloseReason {
+    match error {
+        SessionError::Refused { code, .. } if code.ends_with(".StreamNotFound") => CloseReason::UpstreamNotFound,
+        SessionError::Refused { .. } => CloseReason::UpstreamRefused,
+        error => CloseReason::from(error),
     }
 }

@@ -19,7 +19,10 @@ use crate::{
     },
     rtmp::{
         capabilities::Capabilities,
-        client::{Approach, ClientConfig, ClientRole, Next, SessionError},
+        client::{
+            ClientConfig, ClientRole, SessionError,
+            approach::{Approach, Next},
+        },
         key::StreamKey,
         message::Kind,
     },
@@ -247,7 +250,7 @@ impl Core {
         let (key, label) = (pull.key.clone(), pull.label_of(leg));
         match pull.log {
             Some((local, epoch)) => {
-                pull.splice.switch(now);
+                pull.splice.switch();
                 if let Some(owned) = self.streams.slab.get_mut(local).and_then(|stream| stream.owned_mut(epoch)) {
                     owned.publisher = conn;
                 }
@@ -377,9 +380,8 @@ impl Core {
 
     /// A leg goes on over another connection.
     fn redial_pull(&mut self, index: usize, leg: Leg) -> bool {
-        let Some(pull) = self.relays.pulls.get_mut(index) else { return false };
-        let hops = self.relays.hops_with_ours(&self.relays.pulls[index].provenance.hops);
-        let pull = &mut self.relays.pulls[index];
+        let Some(pull) = self.relays.pulls.get(index) else { return false };
+        let hops = self.relays.hops_with_ours(&pull.provenance.hops);
         let Some(known) = pull.legs.iter().find(|known| known.leg == leg) else { return false };
         let (before, approach) = (known.conn, known.approach.clone());
         let Some(upstream) = pull.puller.sources().get(known.source).cloned() else { return false };
@@ -412,12 +414,13 @@ impl Core {
                 pull.tell_puller(now);
             }
         }
-        if pull.puller.deadline().is_some_and(|deadline| deadline <= now) {
-            self.relays.rouse(RelayId::Pull(index));
-        }
+        let is_due = pull.puller.deadline().is_some_and(|deadline| deadline <= now);
         let grace = self.config.unpublish_grace;
         if pull.dark_since.is_some_and(|since| now.saturating_sub(since) >= grace) {
             self.end_pulled(index);
+        }
+        if is_due {
+            self.relays.rouse(RelayId::Pull(index));
         }
         let Some(pull) = self.relays.pulls.get(index) else { return };
         let wanted = pull.always || pull.wanted_by != 0;
@@ -468,6 +471,7 @@ pub(super) fn client_config(upstream: &Upstream, approach: &Approach, role: Clie
         chunk_bytes,
         digest: true,
         hops: Vec::new(),
+        relay: false,
     }
 }
 

@@ -17,7 +17,10 @@ use crate::{
     },
     rtmp::{
         capabilities::{Capabilities, caps_ex},
-        client::{Approach, ClientConfig, ClientRole, Next, SessionError},
+        client::{
+            ClientConfig, ClientRole, SessionError,
+            approach::{Approach, Next},
+        },
         key::StreamKey,
     },
     shard::{close::CloseReason, conn::ConnId, core::Core, local::Watcher, uses::Use},

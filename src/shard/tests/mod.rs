@@ -6,6 +6,8 @@ mod merging;
 mod players;
 mod publishing;
 mod reconnecting;
+mod relays;
 mod rig;
 mod shards;
 mod tracks;
+mod world;

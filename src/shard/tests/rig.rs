@@ -26,6 +26,7 @@ use crate::{
         config::Config,
         conn::ConnId,
         core::{Core, Shared, Transmit},
+        dial::Dial,
         mesh::{Bell, ports},
         metrics::ShardMetrics,
     },
@@ -76,7 +77,11 @@ pub(super) struct Rig {
     pub(super) hung: Vec<bool>,
     /// Connections whose players joined anew, by core.
     pub(super) hurried: Vec<(usize, ConnId)>,
-    now: Duration,
+    /// What cores want to connect to, and what they said of connections that no peer here has: see `world`.
+    pub(super) dials: Vec<(usize, Dial)>,
+    pub(super) woken: Vec<(usize, ConnId)>,
+    pub(super) aborted: Vec<(usize, ConnId)>,
+    pub(super) now: Duration,
 }
 
 impl Rig {
@@ -94,7 +99,7 @@ impl Rig {
         let cores: Vec<_> =
             ports(bells).into_iter().zip(&metrics).map(|(port, of)| Core::new(&shared, port, of.clone(), 1)).collect();
         let hung = vec![false; cores.len()];
-        Self { cores, metrics, shared, peers: Vec::new(), rings, hung, hurried: Vec::new(), now: Duration::ZERO }
+        Self { cores, metrics, shared, peers: Vec::new(), rings, hung, hurried: Vec::new(), dials: Vec::new(), woken: Vec::new(), aborted: Vec::new(), now: Duration::ZERO }
     }
 
     /// A connection of a client that wants to publish or play `name`, which has not said anything yet.
@@ -203,17 +208,21 @@ impl Rig {
     pub(super) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while self.now < until {
-            self.now = (self.now + TICK).min(until);
-            for (core, hung) in self.cores.iter_mut().zip(&self.hung) {
-                core.advance(self.now);
-                if !hung {
-                    if core.due_at() <= self.now {
-                        core.timers();
-                    }
-                    core.tick();
-                }
-            }
+            self.tick((self.now + TICK).min(until));
             self.settle();
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Duration) {
+        self.now = now;
+        for (core, hung) in self.cores.iter_mut().zip(&self.hung) {
+            core.advance(self.now);
+            if !hung {
+                if core.due_at() <= self.now {
+                    core.timers();
+                }
+                core.tick();
+            }
         }
     }
 
@@ -245,6 +254,10 @@ impl Rig {
         let wakes: Vec<_> = self.cores[core].take_wakes().drain(..).collect();
         let aborts: Vec<_> = self.cores[core].take_aborts().drain(..).collect();
         self.hurried.extend(self.cores[core].take_hurries().drain(..).map(|id| (core, id)));
+        self.dials.extend(self.cores[core].take_dials().drain(..).map(|dial| (core, dial)));
+        let is_peers = |id: &ConnId| self.peers.iter().any(|peer| peer.core == core && peer.open && peer.id == *id);
+        self.woken.extend(wakes.iter().filter(|id| !is_peers(id)).map(|id| (core, *id)));
+        self.aborted.extend(aborts.iter().filter(|id| !is_peers(id)).map(|id| (core, *id)));
         for peer in self.peers.iter_mut().filter(|peer| peer.core == core && peer.open) {
             if wakes.contains(&peer.id) {
                 assert!(std::mem::take(&mut peer.parked), "woken without having parked");

@@ -1,0 +1,422 @@
+//! Streams between nodes: pulled on demand, from backups, pushed, and never in circles.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    rig::{AAC, AVC, INTER, KEY, SOUND},
+    world::{Health, World},
+};
+use crate::{
+    limits::{BACK_OFF_MAX, VIEW_LINGER},
+    relay::{
+        lookup::InOrder,
+        rules::{Pattern, PullRule, PushRule, Template},
+    },
+    rtmp::{client::ClientRole, message::Kind},
+    shard::{
+        close::{CloseReason, RefuseReason},
+        config::Config,
+    },
+};
+
+fn pulls(config: &mut Config, pattern: &str, sources: &[&str]) {
+    let templates = sources.iter().map(|source| Template::parse(source).expect("a template")).collect();
+    config.relays.pulls.push(PullRule {
+        pattern: Pattern::parse(pattern).expect("a pattern"),
+        origins: Arc::new(InOrder(templates)),
+        always: false,
+        linger: Duration::from_secs(3),
+    });
+}
+
+fn pushes(config: &mut Config, pattern: &str, targets: &[&str]) {
+    let targets = targets.iter().map(|target| Template::parse(target).expect("a template")).collect();
+    config.relays.pushes.push(PushRule { pattern: Pattern::parse(pattern).expect("a pattern"), targets });
+}
+
+/// Node 0 is the origin, each further node pulls from the one before.
+fn chain(nodes: usize, cores: usize) -> World {
+    World::new(nodes, cores, |node, config| {
+        if let Some(before) = node.checked_sub(1) {
+            pulls(config, "live/*", &[&format!("rtmp://n{before}/live/{{stream}}")]);
+        }
+    })
+}
+
+/// Node 0 pulls from node 1, the primary, or node 2, the backup.
+fn edge_of_two() -> World {
+    World::new(3, 1, |node, config| {
+        if node == 0 {
+            pulls(config, "live/*", &["rtmp://n1/live/{stream}", "rtmp://n2/live/{stream}"]);
+        }
+    })
+}
+
+impl World {
+    fn begin(&mut self, node: usize, name: &str) -> usize {
+        let publisher = self.nodes[node].connect(0, ClientRole::Publish, name);
+        self.settle();
+        assert_eq!(self.nodes[node].peers[publisher].events, ["Publishing"]);
+        self.send(node, publisher, 0, Kind::Video, AVC);
+        self.send(node, publisher, 0, Kind::Audio, AAC);
+        publisher
+    }
+
+    fn ask(&mut self, node: usize, core: usize, name: &str) -> usize {
+        let player = self.nodes[node].connect(core, ClientRole::Play, name);
+        self.settle();
+        player
+    }
+
+    fn send(&mut self, node: usize, publisher: usize, timestamp: u32, kind: Kind, payload: &[u8]) {
+        self.nodes[node].peers[publisher].session.send_media(kind, timestamp, payload);
+        self.settle();
+    }
+
+    /// A second of video and audio from each publisher, 25 frames and a keyframe first, in step with the clock.
+    fn second(&mut self, publishers: &[(usize, usize)], from_ms: u32) {
+        for frame in 0..25 {
+            let timestamp = from_ms + frame * 40;
+            let payload = [if frame == 0 { KEY } else { INTER }, &timestamp.to_be_bytes()].concat();
+            for (node, publisher) in publishers {
+                self.send(*node, *publisher, timestamp, Kind::Video, &payload);
+                self.send(*node, *publisher, timestamp + 5, Kind::Audio, &[SOUND, &timestamp.to_be_bytes()].concat());
+            }
+            self.pass_ms(40);
+        }
+    }
+
+    /// Timestamp and payload of what a player got of `kind`.
+    fn got(&self, node: usize, player: usize, kind: Kind) -> Vec<(u32, Vec<u8>)> {
+        let media = self.nodes[node].peers[player].media(1).into_iter().filter(|(of, ..)| *of == kind.type_id());
+        media.map(|(_, timestamp, payload)| (timestamp, payload)).collect()
+    }
+
+    fn frames(&self, node: usize, player: usize) -> Vec<(u32, Vec<u8>)> {
+        self.got(node, player, Kind::Video).into_iter().filter(|(_, payload)| payload != AVC).collect()
+    }
+
+    fn empty(&mut self) {
+        for node in 0..self.nodes.len() {
+            for peer in 0..self.nodes[node].peers.len() {
+                if self.nodes[node].peers[peer].open {
+                    self.nodes[node].lose(peer, CloseReason::PeerReset);
+                }
+            }
+        }
+        self.settle();
+        self.pass_ms((2 * BACK_OFF_MAX + 2 * VIEW_LINGER).as_millis() as u64);
+        assert_eq!(self.links(), 0, "connections between nodes");
+        for (index, node) in self.nodes.iter().enumerate() {
+            for (core, metrics) in node.cores.iter().zip(&node.metrics) {
+                assert!(core.relays.is_empty(), "node {index} remembers relays: {:?}", core.relays);
+                assert!(core.conns.is_empty() && core.streams.slab.is_empty(), "node {index}");
+                let levels = (metrics.connections.get(), metrics.publishers.get(), metrics.players.get());
+                assert_eq!(levels, (0, 0, 0), "node {index}");
+            }
+            assert_eq!(node.shared.gauge.bytes(), 0);
+            assert_eq!(node.shared.directory.waited_names(), 0);
+        }
+    }
+}
+
+fn never_step_back(messages: &[(u32, Vec<u8>)]) {
+    assert!(messages.windows(2).all(|pair| pair[0].0 <= pair[1].0), "a step back in {messages:?}");
+}
+
+#[test]
+fn players_on_all_shards_share_one_connection_to_the_origin_and_see_what_was_published() {
+    let mut world = chain(2, 3);
+    let publisher = world.begin(0, "show");
+    let origin_player = world.ask(0, 1, "show");
+    let players: Vec<usize> = (0..6).map(|index| world.ask(1, index % 3, "show")).collect();
+    assert_eq!(world.dialled[0], 1);
+    world.second(&[(0, publisher)], 0);
+    world.second(&[(0, publisher)], 1_000);
+    let expected = world.nodes[0].peers[origin_player].media(1);
+    assert_eq!(expected.len(), 2 + 100);
+    for player in players {
+        assert_eq!(world.nodes[1].peers[player].media(1), expected);
+    }
+    assert_eq!(world.dialled[0], 1);
+    world.empty();
+}
+
+#[test]
+fn a_pull_outlives_its_last_player_for_the_linger_only() {
+    let mut world = chain(2, 2);
+    let publisher = world.begin(0, "show");
+    let first = world.ask(1, 0, "show");
+    world.second(&[(0, publisher)], 0);
+    world.nodes[1].lose(first, CloseReason::PeerReset);
+    world.second(&[(0, publisher)], 1_000);
+    assert_eq!(world.links(), 1, "it lingers");
+    let second = world.ask(1, 1, "show");
+    assert!(!world.frames(1, second).is_empty(), "the keyframe is there at once");
+    world.nodes[1].lose(second, CloseReason::PeerReset);
+    for second in 2..7 {
+        world.second(&[(0, publisher)], second * 1_000);
+    }
+    assert_eq!((world.links(), world.dialled[0]), (0, 1));
+    world.empty();
+}
+
+#[test]
+fn a_stream_that_exists_nowhere_is_refused_within_the_time_outs_and_asked_for_once_in_a_while() {
+    let mut world = chain(2, 2);
+    world.health[0] = Health::Down;
+    for round in 0..200 {
+        let player = world.ask(1, round % 2, "none");
+        world.pass_ms(10);
+        if !world.nodes[1].peers[player].open {
+            continue;
+        }
+        world.pass_ms(200);
+        assert!(!world.nodes[1].peers[player].open, "round {round}");
+    }
+    assert_eq!(world.nodes[1].refused(RefuseReason::NotFound), 200);
+    assert!((1..=6).contains(&world.dialled[0]), "{} attempts in seconds", world.dialled[0]);
+    world.empty();
+}
+
+#[test]
+fn a_stream_that_comes_later_is_found_later() {
+    let mut world = chain(2, 1);
+    world.health[0] = Health::Down;
+    let early = world.ask(1, 0, "show");
+    world.pass_ms(500);
+    assert!(!world.nodes[1].peers[early].open);
+    world.health[0] = Health::Well;
+    let publisher = world.begin(0, "show");
+    world.second(&[(0, publisher)], 0);
+    world.second(&[(0, publisher)], 1_000);
+    let late = world.ask(1, 0, "show");
+    world.second(&[(0, publisher)], 2_000);
+    assert!(!world.frames(1, late).is_empty());
+    world.empty();
+}
+
+#[test]
+fn a_backup_takes_over_and_the_primary_again_when_it_is_well() {
+    for silent in [false, true] {
+        let mut world = edge_of_two();
+        let publishers = [(1, world.begin(1, "show")), (2, world.begin(2, "show"))];
+        let player = world.ask(0, 0, "show");
+        for second in 0..2 {
+            world.second(&publishers, second * 1_000);
+        }
+        assert_eq!(world.dialled, [0, 1, 0]);
+        world.health[1] = if silent { Health::Silent } else { Health::Down };
+        world.strike(1, silent);
+        for second in 2..8 {
+            world.second(&publishers, second * 1_000);
+        }
+        assert!(world.dialled[2] >= 1);
+        let frames = world.frames(0, player);
+        never_step_back(&frames);
+        never_step_back(&world.got(0, player, Kind::Audio));
+        let last = frames.last().expect("frames").0;
+        assert!(last >= 7_900, "it goes on, silent {silent}: {last}");
+        let mut payloads: Vec<_> = frames.iter().map(|(_, payload)| payload.clone()).collect();
+        payloads.dedup();
+        assert_eq!(payloads.len(), frames.len(), "none twice");
+        // The primary is back.
+        world.health[1] = Health::Well;
+        let again = [(1, world.begin_again(1, "show")), publishers[1]];
+        for second in 8..40 {
+            world.second(&again, second * 1_000);
+        }
+        let pulled = world.nodes[1].peers.len();
+        assert!(pulled > 0 && world.nodes[0].peers[player].open);
+        let report = world.nodes[0].cores[0].relay_report();
+        assert!(report.pulls[0].source.contains("n1"), "{report:?}");
+        let frames = world.frames(0, player);
+        never_step_back(&frames);
+        assert!(frames.last().expect("frames").0 >= 39_900);
+        world.empty();
+    }
+}
+
+impl World {
+    /// Its publisher, if the strike took it along, else the one there is.
+    fn begin_again(&mut self, node: usize, name: &str) -> usize {
+        match self.nodes[node].peers.iter().position(|peer| peer.open) {
+            Some(publisher) => publisher,
+            None => self.begin(node, name),
+        }
+    }
+}
+
+#[test]
+fn who_publishes_here_comes_before_any_source() {
+    let mut world = chain(2, 1);
+    let theirs = world.begin(0, "show");
+    let ours = world.begin(1, "show");
+    let player = world.ask(1, 0, "show");
+    world.second(&[(1, ours)], 0);
+    assert_eq!((world.dialled[0], world.frames(1, player).len()), (0, 25));
+    world.nodes[1].lose(ours, CloseReason::PeerReset);
+    world.settle();
+    for second in 1..9 {
+        world.second(&[(0, theirs)], second * 1_000);
+    }
+    assert_eq!(world.dialled[0], 1, "after the grace");
+    let frames = world.frames(1, player);
+    never_step_back(&frames);
+    assert!(frames.len() > 40);
+    // While it is pulled, the name is taken.
+    let late = world.nodes[1].connect(0, ClientRole::Publish, "show");
+    world.settle();
+    assert!(world.nodes[1].peers[late].events[0].contains("BadName"), "{:?}", world.nodes[1].peers[late].events);
+    world.empty();
+}
+
+#[test]
+fn nodes_that_pull_from_each_other_do_not_go_in_circles() {
+    let mut world = World::new(2, 2, |node, config| {
+        pulls(config, "live/*", &[&format!("rtmp://n{}/live/{{stream}}", 1 - node)]);
+    });
+    let player = world.ask(0, 0, "none");
+    world.pass_ms(3_000);
+    assert!(!world.nodes[0].peers[player].open, "it is told");
+    assert!(world.dialled.iter().sum::<usize>() <= 4, "{:?}", world.dialled);
+    let refused: u64 = world.nodes.iter().map(|node| node.refused(RefuseReason::Loop)).sum();
+    assert!(refused >= 1);
+    // What is published at either is had at both.
+    world.pass_ms(20_000);
+    let publisher = world.begin(1, "show");
+    let player = world.ask(0, 1, "show");
+    world.second(&[(1, publisher)], 0);
+    assert_eq!(world.frames(0, player).len(), 25);
+    world.empty();
+}
+
+#[test]
+fn a_chain_of_nodes_passes_everything_on() {
+    let mut world = chain(4, 2);
+    let publisher = world.begin(0, "show");
+    let player = world.ask(3, 1, "show");
+    world.second(&[(0, publisher)], 0);
+    world.second(&[(0, publisher)], 1_000);
+    assert_eq!(world.frames(3, player).len(), 50);
+    assert_eq!(world.dialled, [1, 1, 1, 0]);
+    world.empty();
+}
+
+#[test]
+fn a_stream_is_pushed_to_all_targets_and_a_dead_one_is_nobody_elses_matter() {
+    let mut world = World::new(4, 2, |node, config| {
+        if node == 0 {
+            let targets = ["rtmp://n1/live/{stream}", "rtmp://n2/app/secret", "rtmp://n3/live/{stream}"];
+            pushes(config, "live/*", &targets);
+        }
+    });
+    world.health[3] = Health::Unreachable;
+    let publisher = world.begin(0, "show");
+    let meta = b"\x02\0\x0AonMetaData\x08\0\0\0\0\0\0\x09";
+    world.send(0, publisher, 0, Kind::Data, meta);
+    let at_first = world.ask(1, 1, "show");
+    world.pass_ms(200);
+    for second in 0..3 {
+        world.second(&[(0, publisher)], second * 1_000);
+    }
+    assert_eq!(world.frames(1, at_first).len(), 75);
+    assert_eq!(world.got(1, at_first, Kind::Data).iter().filter(|(_, payload)| payload == meta).count(), 1);
+    assert!(world.nodes[2].cores[0].directory.owner(&crate::rtmp::key::StreamKey::new("", "app", "secret").expect("a key")).is_some());
+    assert_eq!(world.links(), 2);
+    let reports: Vec<_> = world.nodes[0].cores.iter().flat_map(|core| core.relay_report().pushes).collect();
+    assert_eq!(reports.len(), 3);
+    assert!(!format!("{reports:?}").contains("secret"), "{reports:?}");
+    // It comes to life.
+    world.health[3] = Health::Well;
+    let at_third = world.ask(3, 0, "show");
+    for second in 3..12 {
+        world.second(&[(0, publisher)], second * 1_000);
+    }
+    assert!(world.frames(3, at_third).len() >= 100);
+    assert_eq!(world.frames(1, at_first).len(), 300);
+    world.empty();
+}
+
+#[test]
+fn a_publisher_that_comes_back_goes_on_over_the_same_connections() {
+    let mut world = World::new(2, 2, |node, config| {
+        if node == 0 {
+            pushes(config, "live", &["rtmp://n1"]);
+        }
+    });
+    let publisher = world.begin(0, "show");
+    let player = world.ask(1, 0, "show");
+    world.second(&[(0, publisher)], 0);
+    world.nodes[0].lose(publisher, CloseReason::PeerReset);
+    world.settle();
+    world.pass_ms(1_000);
+    let again = world.begin(0, "show");
+    world.second(&[(0, again)], 0);
+    let frames = world.frames(1, player);
+    assert_eq!(frames.len(), 50);
+    never_step_back(&frames);
+    assert_eq!((world.dialled[1], world.links()), (1, 1));
+    // The end is passed on.
+    world.nodes[0].lose(again, CloseReason::PeerReset);
+    world.settle();
+    world.pass_ms(6_000);
+    assert_eq!(world.links(), 0);
+    world.pass_ms(6_000);
+    assert!(world.nodes[1].peers[player].events.last().is_some_and(|event| event.contains("Ended")));
+    world.empty();
+}
+
+#[test]
+fn what_is_pushed_in_a_circle_is_refused() {
+    let mut world = World::new(2, 1, |node, config| {
+        pushes(config, "live/*", &[&format!("rtmp://n{}/live/{{stream}}", 1 - node)]);
+    });
+    let publisher = world.begin(0, "show");
+    let player = world.ask(1, 0, "show");
+    world.second(&[(0, publisher)], 0);
+    world.second(&[(0, publisher)], 1_000);
+    assert_eq!(world.frames(1, player).len(), 50);
+    assert!(world.nodes[0].refused(RefuseReason::Loop) >= 1);
+    assert!(world.dialled[0] <= 3, "a refusal is not asked again at once: {}", world.dialled[0]);
+    world.empty();
+}
+
+#[test]
+fn what_is_always_on_is_there_before_anybody_asks() {
+    let mut world = World::new(2, 3, |node, config| {
+        if node == 1 {
+            pulls(config, "live/show", &["rtmp://n0/live/show"]);
+            config.relays.pulls[0].always = true;
+        }
+    });
+    let publisher = world.begin(0, "show");
+    for second in 0..4 {
+        world.second(&[(0, publisher)], second * 1_000);
+    }
+    assert_eq!(world.links(), 1);
+    let player = world.ask(1, 2, "show");
+    assert!(!world.frames(1, player).is_empty(), "a keyframe is there at once");
+}
+
+#[test]
+fn a_node_that_ends_ends_what_it_pulls_and_pushes_in_order() {
+    let mut world = World::new(3, 2, |node, config| {
+        if node == 1 {
+            pulls(config, "live/*", &["rtmp://n0/live/{stream}"]);
+            pushes(config, "live/*", &["rtmp://n2/live/{stream}"]);
+        }
+    });
+    let publisher = world.begin(0, "show");
+    let player = world.ask(1, 0, "show");
+    let beyond = world.ask(2, 1, "show");
+    world.second(&[(0, publisher)], 0);
+    world.second(&[(0, publisher)], 1_000);
+    assert_eq!((world.frames(1, player).len(), world.frames(2, beyond).len()), (50, 50));
+    world.nodes[1].cores.iter_mut().for_each(|core| core.shutdown());
+    world.settle();
+    world.pass_ms(500);
+    assert_eq!(world.links(), 0);
+    assert!(world.nodes[1].cores.iter().all(|core| core.has_ended()));
+    assert_eq!(world.nodes[2].closed(CloseReason::PeerClosed), 1, "its end was an orderly one");
+}
