@@ -197,6 +197,8 @@ pub const RETURN_FIRST: Duration = Duration::from_secs(5);
 pub const SOURCES_MAX: usize = 16;
 /// Streams pulled at once by one shard.
 pub const PULLS_MAX: usize = 10_000;
+/// How long sound of another source waits for its first video.
+pub const SPLICE_VIDEO_WAIT: Duration = Duration::from_secs(1);
 /// Nodes a stream may pass.
 pub const HOPS_MAX: usize = 8;
 /// Bytes of a node's name in the list of hops.

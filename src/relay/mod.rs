@@ -4,4 +4,5 @@
 //! goes in as a `Duration` since the process's start; chance comes in as a seed.
 
 pub mod rules;
+pub mod splice;
 pub mod upstream;
