@@ -4,8 +4,5 @@ pub mod lookup;
 pub mod puller;
 pub mod pusher;
 pub mod rules;
-#[cfg(not(test))]
-pub mod splice;
-#[cfg(test)]
 pub mod splice;
 pub mod upstream;
