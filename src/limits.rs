@@ -199,6 +199,10 @@ pub const SOURCES_MAX: usize = 16;
 pub const PULLS_MAX: usize = 10_000;
 /// How long sound of another source waits for its first video.
 pub const SPLICE_VIDEO_WAIT: Duration = Duration::from_secs(1);
+/// What is kept of a source until the stream is taken from it: messages, bytes, and audio of one without video.
+pub const PRELUDE_MESSAGES_MAX: usize = 256;
+pub const PRELUDE_BYTES_MAX: usize = 1024 * 1024;
+pub const PRELUDE_AUDIO_MS: u32 = 500;
 /// Nodes a stream may pass.
 pub const HOPS_MAX: usize = 8;
 /// Bytes of a node's name in the list of hops.
