@@ -1,9 +1,9 @@
 //! What a fleet of shards is started with.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{merge::Merging, socket_options::SocketOptions};
-use crate::{limits, media::TrackChoice};
+use crate::{limits, media::TrackChoice, relay::rules::RelayRules};
 
 /// Which monoio driver the shards run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -50,6 +50,10 @@ pub struct Config {
     pub publisher_idle: Duration,
     pub unpublish_grace: Duration,
     pub sockets: SocketOptions,
+    /// What is pulled from and pushed to other nodes.
+    pub relays: RelayRules,
+    /// Certificates trusted instead of the system's for TLS to other nodes, PEM.
+    pub upstream_ca: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -73,6 +77,8 @@ impl Default for Config {
             publisher_idle: limits::PUBLISHER_IDLE_DEFAULT,
             unpublish_grace: limits::UNPUBLISH_GRACE_DEFAULT,
             sockets: SocketOptions::default(),
+            relays: RelayRules::default(),
+            upstream_ca: None,
         }
     }
 }

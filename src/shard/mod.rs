@@ -24,6 +24,7 @@ mod play;
 mod poller;
 mod publish;
 pub mod reconnect;
+pub mod relaying;
 mod report;
 mod runtime;
 mod socket;
