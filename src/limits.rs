@@ -207,6 +207,9 @@ pub const PRELUDE_AUDIO_MS: u32 = 500;
 pub const HOPS_MAX: usize = 8;
 /// Bytes of a node's name in the list of hops.
 pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Bounds of `--upstream-connect-ms`, `--upstream-first-byte-ms` and `--upstream-stall-ms`.
+pub const UPSTREAM_MS_MIN: u64 = 50;
+pub const UPSTREAM_MS_MAX: u64 = 600_000;
 /// Redirects followed, and rounds of authentication, for one stream of one target.
 pub const REDIRECTS_MAX: u32 = 4;
 
@@ -257,6 +260,16 @@ pub const LAG_MS_MAX_MAX: u64 = 600_000;
 pub const JOIN_WAIT_MS_MAX: u64 = 600_000;
 /// Longest value of a flag in seconds: one day.
 pub const FLAG_SECONDS_MAX: u64 = 86_400;
+/// Bytes of a configuration file.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of a file that a `{file:PATH}` names.
+pub const SECRET_BYTES_MAX: u64 = 4 * 1024;
+/// Rules of one kind, `--pull` or `--push`: each is looked at for each stream.
+pub const RELAY_RULES_MAX: usize = 1_000;
+/// Targets of one `--push` rule.
+pub const TARGETS_MAX: usize = 16;
+/// Weight of one of several origins.
+pub const ORIGIN_WEIGHT_MAX: u32 = 1_000;
 /// Log lines that wait for stderr; further ones are dropped and counted.
 pub const LOG_LINES_QUEUED_MAX: usize = 4_096;
 /// How long the end of the process waits for stderr to take the last log lines.

@@ -4,9 +4,11 @@
 //! once and gives the [`Settings`] the process starts with.
 
 mod drain;
+pub(super) mod given;
+pub(super) mod relays;
 mod sockets;
 
-use std::{error::Error as _, ffi::OsString, net::SocketAddr, time::Duration};
+use std::{error::Error as _, net::SocketAddr, time::Duration};
 
 use clap::{
     ArgAction, CommandFactory, FromArgMatches, Parser,
@@ -14,8 +16,9 @@ use clap::{
 };
 
 pub(super) use self::drain::Drain;
+pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{drain::DrainArgs, sockets::SocketArgs};
+use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
 use super::{
     cores::{self, Allowance},
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
@@ -169,6 +172,9 @@ pub(super) struct Args {
     drain: DrainArgs,
 
     #[command(flatten)]
+    relays: RelayArgs,
+
+    #[command(flatten)]
     sockets: SocketArgs,
 
     /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
@@ -195,24 +201,18 @@ pub(super) enum Answer {
     Fault(String),
 }
 
-/// `args` with the program's name first; the environment fills in for flags that are absent.
-pub(super) fn parse(args: &[OsString]) -> Result<Args, Answer> {
+/// The environment fills in for flags that are absent.
+pub(super) fn parse(given: &Given) -> Result<Args, Answer> {
     let command = Args::command().mut_args(|arg| arg.hide_env_values(true));
-    command.try_get_matches_from(args).and_then(|matches| Args::from_arg_matches(&matches)).map_err(|error| match error
-        .kind()
-    {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Answer::Text(error.to_string()),
-        _ => Answer::Fault(one_line(&error, args)),
+    command.try_get_matches_from(given.args()).and_then(|matches| Args::from_arg_matches(&matches)).map_err(|error| {
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Answer::Text(error.to_string()),
+            _ => Answer::Fault(one_line(&error, given)),
+        }
     })
 }
 
-/// Whether a value came by `flag` or by its variable, as the operator wrote it.
-fn origin(flag: &str, args: &[OsString]) -> String {
-    let given = args.iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some(flag));
-    if given { flag.to_owned() } else { format!("SHARDCAST_{}", flag[2..].to_uppercase().replace('-', "_")) }
-}
-
-fn one_line(error: &clap::Error, args: &[OsString]) -> String {
+fn one_line(error: &clap::Error, given: &Given) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
@@ -228,7 +228,7 @@ fn one_line(error: &clap::Error, args: &[OsString]) -> String {
             format!("unknown {what} {argument:?}{}; shardcast --help lists the options", hint.unwrap_or_default())
         }
         (ErrorKind::ValueValidation, Some(why)) if argument.starts_with("--") => {
-            format!("{} {value:?}: {why}", origin(argument, args))
+            format!("{} {value:?}: {why}", given.origin(argument))
         }
         (ErrorKind::ValueValidation, Some(why)) => format!("unknown command {value:?}: {why}; see shardcast --help"),
         (ErrorKind::InvalidValue, _) if value.is_empty() => format!("{argument} needs a value; see shardcast --help"),
@@ -252,10 +252,10 @@ pub(super) struct Settings {
 }
 
 /// Checks flags against each other and the CPUs in `allowance`. The error is one line.
-pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) -> Result<Settings, String> {
+pub(super) fn settings(args: Args, given: &Given, allowance: &Allowance) -> Result<Settings, String> {
     for (index, addr) in args.rtmp.iter().enumerate() {
         if addr.port() != 0 && args.rtmp[..index].contains(addr) {
-            return Err(format!("{} \"{addr}\": given twice", origin("--rtmp", given)));
+            return Err(format!("{} \"{addr}\": given twice", given.origin("--rtmp")));
         }
     }
     if let Some(admin) = args.admin.0 {
@@ -270,8 +270,12 @@ pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) ->
     let listed = args.cpus.as_ref().map(|list| list.0.as_slice());
     let shards = args.shards.and_then(|n| usize::try_from(n).ok());
     let plan = cores::plan(shards, listed, !args.no_pin, allowance)
-        .map_err(|why| format!("{} {:?}: {why}", origin("--cpus", given), cores::list(listed.unwrap_or(&[]))))?;
+        .map_err(|why| format!("{} {:?}: {why}", given.origin("--cpus"), cores::list(listed.unwrap_or(&[]))))?;
     let sockets = args.sockets.options(&plan.cpus, given)?;
+    let mut notes = plan.notes;
+    let relays = args.relays.rules(given, &mut notes)?;
+    let upstream_ca = args.relays.upstream.ca();
+    let upstream_ca = upstream_ca.map_err(|why| format!("{} {why}", given.origin("--upstream-ca")))?;
     let config = Config {
         rtmp: args.rtmp,
         cpus: plan.cpus,
@@ -291,6 +295,8 @@ pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) ->
         publisher_idle: Duration::from_secs(args.idle_timeout_s),
         unpublish_grace: Duration::from_secs(args.unpublish_grace_s),
         sockets,
+        relays,
+        upstream_ca,
     };
     Ok(Settings {
         config,
@@ -298,29 +304,25 @@ pub(super) fn settings(args: Args, given: &[OsString], allowance: &Allowance) ->
         drain: args.drain.drain(),
         log: args.log,
         log_format: args.log_format,
-        notes: plan.notes,
+        notes,
     })
 }
 
 /// Why the listener of `flag` does not start, in one line.
-pub(super) fn listen_fault(flag: &str, addr: SocketAddr, error: &std::io::Error, given: &[OsString]) -> String {
+pub(super) fn listen_fault(flag: &str, addr: SocketAddr, error: &std::io::Error, given: &Given) -> String {
     let advice = match error.kind() {
         std::io::ErrorKind::AddrInUse => "another process listens there; stop it or choose another port",
         std::io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher port",
         std::io::ErrorKind::AddrNotAvailable => "this machine does not have that address; see ip address",
         _ => "choose another address",
     };
-    format!("{} \"{addr}\": {error}: {advice}", origin_or_flag(flag, given))
-}
-
-/// As [`origin`], but a flag left at its default is named as a flag.
-fn origin_or_flag(flag: &str, given: &[OsString]) -> String {
-    let variable = origin(flag, given);
-    if std::env::var_os(&variable).is_some() { variable } else { flag.to_owned() }
+    format!("{} \"{addr}\": {error}: {advice}", given.origin(flag))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     fn words(line: &str) -> Vec<OsString> {
@@ -328,7 +330,7 @@ mod tests {
     }
 
     pub(super) fn settings_of(line: &str) -> Result<Settings, Answer> {
-        let given = words(line);
+        let given = Given::new(&words(line));
         let allowance = Allowance { cpus: vec![0, 1], parallelism: 2 };
         settings(parse(&given)?, &given, &allowance).map_err(Answer::Fault)
     }
@@ -361,7 +363,8 @@ mod tests {
     #[test]
     fn defaults_are_the_configurations() {
         let ours = settings_of("--rtmp 1935 --no-pin --shards 1").unwrap().config;
-        let theirs = Config { rtmp: ours.rtmp.clone(), ..Config::default() };
+        let mut theirs = Config { rtmp: ours.rtmp.clone(), ..Config::default() };
+        theirs.relays.node.clone_from(&ours.relays.node);
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     }
 
@@ -413,7 +416,7 @@ mod tests {
 
     #[test]
     fn help_names_every_variable() {
-        let Err(Answer::Text(help)) = parse(&words("--help")) else { panic!("no help") };
+        let Err(Answer::Text(help)) = parse(&Given::new(&words("--help"))) else { panic!("no help") };
         for arg in Args::command().get_arguments().filter(|arg| arg.get_long().is_some_and(|l| l != "help")) {
             let variable = arg.get_env().unwrap_or_else(|| panic!("{arg} has no variable")).to_str().unwrap();
             let flag = arg.get_long().unwrap();

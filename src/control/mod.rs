@@ -12,6 +12,7 @@ mod exposition;
 mod logs;
 mod process;
 mod reconnect;
+mod rules;
 mod values;
 
 use std::{
@@ -31,7 +32,7 @@ use tokio::{
 
 use self::{
     admin::Node,
-    args::{Answer, Drain, Settings},
+    args::{Answer, Drain, Given, Settings},
     banner::Banner,
     cores::Allowance,
     logs::Log,
@@ -60,15 +61,16 @@ struct Fault(u8, String);
 ///
 /// A shard's panic and a second signal leave by [`std::process::exit`] instead of returning.
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let settings = match args::parse(&args) {
+    let given = Given::new(&args);
+    let settings = match args::parse(&given) {
         Err(Answer::Text(text)) => {
             say(&text);
             return ExitCode::SUCCESS;
         }
         Err(Answer::Fault(line)) => Err(Fault(EXIT_USAGE, line)),
-        Ok(parsed) => args::settings(parsed, &args, &Allowance::read()).map_err(|line| Fault(EXIT_USAGE, line)),
+        Ok(parsed) => args::settings(parsed, &given, &Allowance::read()).map_err(|line| Fault(EXIT_USAGE, line)),
     };
-    match settings.and_then(|settings| serve(settings, &args)) {
+    match settings.and_then(|settings| serve(settings, &given)) {
         Ok(code) => ExitCode::from(code),
         Err(Fault(code, line)) => {
             // Nobody is left to tell if stderr is gone.
@@ -88,9 +90,9 @@ fn failed(what: &str, error: std::io::Error) -> Fault {
     Fault(EXIT_FAILED, format!("{what}: {error}"))
 }
 
-fn serve(settings: Settings, args: &[OsString]) -> Result<u8, Fault> {
+fn serve(settings: Settings, given: &Given) -> Result<u8, Fault> {
     let log = Log::start(&settings.log, settings.log_format).map_err(|error| failed("cannot start the log", error))?;
-    let outcome = serve_logged(&settings, &log, args);
+    let outcome = serve_logged(&settings, &log, given);
     log.finish(limits::LOG_FLUSH_DEADLINE);
     match outcome {
         // Shards may still be inside the kernel: leave without tearing their runtimes down.
@@ -99,14 +101,14 @@ fn serve(settings: Settings, args: &[OsString]) -> Result<u8, Fault> {
     }
 }
 
-fn serve_logged(settings: &Settings, log: &Log, args: &[OsString]) -> Result<u8, Fault> {
+fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fault> {
     process::raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| failed("cannot start the control thread", error))?;
-    let admin = settings.admin.map(|addr| listen(addr, args)).transpose()?;
-    let fleet = Fleet::start(settings.config.clone()).map_err(|error| start_fault(error, settings, args))?;
+    let admin = settings.admin.map(|addr| listen(addr, given)).transpose()?;
+    let fleet = Fleet::start(settings.config.clone()).map_err(|error| start_fault(error, settings, given))?;
     for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
         tracing::warn!("{note}");
     }
@@ -119,19 +121,19 @@ fn serve_logged(settings: &Settings, log: &Log, args: &[OsString]) -> Result<u8,
     outcome
 }
 
-fn listen(addr: SocketAddr, args: &[OsString]) -> Result<TcpListener, Fault> {
+fn listen(addr: SocketAddr, given: &Given) -> Result<TcpListener, Fault> {
     TcpListener::bind(addr)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|error| Fault(EXIT_USAGE, args::listen_fault("--admin", addr, &error, args)))
+        .map_err(|error| Fault(EXIT_USAGE, args::listen_fault("--admin", addr, &error, given)))
 }
 
-fn start_fault(error: StartError, settings: &Settings, args: &[OsString]) -> Fault {
+fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
     match error {
         StartError::InUse(addr) => {
-            Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &std::io::ErrorKind::AddrInUse.into(), args))
+            Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &std::io::ErrorKind::AddrInUse.into(), given))
         }
-        StartError::Listen { addr, source } => Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &source, args)),
-        StartError::Option(error) => Fault(EXIT_USAGE, args::option_fault(&error, &settings.config.sockets, args)),
+        StartError::Listen { addr, source } => Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &source, given)),
+        StartError::Option(error) => Fault(EXIT_USAGE, args::option_fault(&error, &settings.config.sockets, given)),
         StartError::Runtime { .. } if settings.config.driver == DriverChoice::Uring => {
             Fault(EXIT_USAGE, format!("--driver \"uring\": {error}: allow io_uring or choose auto or legacy"))
         }

@@ -69,5 +69,62 @@ pub struct Pattern(String);
 /// An upstream's URL with `{app}` and `{stream}` still to be filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(String);
-impl Pattern { pub fn parse(t: &str) -> Result<Self, String> { Ok(Self(t.to_owned())) } pub fn matches(&self, k: &StreamKey) -> bool { k.as_str() == self.0 } pub fn exact(&self) -> Option<StreamKey> { None } }
-impl Template { pub fn parse(t: &str) -> Result<Self, String> { Ok(Self(t.to_owned())) } pub fn fill_secret(&self, _k: &StreamKey) -> Upstream { todo!() } }
+<<<<<<< HEAD
+impl Pattern { pub fn matches(&self, k: &StreamKey) -> bool { k.as_str() == self.0 } pub fn exact(&self) -> Option<StreamKey> { None } }
+impl Template { pub fn fill_secret(&self, _k: &StreamKey) -> Upstream { todo!() } }
+=======
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected app/name, with * for any letters, or an app alone")]
+pub struct PatternError;
+
+impl Pattern {
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let sound = !text.is_empty() && !text.split('/').any(str::is_empty);
+        let text = if text.contains(['/', '*']) { text.to_owned() } else { format!("{text}/*") };
+        sound.then_some(Self(text)).ok_or(PatternError)
+    }
+
+    pub fn is_exact(&self) -> bool {
+        !self.0.contains('*')
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected rtmp://, rtmps:// or unix:")]
+pub struct TemplateError;
+
+impl Template {
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let sound = ["rtmp://", "rtmps://", "unix:"].iter().any(|scheme| text.starts_with(scheme));
+        sound.then(|| Self(text.to_owned())).ok_or(TemplateError)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct InOrder(pub Vec<Template>);
+
+impl Lookup for InOrder {
+    fn candidates(&self, _: &StreamKey) -> Vec<Upstream> {
+        Vec::new()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Weighted {
+    pub origins: Vec<(Template, u32)>,
+    pub backups: Vec<Template>,
+}
+
+impl Lookup for Weighted {
+    fn candidates(&self, _: &StreamKey) -> Vec<Upstream> {
+        Vec::new()
+    }
+}
+>>>>>>> config5

@@ -1,6 +1,6 @@
 //! What a fleet of shards is started with.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{merge::Merging, socket_options::SocketOptions};
 use crate::{limits, media::TrackChoice, relay::rules::RelayRules};
@@ -52,6 +52,8 @@ pub struct Config {
     pub sockets: SocketOptions,
     /// What is pulled from and pushed to other nodes.
     pub relays: RelayRules,
+    /// Certificates trusted instead of the system's for TLS to other nodes, PEM.
+    pub upstream_ca: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -76,6 +78,7 @@ impl Default for Config {
             unpublish_grace: limits::UNPUBLISH_GRACE_DEFAULT,
             sockets: SocketOptions::default(),
             relays: RelayRules::default(),
+            upstream_ca: None,
         }
     }
 }

@@ -28,7 +28,7 @@ use super::{
     mesh::{self, Bell, Port},
     metrics::ShardMetrics,
     reconnect::ReconnectRequest,
-    relaying::report::RelayReport,
+    relaying::report::{RelayPart, RelayReport},
     report::StreamPart,
     runtime::ShardRuntime,
     socket_options::{Clamp, OptionError},
@@ -90,7 +90,7 @@ pub(super) enum Command {
     StopAccepting,
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
-    ReportRelays(Sender<RelayReport>),
+    ReportRelays(Sender<RelayPart>),
     #[cfg(test)]
     Panic,
 }
@@ -244,9 +244,7 @@ impl Fleet {
 
     /// What is pulled and pushed. Blocks up to `patience` for the shards' answers.
     pub fn relay_report(&self, patience: Duration) -> RelayReport {
-        let mut report = RelayReport::default();
-        self.ask(patience, Command::ReportRelays).for_each(|part| report.merge(part));
-        report
+        RelayReport::of(self.ask(patience, Command::ReportRelays))
     }
 
     /// Sends each shard a command and waits for the answers.

@@ -291,6 +291,11 @@ impl LocalStream {
         }
     }
 
+    /// Players here, targets that it is pushed to not among them.
+    pub(super) fn players(&self) -> u64 {
+        self.watchers.iter().filter(|(_, watcher)| !watcher.view.published).count() as u64
+    }
+
     pub(super) fn log_mut(&mut self, epoch: u64) -> Option<&mut LocalLog> {
         self.logs.iter_mut().find(|log| log.epoch == epoch)
     }

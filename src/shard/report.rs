@@ -74,8 +74,7 @@ impl Core {
                 }
                 Source::Followed { .. } => None,
             });
-            let players = stream.watchers.iter().filter(|(_, watcher)| !watcher.view.published).count() as u64;
-            StreamPart { name: stream.key.to_string(), players, owned }
+            StreamPart { name: stream.key.to_string(), players: stream.players(), owned }
         });
         parts.collect()
     }

@@ -1,12 +1,12 @@
 //! The flags for what the kernel does with the sockets, and what to say where it does otherwise.
 
-use std::{ffi::OsString, io};
+use std::io;
 
 use clap::{ArgAction, Args};
 
 use super::{
     super::values::{self, Bytes},
-    origin,
+    Given,
 };
 use crate::{
     limits,
@@ -65,9 +65,9 @@ fn congestion(text: &str) -> Result<String, String> {
 
 impl SocketArgs {
     /// Checks against `cpus`, one item per shard. The error is one line.
-    pub(super) fn options(self, cpus: &[Option<usize>], given: &[OsString]) -> Result<SocketOptions, String> {
+    pub(super) fn options(self, cpus: &[Option<usize>], given: &Given) -> Result<SocketOptions, String> {
         if self.reuseport_cpu {
-            let flag = origin("--reuseport-cpu", given);
+            let flag = given.origin("--reuseport-cpu");
             let pinned = cpus.iter().flatten().collect::<Vec<_>>();
             if pinned.len() < cpus.len() {
                 return Err(format!(
@@ -113,7 +113,7 @@ impl std::fmt::Display for Known {
 }
 
 /// Why the kernel does not take an option, and what to do, in one line.
-pub(in super::super) fn option_fault(error: &OptionError, options: &SocketOptions, given: &[OsString]) -> String {
+pub(in super::super) fn option_fault(error: &OptionError, options: &SocketOptions, given: &Given) -> String {
     let OptionError { option, source } = error;
     let denied = source.kind() == io::ErrorKind::PermissionDenied;
     let unknown = source.raw_os_error() == Some(libc::ENOPROTOOPT);
@@ -142,10 +142,10 @@ pub(in super::super) fn option_fault(error: &OptionError, options: &SocketOption
             ("--congestion", options.congestion.clone().unwrap_or_default(), advice)
         }
         SocketOption::ReuseportCpu => {
-            return format!("{}: {source}: it needs Linux 4.6; leave it out", origin("--reuseport-cpu", given));
+            return format!("{}: {source}: it needs Linux 4.6; leave it out", given.origin("--reuseport-cpu"));
         }
     };
-    format!("{} {value:?}: {source}: {advice}", origin(flag, given))
+    format!("{} {value:?}: {source}: {advice}", given.origin(flag))
 }
 
 /// What the kernel cut short, for the log.
@@ -210,7 +210,9 @@ mod tests {
     fn a_refusal_says_what_would_do() {
         let options =
             SocketOptions { busy_poll_us: Some(50), congestion: Some("vegas".to_owned()), ..SocketOptions::default() };
-        let given = ["--busy-poll-us=50", "--congestion", "vegas", "--reuseport-cpu"].map(OsString::from);
+        let given = Given::new(
+            &["--busy-poll-us=50", "--congestion", "vegas", "--reuseport-cpu"].map(std::ffi::OsString::from),
+        );
         for (option, errno, parts) in [
             (SocketOption::BusyPoll, libc::EPERM, &["--busy-poll-us \"50\": ", "CAP_NET_ADMIN", "busy_read=50"][..]),
             (SocketOption::BusyPoll, libc::ENOPROTOOPT, &["no busy polling"]),

@@ -1,5 +1,7 @@
 //! What is pulled and pushed, as `/api/relays` and the metrics tell it.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use crate::shard::core::Core;
@@ -22,8 +24,8 @@ pub struct PullLine {
     pub state: String,
     /// How many there are to choose from.
     pub sources: usize,
-    /// Shards that have players of it.
-    pub shards_wanting: u32,
+    /// On all shards.
+    pub players: u64,
     pub bytes_in: u64,
     /// Connections begun.
     pub attempts: u64,
@@ -48,15 +50,33 @@ pub struct PushLine {
     pub since_ms: u64,
 }
 
+/// What one shard says.
+#[derive(Clone, Debug, Default)]
+pub(in crate::shard) struct RelayPart {
+    report: RelayReport,
+    /// Its players of streams that are pulled, here or by another shard.
+    players: Vec<(String, u64)>,
+}
+
 impl RelayReport {
-    pub(in crate::shard) fn merge(&mut self, other: Self) {
-        self.pulls.extend(other.pulls);
-        self.pushes.extend(other.pushes);
+    /// Of what all shards said.
+    pub(in crate::shard) fn of(parts: impl Iterator<Item = RelayPart>) -> Self {
+        let mut whole = Self::default();
+        let mut players: HashMap<String, u64> = HashMap::new();
+        for part in parts {
+            whole.pulls.extend(part.report.pulls);
+            whole.pushes.extend(part.report.pushes);
+            part.players.into_iter().for_each(|(stream, count)| *players.entry(stream).or_default() += count);
+        }
+        for pull in &mut whole.pulls {
+            pull.players = players.get(&pull.stream).copied().unwrap_or(0);
+        }
+        whole
     }
 }
 
 impl Core {
-    pub(in crate::shard) fn relay_report(&self) -> RelayReport {
+    pub(in crate::shard) fn relay_report(&self) -> RelayPart {
         let now = self.time.now();
         let shard = self.port.shard();
         let since_ms = |since| u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
@@ -68,7 +88,7 @@ impl Core {
                 source: pull.label(),
                 state: report.state.to_owned(),
                 sources: pull.puller.sources().len(),
-                shards_wanting: pull.wanted_by.count_ones(),
+                players: 0,
                 bytes_in: pull.bytes_in,
                 attempts: report.attempts,
                 last_fault: pull.fault.clone(),
@@ -90,7 +110,10 @@ impl Core {
                 since_ms: since_ms(report.since),
             }
         });
-        RelayReport { pulls: pulls.collect(), pushes: pushes.collect() }
+        let report = RelayReport { pulls: pulls.collect(), pushes: pushes.collect() };
+        let pulled = self.streams.slab.iter().filter(|(_, stream)| stream.demand.home.is_some());
+        let players = pulled.map(|(_, stream)| (stream.key.to_string(), stream.players())).collect();
+        RelayPart { report, players }
     }
 
     /// How far a connection's player is behind.

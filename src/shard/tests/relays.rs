@@ -16,6 +16,7 @@ use crate::{
     shard::{
         close::{CloseReason, RefuseReason},
         config::Config,
+        relaying::report::RelayReport,
     },
 };
 
@@ -228,7 +229,7 @@ fn a_backup_takes_over_and_the_primary_again_when_it_is_well() {
         }
         let pulled = world.nodes[1].peers.len();
         assert!(pulled > 0 && world.nodes[0].peers[player].open);
-        let report = world.nodes[0].cores[0].relay_report();
+        let report = RelayReport::of([world.nodes[0].cores[0].relay_report()].into_iter());
         assert!(report.pulls[0].source.contains("n1"), "{report:?}");
         let frames = world.frames(0, player);
         never_step_back(&frames);
@@ -324,7 +325,7 @@ fn a_stream_is_pushed_to_all_targets_and_a_dead_one_is_nobody_elses_matter() {
     assert_eq!(world.got(1, at_first, Kind::Data).iter().filter(|(_, payload)| payload == meta).count(), 1);
     assert!(world.nodes[2].cores[0].directory.owner(&crate::rtmp::key::StreamKey::new("", "app", "secret").expect("a key")).is_some());
     assert_eq!(world.links(), 2);
-    let reports: Vec<_> = world.nodes[0].cores.iter().flat_map(|core| core.relay_report().pushes).collect();
+    let reports = RelayReport::of(world.nodes[0].cores.iter().map(|core| core.relay_report())).pushes;
     assert_eq!(reports.len(), 3);
     assert!(!format!("{reports:?}").contains("secret"), "{reports:?}");
     // It comes to life.
