@@ -69,10 +69,8 @@ pub struct Pattern(String);
 /// An upstream's URL with `{app}` and `{stream}` still to be filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(String);
-<<<<<<< HEAD
 impl Pattern { pub fn matches(&self, k: &StreamKey) -> bool { k.as_str() == self.0 } pub fn exact(&self) -> Option<StreamKey> { None } }
 impl Template { pub fn fill_secret(&self, _k: &StreamKey) -> Upstream { todo!() } }
-=======
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected app/name, with * for any letters, or an app alone")]
@@ -127,4 +125,3 @@ impl Lookup for Weighted {
         Vec::new()
     }
 }
->>>>>>> config5
