@@ -122,15 +122,15 @@ fn serve_logged(settings: &Settings, log: &Log, args: &[OsString]) -> Result<u8,
 fn listen(addr: SocketAddr, args: &[OsString]) -> Result<TcpListener, Fault> {
     TcpListener::bind(addr)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|error| Fault(EXIT_USAGE, args::listen_fault("--admin", addr, &error, args)))
+        .map_err(|error| Fault(EXIT_USAGE, args::listen_fault("--admin", &addr.into(), &error, args)))
 }
 
 fn start_fault(error: StartError, settings: &Settings, args: &[OsString]) -> Fault {
     match error {
         StartError::InUse(addr) => {
-            Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &std::io::ErrorKind::AddrInUse.into(), args))
+            Fault(EXIT_USAGE, args::listen_fault("--rtmp", &addr, &std::io::ErrorKind::AddrInUse.into(), args))
         }
-        StartError::Listen { addr, source } => Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &source, args)),
+        StartError::Listen { addr, source } => Fault(EXIT_USAGE, args::listen_fault("--rtmp", &addr, &source, args)),
         StartError::Option(error) => Fault(EXIT_USAGE, args::option_fault(&error, &settings.config.sockets, args)),
         StartError::Runtime { .. } if settings.config.driver == DriverChoice::Uring => {
             Fault(EXIT_USAGE, format!("--driver \"uring\": {error}: allow io_uring or choose auto or legacy"))

@@ -14,6 +14,7 @@ use super::{
     close::{CloseReason, RefuseReason},
     close_log::{CloseLog, LineBudget},
     config::Config,
+    dial::{Dial, DialError},
     conn::{Closing, Conn, ConnId},
     merge::MergeWindows,
     mesh::Port,
@@ -78,6 +79,7 @@ pub struct Core {
     pub(super) wakes: Vec<ConnId>,
     pub(super) aborts: Vec<ConnId>,
     hurries: Vec<ConnId>,
+    dials: Vec<Dial>,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
     /// Seeds the next connection's handshake.
@@ -102,6 +104,7 @@ impl Core {
             wakes: Vec::new(),
             aborts: Vec::new(),
             hurries: Vec::new(),
+            dials: Vec::new(),
             reconnecting: None,
             nonce,
             ending: false,
@@ -355,6 +358,28 @@ impl Core {
     /// list.
     pub fn take_hurries(&mut self) -> &mut Vec<ConnId> {
         &mut self.hurries
+    }
+
+    /// Connections to make. The caller empties the list, and answers each by [`Core::dialed`], or by [`Core::dial_failed`] and
+    /// [`Core::remove`].
+    pub fn take_dials(&mut self) -> &mut Vec<Dial> {
+        &mut self.dials
+    }
+
+    /// A dialled connection is there, with TLS where it was to have it.
+    pub fn dialed(&mut self, _id: ConnId, _peer: SocketAddr) {}
+
+    /// A connection could not be made; [`Core::remove`] follows.
+    pub fn dial_failed(&mut self, id: ConnId, error: &DialError) {
+        self.log_close(id, CloseReason::PeerClosed, &error.to_string());
+    }
+
+    /// A connection to another node, which then is served as if it had connected.
+    #[cfg(test)]
+    pub(super) fn dial(&mut self, to: crate::relay::upstream::Endpoint, patience: Duration) -> ConnId {
+        let id = self.connect(super::listen_addr::UNIX_PEER);
+        self.dials.push(Dial { id, to, patience });
+        id
     }
 
     /// Takes in what other shards said, tells them what is new, and rings the sleepers among them.
