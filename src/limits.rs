@@ -213,8 +213,27 @@ pub const UPSTREAM_MS_MAX: u64 = 600_000;
 /// Redirects followed, and rounds of authentication, for one stream of one target.
 pub const REDIRECTS_MAX: u32 = 4;
 
+// Outgoing connections.
+
+/// From the begin of one attempt to connect to that of the next, unless it failed before (RFC 8305, section 5).
+pub const DIAL_ATTEMPT_PAUSE: Duration = Duration::from_millis(250);
+/// Addresses of one name that are tried.
+pub const DIAL_ADDRESSES_MAX: usize = 16;
+/// Pause before a Unix socket whose listener has its hands full is tried again.
+pub const UNIX_DIAL_RETRY: Duration = Duration::from_millis(20);
+/// Threads of the process that look names up and read certificates.
+pub const BLOCKING_THREADS_MAX: usize = 16;
+/// Names of the process that wait for such a thread.
+pub const BLOCKING_QUESTIONS_MAX: usize = 1_024;
+/// How long such a thread waits for the next name before it ends.
+pub const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(10);
+/// Bytes of a send that are encrypted at a time: what is held encrypted for one connection.
+pub const TLS_SEAL_BYTES_MAX: usize = 64 * 1024;
+
 // Sockets.
 
+/// Longest path of a socket file (`sun_path` without its end).
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
 /// Connections that may wait to be accepted, per shard and address (`--backlog`).
 pub const LISTEN_BACKLOG_DEFAULT: i32 = 4_096;
 pub const LISTEN_BACKLOG_MAX: i32 = 1_048_576;

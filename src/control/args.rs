@@ -28,6 +28,7 @@ use crate::{
     media::TrackChoice,
     shard::{
         config::{Config, DriverChoice},
+        listen_addr::ListenAddr,
         merge::Merging,
     },
 };
@@ -57,11 +58,11 @@ pub(super) struct Args {
     #[arg(value_name = "COMMAND", value_parser = command, hide = true)]
     command: Option<()>,
 
-    /// Address to take publishers and players on: ADDR:PORT, or a port alone for all IPv6 and IPv4 addresses. Repeat it,
-    /// or separate several by commas. Port 0 lets the system choose; the banner says which
+    /// Address to take publishers and players on: ADDR:PORT, a port alone for all IPv6 and IPv4 addresses, or unix:PATH for
+    /// a socket file. Repeat it, or separate several by commas. Port 0 lets the system choose; the banner says which
     #[arg(long, env = "SHARDCAST_RTMP", value_name = "ADDR", value_delimiter = ',', default_value = "[::]:1935")]
-    #[arg(value_parser = values::listen_addr, help_heading = "Listening")]
-    rtmp: Vec<SocketAddr>,
+    #[arg(value_parser = values::rtmp_addr, help_heading = "Listening")]
+    rtmp: Vec<ListenAddr>,
 
     /// Address of the admin listener (/healthz /readyz /metrics /api/streams), or 'off'. It has no passwords: keep it
     /// private
@@ -254,7 +255,7 @@ pub(super) struct Settings {
 /// Checks flags against each other and the CPUs in `allowance`. The error is one line.
 pub(super) fn settings(args: Args, given: &Given, allowance: &Allowance) -> Result<Settings, String> {
     for (index, addr) in args.rtmp.iter().enumerate() {
-        if addr.port() != 0 && args.rtmp[..index].contains(addr) {
+        if addr.tcp().is_none_or(|addr| addr.port() != 0) && args.rtmp[..index].contains(addr) {
             return Err(format!("{} \"{addr}\": given twice", given.origin("--rtmp")));
         }
     }
@@ -263,7 +264,7 @@ pub(super) fn settings(args: Args, given: &Given, allowance: &Allowance) -> Resu
             let everywhere = rtmp.ip().is_unspecified() || admin.ip().is_unspecified();
             admin.port() != 0 && rtmp.port() == admin.port() && (everywhere || rtmp.ip() == admin.ip())
         };
-        if args.rtmp.iter().any(meets) {
+        if args.rtmp.iter().filter_map(ListenAddr::tcp).any(|rtmp| meets(&rtmp)) {
             return Err(format!("--admin \"{admin}\": --rtmp has that port too; choose another for one of them"));
         }
     }
@@ -309,8 +310,14 @@ pub(super) fn settings(args: Args, given: &Given, allowance: &Allowance) -> Resu
 }
 
 /// Why the listener of `flag` does not start, in one line.
-pub(super) fn listen_fault(flag: &str, addr: SocketAddr, error: &std::io::Error, given: &Given) -> String {
+pub(super) fn listen_fault(flag: &str, addr: &ListenAddr, error: &std::io::Error, given: &Given) -> String {
+    let is_file = matches!(addr, ListenAddr::Unix(_));
     let advice = match error.kind() {
+        std::io::ErrorKind::AddrInUse if is_file => "another process listens there; stop it or choose another path",
+        std::io::ErrorKind::PermissionDenied if is_file => "this user may not make or replace that file",
+        std::io::ErrorKind::NotFound if is_file => "make the directory first",
+        std::io::ErrorKind::AlreadyExists if is_file => "remove it or choose another path",
+        _ if is_file => "choose another path",
         std::io::ErrorKind::AddrInUse => "another process listens there; stop it or choose another port",
         std::io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher port",
         std::io::ErrorKind::AddrNotAvailable => "this machine does not have that address; see ip address",
@@ -354,7 +361,7 @@ mod tests {
     fn serve_is_the_default_command() {
         for line in ["", "serve"] {
             let settings = settings_of(line).unwrap();
-            assert_eq!(settings.config.rtmp, ["[::]:1935".parse().unwrap()]);
+            assert_eq!(settings.config.rtmp, [ListenAddr::Tcp("[::]:1935".parse().unwrap())]);
             assert_eq!(settings.admin, Some("127.0.0.1:9090".parse().unwrap()));
             assert_eq!(settings.config.cpus, [Some(0), Some(1)]);
         }
@@ -370,12 +377,14 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_setting() {
-        let line = "serve --rtmp 1935,127.0.0.1:1936 --rtmp :1937 --shards 1 --cpus 1 --chunk-size 4096 --merge-ms 40 \
+        let line = "serve --rtmp 1935,127.0.0.1:1936 --rtmp :1937,unix:/run/s.sock --shards 1 --cpus 1 --chunk-size 4096 --merge-ms 40 \
                     --gop-cache off --gop-bytes-max 8M --tracks v1,a* --lag-ms-max 900 --join-wait-ms 3 --play-wait-s 0 \
                     --idle-timeout-s 5 --unpublish-grace-s 6 --admin off --driver legacy --log debug --log-format json";
         let settings = settings_of(line).unwrap();
         let config = &settings.config;
-        assert_eq!(config.rtmp.iter().map(SocketAddr::port).collect::<Vec<_>>(), [1935, 1936, 1937]);
+        let ports = config.rtmp.iter().map(|addr| addr.tcp().map(|addr| addr.port())).collect::<Vec<_>>();
+        assert_eq!(ports, [Some(1935), Some(1936), Some(1937), None]);
+        assert_eq!(config.rtmp[3], ListenAddr::Unix("/run/s.sock".into()));
         assert_eq!((config.cpus.as_slice(), config.driver), (&[Some(1)][..], DriverChoice::Legacy));
         assert_eq!((config.chunk_bytes, config.gop_bytes_max, config.gop_cache), (4_096, 8 << 20, false));
         assert_eq!(config.merging, Merging::Fixed(Duration::from_millis(40)));
@@ -396,6 +405,10 @@ mod tests {
         assert!(fault("--rtmp 1935,nowhere").starts_with("--rtmp \"nowhere\": expected an IP address"));
         assert!(fault("--cpus 7").starts_with("--cpus \"7\": CPU 7 is not among"));
         assert!(fault("--rtmp 1935 --rtmp 1935").contains("given twice"));
+        assert!(fault("--rtmp unix:a --rtmp unix:a").starts_with("--rtmp \"unix:a\": given twice"));
+        assert!(fault("--rtmp unix:").contains("the path is missing"));
+        assert!(fault("--rtmp /run/s.sock").ends_with("for a socket file write unix:/run/s.sock"));
+        assert!(fault(&format!("--rtmp unix:{}", "a".repeat(108))).contains("at most 107 bytes"));
         assert!(fault("--rtmp 9090").starts_with("--admin \"127.0.0.1:9090\": --rtmp has that port"));
         assert!(settings_of("--rtmp 127.0.0.2:9090").is_ok());
         assert!(fault("--tracks video").starts_with("--tracks \"video\": expected tracks such as v1,a2"));

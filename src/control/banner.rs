@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::cores;
-use crate::shard::fleet::ShardFacts;
+use crate::shard::{fleet::ShardFacts, listen_addr::ListenAddr};
 
 /// What the banner tells.
 pub(super) struct Banner<'a> {
-    pub(super) rtmp: &'a [SocketAddr],
+    pub(super) rtmp: &'a [ListenAddr],
     pub(super) shards: &'a [ShardFacts],
     /// Why io_uring is not used, if it was wanted.
     pub(super) uring_denied: Option<&'a str>,
@@ -22,7 +22,7 @@ pub(super) struct Banner<'a> {
 impl Banner<'_> {
     /// Ends with the line `ready`.
     pub(super) fn text(&self) -> String {
-        let rtmp = self.rtmp.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+        let rtmp = self.rtmp.iter().map(ListenAddr::to_string).collect::<Vec<_>>().join(", ");
         let admin = self.admin.map_or_else(|| "off".to_owned(), |addr| format!("http://{}/", reachable(addr)));
         let driver = self.shards.first().map_or("no driver", |facts| facts.driver);
         let mut text = format!("shardcast {}\n", env!("CARGO_PKG_VERSION"));
@@ -34,8 +34,8 @@ impl Banner<'_> {
             let _ = writeln!(text, "note:   io_uring is denied here ({why}); epoll is used, at more CPU per player");
         }
         let _ = writeln!(text, "admin:  {admin}");
-        if let Some(addr) = self.rtmp.first() {
-            text.push_str(&trial(*addr));
+        if let Some(addr) = self.rtmp.iter().find_map(ListenAddr::tcp) {
+            text.push_str(&trial(addr));
         }
         let _ = writeln!(text, "\nStop it: Ctrl-C or kill {}. All options: shardcast --help", self.pid);
         text.push_str("ready\n");
@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn it_says_what_runs_and_what_to_try() {
         let shards = [shard(0, Some(1)), shard(1, Some(0))];
-        let rtmp = ["[::]:1936".parse().unwrap(), "10.0.0.1:1935".parse().unwrap()];
+        let tcp = |addr: &str| ListenAddr::Tcp(addr.parse().unwrap());
+        let rtmp = [ListenAddr::Unix("/run/s.sock".into()), tcp("[::]:1936"), tcp("10.0.0.1:1935")];
         let text = Banner {
             rtmp: &rtmp,
             shards: &shards,
@@ -98,7 +99,7 @@ mod tests {
         }
         .text();
         for part in [
-            "rtmp:   [::]:1936, 10.0.0.1:1935\n",
+            "rtmp:   unix:/run/s.sock, [::]:1936, 10.0.0.1:1935\n",
             "shards: 2, on CPUs 0-1; io_uring on Linux 6.1.0\n",
             "admin:  http://127.0.0.1:9090/\n",
             "-f flv rtmp://127.0.0.1:1936/live/show\n",
@@ -113,7 +114,7 @@ mod tests {
     #[test]
     fn denied_io_uring_is_one_line() {
         let text = Banner {
-            rtmp: &["[::1]:1935".parse().unwrap()],
+            rtmp: &[ListenAddr::Tcp("[::1]:1935".parse().unwrap())],
             shards: &[ShardFacts { shard: 0, cpu: None, driver: "epoll (legacy)" }],
             uring_denied: Some("Operation not\npermitted"),
             kernel: "6.1.0",

@@ -124,15 +124,15 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
 fn listen(addr: SocketAddr, given: &Given) -> Result<TcpListener, Fault> {
     TcpListener::bind(addr)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|error| Fault(EXIT_USAGE, args::listen_fault("--admin", addr, &error, given)))
+        .map_err(|error| Fault(EXIT_USAGE, args::listen_fault("--admin", &addr.into(), &error, given)))
 }
 
 fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
     match error {
         StartError::InUse(addr) => {
-            Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &std::io::ErrorKind::AddrInUse.into(), given))
+            Fault(EXIT_USAGE, args::listen_fault("--rtmp", &addr, &std::io::ErrorKind::AddrInUse.into(), given))
         }
-        StartError::Listen { addr, source } => Fault(EXIT_USAGE, args::listen_fault("--rtmp", addr, &source, given)),
+        StartError::Listen { addr, source } => Fault(EXIT_USAGE, args::listen_fault("--rtmp", &addr, &source, given)),
         StartError::Option(error) => Fault(EXIT_USAGE, args::option_fault(&error, &settings.config.sockets, given)),
         StartError::Runtime { .. } if settings.config.driver == DriverChoice::Uring => {
             Fault(EXIT_USAGE, format!("--driver \"uring\": {error}: allow io_uring or choose auto or legacy"))

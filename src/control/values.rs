@@ -7,6 +7,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -15,8 +16,26 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     limits,
-    shard::{config::DriverChoice, merge::Merging},
+    shard::{config::DriverChoice, listen_addr::ListenAddr, merge::Merging},
 };
+
+/// Where to take RTMP on: `unix:PATH` for a socket file, or an address as in [`listen_addr`].
+pub(super) fn rtmp_addr(text: &str) -> Result<ListenAddr, String> {
+    match text.strip_prefix("unix:") {
+        Some("") => Err("the path is missing: write unix:/run/shardcast.sock".to_owned()),
+        Some(path) if path.contains('\0') || path.ends_with('/') => {
+            Err("expected the path of a file to make, such as unix:/run/shardcast.sock".to_owned())
+        }
+        Some(path) if path.len() > limits::UNIX_PATH_BYTES_MAX => {
+            Err(format!("the path of a socket file has at most {} bytes", limits::UNIX_PATH_BYTES_MAX))
+        }
+        Some(path) => Ok(ListenAddr::Unix(PathBuf::from(path))),
+        None => listen_addr(text).map(ListenAddr::Tcp).map_err(|why| match text.starts_with('/') {
+            true => format!("{why}; for a socket file write unix:{text}"),
+            false => why,
+        }),
+    }
+}
 
 /// An address to listen on: `ADDR:PORT`, or a port alone (`1935`, `:1935`) for every IPv6 and IPv4 address.
 pub(super) fn listen_addr(text: &str) -> Result<SocketAddr, String> {

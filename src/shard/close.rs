@@ -37,6 +37,8 @@ reasons! {
         PeerClosed => "peer_closed",
         /// The peer's RST, or another error of the socket.
         PeerReset => "peer_reset",
+        /// What came was no TLS, or ended without the close_notify that says that it is whole.
+        Tls => "tls",
         HandshakeVersion => "handshake_version",
         NotRtmp => "not_rtmp",
         HandshakeTimeout => "handshake_timeout",

@@ -1,8 +1,8 @@
 //! What a fleet of shards is started with.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use super::{merge::Merging, socket_options::SocketOptions};
+use super::{listen_addr::ListenAddr, merge::Merging, socket_options::SocketOptions};
 use crate::{limits, media::TrackChoice, relay::rules::RelayRules};
 
 /// Which monoio driver the shards run on.
@@ -20,8 +20,8 @@ pub enum DriverChoice {
 /// Settings of one node. Each is a flag; the defaults are those of [`limits`].
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Addresses every shard listens on. Port 0 lets the system choose, once for all shards.
-    pub rtmp: Vec<SocketAddr>,
+    /// Where every shard listens. Port 0 lets the system choose, once for all shards.
+    pub rtmp: Vec<ListenAddr>,
     /// One shard per item, pinned to that CPU if it names one. Never empty.
     pub cpus: Vec<Option<usize>>,
     pub driver: DriverChoice,
@@ -52,7 +52,7 @@ pub struct Config {
     pub sockets: SocketOptions,
     /// What is pulled from and pushed to other nodes.
     pub relays: RelayRules,
-    /// Certificates trusted instead of the system's for TLS to other nodes, PEM.
+    /// A file of root certificates (PEM) that other nodes' are checked by, in place of the system's.
     pub upstream_ca: Option<PathBuf>,
 }
 

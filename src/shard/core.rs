@@ -382,6 +382,14 @@ impl Core {
         &mut self.dials
     }
 
+    /// A connection to another node, which then is served as if it had connected.
+    #[cfg(test)]
+    pub(super) fn dial(&mut self, to: crate::relay::upstream::Endpoint, patience: Duration) -> ConnId {
+        let id = self.connect(super::listen_addr::UNIX_PEER);
+        self.dials.push(Dial { id, to, patience });
+        id
+    }
+
     /// Takes in what other shards said, tells them what is new, and rings the sleepers among them.
     pub fn turn(&mut self) {
         self.receive_mail();

@@ -7,7 +7,6 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     mem::ManuallyDrop,
-    net::{SocketAddr, TcpListener},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{self, Sender},
@@ -23,8 +22,10 @@ use super::{
     bell::EventBell,
     config::Config,
     core::{Core, Shared},
-    driver::Driver,
-    listener::{self, Bound},
+    dial::{Answer, DialDesk, DialId},
+    driver::{Driver, Setting},
+    listen_addr::ListenAddr,
+    listener::{self, Bound, Listener},
     mesh::{self, Bell, Port},
     metrics::ShardMetrics,
     reconnect::ReconnectRequest,
@@ -32,6 +33,7 @@ use super::{
     report::StreamPart,
     runtime::ShardRuntime,
     socket_options::{Clamp, OptionError},
+    unix_file::UnixFile,
 };
 use crate::{limits, stream::segment::LogGauge};
 
@@ -40,9 +42,9 @@ use crate::{limits, stream::segment::LogGauge};
 pub enum StartError {
     /// Something already listens there.
     #[error("{0} is already in use by another process")]
-    InUse(SocketAddr),
+    InUse(ListenAddr),
     #[error("cannot listen on {addr}: {source}")]
-    Listen { addr: SocketAddr, source: io::Error },
+    Listen { addr: ListenAddr, source: io::Error },
     #[error(transparent)]
     Option(#[from] OptionError),
     #[error("shard {shard}: {source}")]
@@ -91,11 +93,13 @@ pub(super) enum Command {
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
     ReportRelays(Sender<RelayPart>),
+    /// To what a dial of the shard asked.
+    Answered(DialId, Answer),
     #[cfg(test)]
     Panic,
 }
 
-/// Commands for one shard. Touched by people's requests only, never by media.
+/// Commands for one shard. Touched by people's requests and dials only, never by media.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     commands: Mutex<VecDeque<Command>>,
@@ -103,7 +107,15 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    fn send(&self, command: Command) {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { commands: Mutex::default(), bell: EventBell::new()? })
+    }
+
+    pub(super) fn bell(&self) -> &EventBell {
+        &self.bell
+    }
+
+    pub(super) fn send(&self, command: Command) {
         lock(&self.commands).push_back(command);
         self.bell.ring();
     }
@@ -133,7 +145,9 @@ struct EndsState {
 /// See the file's head.
 #[derive(Debug)]
 pub struct Fleet {
-    rtmp: Vec<SocketAddr>,
+    rtmp: Vec<ListenAddr>,
+    /// Until the node takes no more connections.
+    files: Mutex<Vec<UnixFile>>,
     clamps: Vec<Clamp>,
     facts: Vec<ShardFacts>,
     denied: Option<String>,
@@ -151,7 +165,8 @@ struct Seat {
     port: Port,
     metrics: Arc<ShardMetrics>,
     mailbox: Arc<Mailbox>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
+    desk: DialDesk,
     start: Instant,
     ends: Arc<Ends>,
 }
@@ -163,20 +178,23 @@ impl Fleet {
     /// Probes and binds every address, then starts a thread per shard. Returns once all listen.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let shards = config.cpus.len();
-        let Bound { by_shard, addrs: rtmp, clamps } = listener::bind_all(&config.rtmp, &config.cpus, &config.sockets)?;
+        let Bound { by_shard, addrs: rtmp, clamps, files } =
+            listener::bind_all(&config.rtmp, &config.cpus, &config.sockets)?;
         let bell_error = |source| StartError::Runtime { shard: 0, source };
         let mut mailboxes = Vec::new();
         let mut bells: Vec<Box<dyn Bell>> = Vec::new();
         for _ in 0..shards {
-            let bell = EventBell::new().map_err(bell_error)?;
-            bells.push(Box::new(bell.try_clone().map_err(bell_error)?));
-            mailboxes.push(Arc::new(Mailbox { commands: Mutex::default(), bell }));
+            let mailbox = Mailbox::new().map_err(bell_error)?;
+            bells.push(Box::new(mailbox.bell().try_clone().map_err(bell_error)?));
+            mailboxes.push(Arc::new(mailbox));
         }
         let cpus = config.cpus.clone();
+        let desk = DialDesk::new(config.upstream_ca.clone());
         let shared = Shared::new(config);
         let ends = Arc::new(Ends::default());
         let mut fleet = Self {
             rtmp,
+            files: Mutex::new(files),
             clamps,
             facts: Vec::new(),
             denied: None,
@@ -195,6 +213,7 @@ impl Fleet {
                 metrics: fleet.metrics[shard].clone(),
                 mailbox: fleet.mailboxes[shard].clone(),
                 listeners,
+                desk: desk.clone(),
                 start,
                 ends: ends.clone(),
             };
@@ -206,7 +225,7 @@ impl Fleet {
     }
 
     /// What is listened on, with the ports the system chose.
-    pub fn rtmp_addrs(&self) -> &[SocketAddr] {
+    pub fn rtmp_addrs(&self) -> &[ListenAddr] {
         &self.rtmp
     }
 
@@ -258,8 +277,9 @@ impl Fleet {
         std::iter::from_fn(move || answers.recv_timeout(by.saturating_duration_since(Instant::now())).ok())
     }
 
-    /// Takes no more connections.
+    /// Takes no more connections; socket files are removed.
     pub fn stop_accepting(&self) {
+        lock(&self.files).clear();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::StopAccepting);
         }
@@ -280,6 +300,7 @@ impl Fleet {
     /// Begins the orderly end: no new connections; players get the last messages and their end of stream, within
     /// [`limits::SHUTDOWN_GRACE`].
     pub fn shutdown(&self) {
+        lock(&self.files).clear();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::Shutdown);
         }
@@ -349,8 +370,18 @@ impl Seat {
         let nonce = nonce(self.shard);
         let core = Core::new(&self.shared, self.port, self.metrics.clone(), nonce);
         let result = runtime.block_on(async {
-            let bell = self.mailbox.bell.waiter()?;
-            let driver = Driver::new(core, self.start, self.metrics, nonblocking, self.mailbox)?;
+            let bell = self.mailbox.bell().waiter()?;
+            let driver = Driver::new(
+                core,
+                Setting {
+                    start: self.start,
+                    metrics: self.metrics,
+                    nonblocking,
+                    mailbox: self.mailbox,
+                    desk: self.desk,
+                    sockets: self.shared.config.sockets.clone(),
+                },
+            )?;
             driver.listen(self.listeners)?;
             let _ = say.send(Ok((facts, denied)));
             driver.run(bell).await;
@@ -402,7 +433,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::net::{SocketAddr, TcpStream};
 
     use rustix::thread::sched_getaffinity;
 
@@ -410,7 +441,7 @@ mod tests {
     use crate::shard::socket_options::SocketOptions;
 
     fn start(shards: usize) -> Fleet {
-        let rtmp = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        let rtmp = vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()];
         Fleet::start(Config { rtmp, cpus: vec![None; shards], ..Config::default() }).expect("starts")
     }
 
@@ -436,18 +467,19 @@ mod tests {
         // Highest first: a shard's number is not its CPU's.
         let cpus = (0..CpuSet::MAX_CPU).rev().filter(|cpu| mask.is_set(*cpu)).take(4).collect::<Vec<_>>();
         let fleet = Fleet::start(Config {
-            rtmp: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            rtmp: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
             cpus: cpus.iter().copied().map(Some).collect(),
             sockets: SocketOptions { reuseport_cpu: true, ..SocketOptions::default() },
             ..Config::default()
         })
         .expect("starts");
+        let addr = fleet.rtmp_addrs()[0].tcp().expect("an address");
         let accepted = || fleet.metrics().iter().map(|shard| shard.connections_accepted.get()).collect::<Vec<_>>();
         for (shard, cpu) in cpus.iter().enumerate() {
             let mut alone = CpuSet::new();
             alone.set(*cpu);
             sched_setaffinity(None, &alone).expect("allowed");
-            let _clients = (0..20).map(|_| TcpStream::connect(fleet.rtmp_addrs()[0]).unwrap()).collect::<Vec<_>>();
+            let _clients = (0..20).map(|_| TcpStream::connect(addr).unwrap()).collect::<Vec<_>>();
             let by = Instant::now() + Duration::from_secs(10);
             let expected = (0..cpus.len()).map(|other| if other <= shard { 20 } else { 0 }).collect::<Vec<_>>();
             while accepted() != expected && Instant::now() < by {

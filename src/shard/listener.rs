@@ -1,62 +1,142 @@
-//! Listening sockets: one per shard and address, spread by SO_REUSEPORT, with the operator's socket options.
+//! Listening sockets: one per shard and address, spread by SO_REUSEPORT, with the operator's socket options; of a socket file
+//! one, which the shards share.
 //!
 //! SO_REUSEPORT lets a second process of the same user share a port in silence, so [`bind_all`] probes without it first.
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener},
+    os::{fd::OwnedFd, unix::net::UnixListener},
+    path::Path,
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{
     fleet::StartError,
+    listen_addr::{ListenAddr, UNIX_PEER},
     socket_options::{Clamp, OptionError, SocketOption, SocketOptions},
     sockopt, steering,
+    unix_file::{self, UnixFile},
 };
+
+/// A socket that does not block and takes connections.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    /// Of one socket file, on each shard.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    pub(super) fn accept(&self) -> io::Result<(OwnedFd, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => listener.accept().map(|(stream, peer)| (stream.into(), peer)),
+            Self::Unix(listener) => listener.accept().map(|(stream, _)| (stream.into(), UNIX_PEER)),
+        }
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        }
+    }
+
+    /// A descriptor of its own, to wait by.
+    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.try_clone().map(|listener| match listener {
+            Self::Tcp(listener) => listener.into(),
+            Self::Unix(listener) => listener.into(),
+        })
+    }
+
+    /// Takes no more connections, on no shard if it is of a socket file, and ends every wait for one.
+    pub(super) fn shut(&self) {
+        let socket = match self {
+            Self::Tcp(listener) => SockRef::from(listener),
+            Self::Unix(listener) => SockRef::from(listener),
+        };
+        // It fails only if another shard was faster.
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+}
 
 /// What all shards listen on.
 #[derive(Debug, Default)]
 pub(super) struct Bound {
     /// By shard, then by address.
-    pub(super) by_shard: Vec<Vec<TcpListener>>,
+    pub(super) by_shard: Vec<Vec<Listener>>,
     /// With the ports the system chose.
-    pub(super) addrs: Vec<SocketAddr>,
-    /// The same for every socket.
+    pub(super) addrs: Vec<ListenAddr>,
+    /// Of those that are socket files.
+    pub(super) files: Vec<UnixFile>,
+    /// The same for every TCP socket.
     pub(super) clamps: Vec<Clamp>,
 }
 
 /// Binds every address once per shard; `cpus` has the CPU each is pinned to. Port 0 becomes a port of the system's
 /// choice, the same on all shards.
 pub(super) fn bind_all(
-    addrs: &[SocketAddr],
+    addrs: &[ListenAddr],
     cpus: &[Option<usize>],
     options: &SocketOptions,
 ) -> Result<Bound, StartError> {
     let mut bound = Bound { by_shard: cpus.iter().map(|_| Vec::new()).collect(), ..Bound::default() };
-    for asked in addrs {
-        let mut addr = where_possible(*asked);
-        if addr.port() != 0 {
-            probe(addr).map_err(|source| start_error(*asked, source))?;
+    for addr in addrs {
+        match addr {
+            ListenAddr::Tcp(addr) => bound.bind_tcp(*addr, cpus, options)?,
+            ListenAddr::Unix(path) => {
+                bound.bind_unix(path, options).map_err(|source| start_error(addr.clone(), source))?;
+            }
         }
-        // The order in which they begin to listen is the order `steering` counts them in.
-        for listeners in &mut bound.by_shard {
-            let socket = open(addr).map_err(|source| start_error(*asked, source))?;
-            sockopt::apply(&socket, options)?;
-            listen(&socket, addr, options.backlog).map_err(|source| start_error(*asked, source))?;
-            let listener = TcpListener::from(socket);
-            addr = listener.local_addr().map_err(|source| start_error(*asked, source))?;
-            listeners.push(listener);
-        }
-        if options.reuseport_cpu {
-            steer(bound.by_shard.iter().filter_map(|listeners| listeners.last()), cpus)?;
-        }
-        bound.addrs.push(addr);
     }
     // One tells for all: they differ in nothing that is cut short.
-    let any = bound.by_shard.first().and_then(|listeners| listeners.first());
+    let any = bound.by_shard.first().into_iter().flatten().find_map(|listener| match listener {
+        Listener::Tcp(listener) => Some(listener),
+        Listener::Unix(_) => None,
+    });
     bound.clamps = any.map(|listener| sockopt::clamps(&SockRef::from(listener), options)).unwrap_or_default();
     Ok(bound)
+}
+
+impl Bound {
+    fn bind_tcp(
+        &mut self,
+        asked: SocketAddr,
+        cpus: &[Option<usize>],
+        options: &SocketOptions,
+    ) -> Result<(), StartError> {
+        let failed = |source| start_error(asked.into(), source);
+        let mut addr = where_possible(asked);
+        if addr.port() != 0 {
+            probe(addr).map_err(failed)?;
+        }
+        // The order in which they begin to listen is the order `steering` counts them in.
+        for listeners in &mut self.by_shard {
+            let socket = open(addr).map_err(failed)?;
+            sockopt::apply(&socket, options)?;
+            listen(&socket, addr, options.backlog).map_err(failed)?;
+            let listener = TcpListener::from(socket);
+            addr = listener.local_addr().map_err(failed)?;
+            listeners.push(Listener::Tcp(listener));
+        }
+        if options.reuseport_cpu {
+            steer(self.by_shard.first().and_then(|listeners| listeners.last()), cpus)?;
+        }
+        self.addrs.push(addr.into());
+        Ok(())
+    }
+
+    fn bind_unix(&mut self, path: &Path, options: &SocketOptions) -> io::Result<()> {
+        let (listener, file) = unix_file::listen(path, options.backlog)?;
+        for listeners in &mut self.by_shard {
+            listeners.push(Listener::Unix(listener.try_clone()?));
+        }
+        self.files.push(file);
+        self.addrs.push(ListenAddr::Unix(path.to_owned()));
+        Ok(())
+    }
 }
 
 /// The IPv6 wildcard becomes the IPv4 one on a machine without IPv6.
@@ -68,7 +148,7 @@ fn where_possible(addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-fn start_error(addr: SocketAddr, source: io::Error) -> StartError {
+fn start_error(addr: ListenAddr, source: io::Error) -> StartError {
     if source.kind() == io::ErrorKind::AddrInUse {
         return StartError::InUse(addr);
     }
@@ -98,12 +178,15 @@ fn listen(socket: &Socket, addr: SocketAddr, backlog: i32) -> io::Result<()> {
     socket.set_nonblocking(true)
 }
 
-/// Steers the connections of one address, whose listeners are given by shard. Once for the group is enough.
-fn steer<'a>(mut listeners: impl Iterator<Item = &'a TcpListener>, cpus: &[Option<usize>]) -> Result<(), OptionError> {
+/// Steers the connections of one address, of whose listeners one is given. Once for the group is enough.
+fn steer(listener: Option<&Listener>, cpus: &[Option<usize>]) -> Result<(), OptionError> {
     let refused = |source| OptionError { option: SocketOption::ReuseportCpu, source };
     let cpus = cpus.iter().copied().collect::<Option<Vec<_>>>();
     let cpus = cpus.ok_or_else(|| refused(io::Error::other("a shard is not pinned to a CPU")))?;
-    listeners.next().map_or(Ok(()), |listener| steering::attach(listener, &cpus)).map_err(refused)
+    match listener {
+        Some(Listener::Tcp(listener)) => steering::attach(listener, &cpus).map_err(refused),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -119,15 +202,27 @@ mod tests {
 
     const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
+    fn loopback() -> ListenAddr {
+        SocketAddr::from((LOOPBACK, 0)).into()
+    }
+
+    fn tcp(listener: &Listener) -> &TcpListener {
+        match listener {
+            Listener::Tcp(listener) => listener,
+            Listener::Unix(_) => panic!("a socket file"),
+        }
+    }
+
     fn bind(options: &SocketOptions) -> Bound {
-        let addrs = [SocketAddr::from((LOOPBACK, 0)), SocketAddr::from(([0_u16; 8], 0))];
+        let addrs = [loopback(), SocketAddr::from(([0_u16; 8], 0)).into()];
         bind_all(&addrs, &[None], options).expect("free ports")
     }
 
     /// A connection to each address, as its client and as accepted.
     fn connect(bound: &Bound) -> Vec<(TcpStream, TcpStream)> {
-        let pair = |(listener, addr): (&TcpListener, &SocketAddr)| {
-            let client = TcpStream::connect((LOOPBACK, addr.port())).expect("listens");
+        let pair = |(listener, addr): (&Listener, &ListenAddr)| {
+            let (listener, port) = (tcp(listener), addr.tcp().expect("an address").port());
+            let client = TcpStream::connect((LOOPBACK, port)).expect("listens");
             listener.set_nonblocking(false).expect("a flag");
             (client, listener.accept().expect("connected").0)
         };
@@ -136,16 +231,17 @@ mod tests {
 
     #[test]
     fn a_port_that_another_reuseport_listener_has_is_in_use() {
-        let first = bind_all(&[SocketAddr::from((LOOPBACK, 0))], &[None; 2], &SocketOptions::default()).expect("free");
+        let first = bind_all(&[loopback()], &[None; 2], &SocketOptions::default()).expect("free");
         let second = bind_all(&first.addrs, &[None], &SocketOptions::default());
         assert!(matches!(second, Err(StartError::InUse(addr)) if addr == first.addrs[0]));
     }
 
     #[test]
     fn all_shards_share_the_port_the_system_chose() {
-        let bound = bind_all(&[SocketAddr::from((LOOPBACK, 0))], &[None; 3], &SocketOptions::default()).expect("free");
-        assert_ne!(bound.addrs[0].port(), 0);
-        assert!(bound.by_shard.iter().all(|listeners| listeners[0].local_addr().expect("bound") == bound.addrs[0]));
+        let bound = bind_all(&[loopback()], &[None; 3], &SocketOptions::default()).expect("free");
+        let addr = bound.addrs[0].tcp().expect("an address");
+        assert_ne!(addr.port(), 0);
+        assert!(bound.by_shard.iter().all(|listeners| tcp(&listeners[0]).local_addr().expect("bound") == addr));
     }
 
     #[test]
@@ -179,7 +275,7 @@ mod tests {
     #[test]
     fn accepted_sockets_inherit_busy_polling_where_it_is_allowed() {
         let options = SocketOptions { busy_poll_us: Some(37), ..SocketOptions::default() };
-        match bind_all(&[SocketAddr::from((LOOPBACK, 0))], &[None], &options) {
+        match bind_all(&[loopback()], &[None], &options) {
             Ok(bound) => {
                 for (_client, accepted) in connect(&bound) {
                     assert_eq!(SockRef::from(&accepted).busy_poll().unwrap(), 37);
@@ -203,7 +299,7 @@ mod tests {
             }
         }
         let options = SocketOptions { congestion: Some("carrier-pigeon".to_owned()), ..SocketOptions::default() };
-        let refused = bind_all(&[SocketAddr::from((LOOPBACK, 0))], &[None], &options);
+        let refused = bind_all(&[loopback()], &[None], &options);
         assert!(matches!(refused, Err(StartError::Option(error)) if error.option == SocketOption::Congestion));
     }
 
@@ -242,9 +338,10 @@ mod tests {
     fn spread(cpus: &[usize], from: usize) -> Vec<usize> {
         let options = SocketOptions { reuseport_cpu: true, ..SocketOptions::default() };
         let pinned = cpus.iter().copied().map(Some).collect::<Vec<_>>();
-        let bound = bind_all(&[SocketAddr::from((LOOPBACK, 0))], &pinned, &options).expect("steers");
-        let clients = on_cpu(from, || (0..20).map(|_| TcpStream::connect(bound.addrs[0]).unwrap()).collect::<Vec<_>>());
-        let count = |listeners: &Vec<TcpListener>| std::iter::from_fn(|| listeners[0].accept().ok()).count();
+        let bound = bind_all(&[loopback()], &pinned, &options).expect("steers");
+        let addr = bound.addrs[0].tcp().expect("an address");
+        let clients = on_cpu(from, || (0..20).map(|_| TcpStream::connect(addr).unwrap()).collect::<Vec<_>>());
+        let count = |listeners: &Vec<Listener>| std::iter::from_fn(|| listeners[0].accept().ok()).count();
         let mut counts = vec![0; cpus.len()];
         let by = Instant::now() + Duration::from_secs(10);
         // The last packet of a handshake may still be on its way.
@@ -272,7 +369,7 @@ mod tests {
     #[test]
     fn steering_needs_pinned_shards() {
         let options = SocketOptions { reuseport_cpu: true, ..SocketOptions::default() };
-        let refused = bind_all(&[SocketAddr::from((LOOPBACK, 0))], &[Some(0), None], &options);
+        let refused = bind_all(&[loopback()], &[Some(0), None], &options);
         assert!(matches!(refused, Err(StartError::Option(error)) if error.option == SocketOption::ReuseportCpu));
     }
 }

@@ -1,20 +1,22 @@
 //! The shards: the only place that owns sockets.
 //!
 //! [`core::Core`] is a shard without its sockets, a deterministic state machine; `publish`, `play`, `follow`, [`reconnect`] and
-//! `timers` are its parts, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how cores talk. `driver` (with `poller`, `socket` and
-//! `load`) and `listener` (with `sockopt` and `steering`) put a core on a monoio runtime of its own thread; [`fleet`] is all
-//! of them, as the control thread sees them.
+//! `timers` are its parts, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
+//! cores talk. `driver` (with `poller`, `socket` and `load`) and `listener` (with `sockopt`, `steering` and `unix_file`) put a
+//! core on a monoio runtime of its own thread; [`dial`] and `tls` are its outgoing connections. [`fleet`] is all of them, as
+//! the control thread sees them.
 
 mod bell;
 pub mod close;
 mod close_log;
 pub mod config;
 pub mod conn;
-pub mod dial;
 pub mod core;
+pub mod dial;
 mod driver;
 pub mod fleet;
 mod follow;
+pub mod listen_addr;
 mod listener;
 mod load;
 mod local;
@@ -36,6 +38,8 @@ mod steering;
 mod streams;
 pub mod time;
 mod timers;
+mod tls;
+mod unix_file;
 mod uses;
 
 #[cfg(all(test, not(loom)))]

@@ -39,6 +39,12 @@ impl Poller {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(id as u64), epoll::EventFlags::IN)?)
     }
 
+    /// `fd`, a socket that has begun to connect, is reported once: when it has, or failed to.
+    pub(super) fn add_connecting(&self, fd: BorrowedFd<'_>, id: ConnId) -> io::Result<()> {
+        let flags = epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT;
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(id as u64), flags)?)
+    }
+
     pub(super) fn remove(&self, fd: BorrowedFd<'_>) {
         // It fails only if the connection was removed before.
         let _ = epoll::delete(self.epoll.as_fd(), fd);

@@ -17,7 +17,7 @@ use crate::egress::Piece;
 
 /// A socket that sends. It closes when it is dropped.
 ///
-/// monoio's Unix stream, over a TCP socket: to the runtime both are a descriptor, and its TCP stream remembers two
+/// monoio's Unix stream, over a TCP socket too: to the runtime both are a descriptor, and its TCP stream remembers two
 /// addresses besides, 96 bytes.
 pub(super) struct Socket(monoio::net::UnixStream);
 
@@ -40,10 +40,10 @@ unsafe impl IoBuf for SendBuffer {
 }
 
 impl Socket {
-    /// Registers an accepted socket with the runtime of this thread.
-    pub(super) fn new(stream: std::net::TcpStream) -> io::Result<Self> {
+    /// Registers a connected socket with the runtime of this thread.
+    pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
         // Under io_uring the descriptor must block, or the kernel answers EAGAIN instead of waiting for room.
-        monoio::net::UnixStream::from_std(UnixStream::from(OwnedFd::from(stream))).map(Self)
+        monoio::net::UnixStream::from_std(UnixStream::from(socket)).map(Self)
     }
 
     /// Sends some of `piece`. The future must not be dropped before it ends: how many bytes went out would be lost.

@@ -1,30 +1,39 @@
-//! A core on a runtime: the tasks that accept and read ([`reading`]), those that send ([`serving`]), and the two here, which
-//! wait for mail and keep time.
+//! A core on a runtime: the tasks that accept and read ([`reading`]), those that send ([`serving`]), those that connect
+//! ([`dialling`]) and speak TLS ([`secure`]), and the two here, which wait for mail and keep time.
 //!
-//! Bounds: a task and a [`Slot`] for each connection; reads and accepts go by budgets. No future that is sending or accepting is ever dropped; deadlines end them by shutting
-//! the socket down.
+//! Bounds: a task and a [`Slot`] for each connection; reads and accepts go by budgets. No future that is sending or accepting is
+//! ever dropped; deadlines end them by shutting the socket down.
 
+mod dialling;
 mod reading;
+mod secure;
 mod serving;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io,
-    net::{Shutdown, TcpListener},
-    rc::Rc,
+    net::TcpListener,
+    rc::{Rc, Weak},
+    sync::Arc,
     task::{Poll, Waker},
     time::{Duration, Instant},
 };
 
+use self::{dialling::Dials, secure::Secure};
 use super::{
     bell::BellWaiter,
     core::Core,
+    dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
+    listener::Listener,
     load::LoadMeter,
     metrics::ShardMetrics,
     poller::Poller,
     socket::Handle,
+    socket_options::SocketOptions,
 };
 use crate::limits;
 
@@ -37,10 +46,21 @@ struct Slot {
     woken: bool,
     /// The peer has not closed yet.
     reading: bool,
-    /// It is in the set of publishers.
-    ingest: bool,
+    /// Where it is read from.
+    set: Set,
     /// Small sends leave at once, until a player is in step: the handshake, the first answers and what it joins with.
     hurried: bool,
+}
+
+/// Connections that are read from by one task, in one epoll set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    /// Whoever does not publish.
+    Players,
+    /// Those that publish, or did: they need not be read from at once while messages are merged.
+    Publishers,
+    /// Those that speak TLS.
+    Secure,
 }
 
 impl Slot {
@@ -59,41 +79,62 @@ impl Slot {
     }
 }
 
+/// What a driver is made with, besides its core.
+pub(super) struct Setting {
+    /// The process's start.
+    pub(super) start: Instant,
+    pub(super) metrics: Arc<ShardMetrics>,
+    /// Whether the runtime wants sockets that do not block.
+    pub(super) nonblocking: bool,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) desk: DialDesk,
+    /// For connections that are dialled.
+    pub(super) sockets: SocketOptions,
+}
+
 /// See the file's head.
 pub(super) struct Driver {
+    /// For tasks to own.
+    me: Weak<Self>,
     core: RefCell<Core>,
     slots: RefCell<Vec<Option<Slot>>>,
     /// The process's start.
     start: Instant,
-    metrics: std::sync::Arc<ShardMetrics>,
+    metrics: Arc<ShardMetrics>,
     nonblocking: bool,
+    /// One for each [`Set`] but the last.
     poller: Poller,
-    /// Of those that publish, or did: they need not be read from at once while messages are merged.
     ingest: Poller,
+    secure: Secure,
+    dialler: Dialler,
+    dials: Dials,
     scratch: RefCell<Vec<u8>>,
     /// The task that keeps time, and the process time it sleeps until.
     timer: RefCell<Option<Waker>>,
     sleeps_until: Cell<Duration>,
-    listeners: RefCell<Vec<TcpListener>>,
-    mailbox: std::sync::Arc<Mailbox>,
+    listeners: RefCell<Vec<Listener>>,
+    mailbox: Arc<Mailbox>,
 }
 
 impl Driver {
-    pub(super) fn new(
-        core: Core,
-        start: Instant,
-        metrics: std::sync::Arc<ShardMetrics>,
-        nonblocking: bool,
-        mailbox: std::sync::Arc<Mailbox>,
-    ) -> io::Result<Rc<Self>> {
-        Ok(Rc::new(Self {
+    pub(super) fn new(core: Core, setting: Setting) -> io::Result<Rc<Self>> {
+        let Setting { start, metrics, nonblocking, mailbox, desk, sockets } = setting;
+        let mail = Arc::clone(&mailbox);
+        let deliver = move |id, answer| mail.send(Command::Answered(id, answer));
+        let dialler = Dialler::new(desk, Arc::new(deliver), sockets)?;
+        let (poller, ingest, secure) = (Poller::new()?, Poller::new()?, Secure::new()?);
+        Ok(Rc::new_cyclic(|me| Self {
+            me: me.clone(),
             core: RefCell::new(core),
             slots: RefCell::new(Vec::new()),
             start,
             metrics,
             nonblocking,
-            poller: Poller::new()?,
-            ingest: Poller::new()?,
+            poller,
+            ingest,
+            secure,
+            dialler,
+            dials: Dials::default(),
             scratch: RefCell::new(vec![0; limits::READ_BYTES]),
             timer: RefCell::new(None),
             sleeps_until: Cell::new(Duration::MAX),
@@ -103,10 +144,11 @@ impl Driver {
     }
 
     /// Begins to take connections. Errors: there is no descriptor for it.
-    pub(super) fn listen(self: &Rc<Self>, listeners: Vec<TcpListener>) -> io::Result<()> {
+    pub(super) fn listen(self: &Rc<Self>, listeners: Vec<Listener>) -> io::Result<()> {
         for listener in listeners {
             self.listeners.borrow_mut().push(listener.try_clone()?);
-            let ready = monoio::net::TcpListener::from_std(listener.try_clone()?)?;
+            // Whatever it listens on: to monoio it is a descriptor to wait for.
+            let ready = monoio::net::TcpListener::from_std(TcpListener::from(listener.descriptor()?))?;
             monoio::spawn(self.clone().accept(listener, ready));
         }
         Ok(())
@@ -117,6 +159,8 @@ impl Driver {
         monoio::spawn(self.clone().keep_time());
         monoio::spawn(self.clone().read(false));
         monoio::spawn(self.clone().read(true));
+        monoio::spawn(self.clone().read_secure());
+        monoio::spawn(self.clone().watch_dials());
         let mut ends_by = None;
         loop {
             let awake = self.with_core(|core| !core.before_sleep());
@@ -160,6 +204,7 @@ impl Driver {
             Command::ReportRelays(answer) => {
                 let _ = answer.send(self.core.borrow().relay_report());
             }
+            Command::Answered(id, answer) => self.dialler.answered(id, answer),
             #[cfg(test)]
             Command::Panic => panic!("asked to panic"),
         }
@@ -167,8 +212,7 @@ impl Driver {
 
     fn stop_accepting(&self) {
         for listener in self.listeners.borrow_mut().drain(..) {
-            // Ends the accepting task's wait, too.
-            let _ = socket2::SockRef::from(&listener).shutdown(Shutdown::Both);
+            listener.shut();
         }
     }
 
@@ -181,8 +225,14 @@ impl Driver {
         result
     }
 
-    /// Wakes writers, shuts down what is to be aborted, and has the clock task look again if something is due sooner.
+    /// Begins dials, wakes writers, shuts down what is to be aborted, and has the clock task look again if something is due
+    /// sooner.
     fn pass_on(&self, core: &mut Core) {
+        if !core.take_dials().is_empty() {
+            for dial in core.take_dials().drain(..) {
+                self.begin_dial(dial);
+            }
+        }
         if !core.take_wakes().is_empty() || !core.take_aborts().is_empty() {
             let mut slots = self.slots.borrow_mut();
             for id in core.take_wakes().drain(..) {
@@ -193,6 +243,7 @@ impl Driver {
                 if let Some(slot) = slots.get(id).and_then(Option::as_ref) {
                     slot.handle.abort();
                 }
+                self.dials.give_up(id);
             }
         }
         if !core.take_hurries().is_empty() {
@@ -247,6 +298,7 @@ impl Driver {
                     self.metrics.slow_turns.add(1);
                 }
                 next_tick = now + limits::TICK;
+                self.end_late_handshakes();
                 let (busy, elapsed) = meter.sample();
                 self.with_core(|core| {
                     core.note_load(busy, elapsed);

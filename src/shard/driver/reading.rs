@@ -2,26 +2,22 @@
 //!
 //! Both go by budgets, so that neither starves the other or the players.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    rc::Rc,
-};
+use std::{io, net::SocketAddr, os::fd::OwnedFd, rc::Rc};
 
-use super::{Driver, Slot};
+use super::{Driver, Set, Slot};
 use crate::{
     limits,
-    shard::{close::CloseReason, conn::ConnId, poller::Poller, socket::Socket},
+    shard::{close::CloseReason, conn::ConnId, listener::Listener, poller::Poller, socket::Socket},
 };
 
 impl Driver {
     /// Takes connections as they come, a budget at a time.
-    pub(super) async fn accept(self: Rc<Self>, listener: TcpListener, ready: monoio::net::TcpListener) {
+    pub(super) async fn accept(self: Rc<Self>, listener: Listener, ready: monoio::net::TcpListener) {
         while ready.readable(false).await.is_ok() && self.takes_connections() {
             for _ in 0..limits::ACCEPT_BUDGET {
                 match listener.accept() {
-                    Ok((stream, peer)) => {
-                        if let Err(error) = self.clone().adopt(stream, peer) {
+                    Ok((socket, peer)) => {
+                        if let Err(error) = self.clone().adopt(socket, peer) {
                             self.cannot_accept(&error).await;
                             break;
                         }
@@ -56,38 +52,48 @@ impl Driver {
     }
 
     /// Takes in an accepted connection. Errors: the runtime or the epoll set has no room for it, and it was closed.
-    fn adopt(self: Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<()> {
+    fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr) -> io::Result<()> {
         // An IPv4 peer of a dual-stack listener is shown as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        stream.set_nonblocking(self.nonblocking)?;
-        let socket = Socket::new(stream)?;
-        // SAFETY: it goes into the slot, or is dropped below; `serve` empties the slot before it drops the socket. A task is
-        // never dropped before its end: the runtime outlives its thread's work and is not torn down.
-        let handle = unsafe { socket.handle() };
+        rustix::io::ioctl_fionbio(&socket, self.nonblocking)?;
+        let socket = Socket::new(socket)?;
         let id = self.with_core(|core| core.connect(peer));
-        if let Err(error) = self.poller.add(handle.fd(), id) {
+        if let Err(error) = self.seat(&socket, id, Set::Players) {
             self.with_core(|core| core.remove(id));
             return Err(error);
         }
-        let mut slots = self.slots.borrow_mut();
-        if slots.len() <= id {
-            slots.resize_with(id + 1, || None);
-        }
-        slots[id] = Some(Slot { handle, task: None, woken: false, reading: true, ingest: false, hurried: true });
-        drop(slots);
         monoio::spawn(self.clone().serve(socket, id));
         Ok(())
     }
 
-    fn poller(&self, ingest: bool) -> &Poller {
-        if ingest { &self.ingest } else { &self.poller }
+    /// Gives a connection its slot, and a place in `set`. Errors: there is no room for it, and it has neither.
+    pub(super) fn seat(&self, socket: &Socket, id: ConnId, set: Set) -> io::Result<()> {
+        // SAFETY: it goes into the slot, or is dropped below; `serve` empties the slot before it drops the socket. A task is
+        // never dropped before its end: the runtime outlives its thread's work and is not torn down.
+        let handle = unsafe { socket.handle() };
+        self.poller(set).add(handle.fd(), id)?;
+        let mut slots = self.slots.borrow_mut();
+        if slots.len() <= id {
+            slots.resize_with(id + 1, || None);
+        }
+        slots[id] = Some(Slot { handle, task: None, woken: false, reading: true, set, hurried: true });
+        Ok(())
+    }
+
+    pub(super) fn poller(&self, set: Set) -> &Poller {
+        match set {
+            Set::Players => &self.poller,
+            Set::Publishers => &self.ingest,
+            Set::Secure => &self.secure.poller,
+        }
     }
 
     /// Reads from those publishers (`ingest`), or others, that have something to say, a batch at a time.
     pub(super) async fn read(self: Rc<Self>, ingest: bool) {
         let (mut ready, mut events) = (Vec::new(), Vec::new());
         loop {
-            if let Err(error) = self.poller(ingest).wait(&mut ready, &mut events).await {
+            let set = if ingest { Set::Publishers } else { Set::Players };
+            if let Err(error) = self.poller(set).wait(&mut ready, &mut events).await {
                 tracing::error!("cannot wait for connections to become readable: {error}");
                 monoio::time::sleep(limits::ACCEPT_PAUSE).await;
             }
@@ -153,14 +159,14 @@ impl Driver {
         // Where there is no room for it, it is read from as before.
         if self.ingest.add(slot.handle.fd(), id).is_ok() {
             self.poller.remove(slot.handle.fd());
-            slot.ingest = true;
+            slot.set = Set::Publishers;
         }
     }
 
-    fn stop_reading(&self, id: ConnId) {
+    pub(super) fn stop_reading(&self, id: ConnId) {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };
-        self.poller(slot.ingest).remove(slot.handle.fd());
+        self.poller(slot.set).remove(slot.handle.fd());
         slot.reading = false;
         slot.wake();
     }

@@ -50,7 +50,7 @@ impl Driver {
         }
     }
 
-    fn transmit(&self, id: ConnId) -> Transmit {
+    pub(super) fn transmit(&self, id: ConnId) -> Transmit {
         let mut core = self.core.borrow_mut();
         let next = core.transmit(id);
         self.pass_on(&mut core);
@@ -75,11 +75,11 @@ impl Driver {
         parks
     }
 
-    fn is_reading(&self, id: ConnId) -> bool {
+    pub(super) fn is_reading(&self, id: ConnId) -> bool {
         self.slots.borrow().get(id).and_then(Option::as_ref).is_some_and(|slot| slot.reading)
     }
 
-    fn forget(&self, id: ConnId) {
+    pub(super) fn forget(&self, id: ConnId) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(id) {
             *slot = None;
         }
@@ -96,7 +96,7 @@ impl Driver {
     }
 
     /// Waits until the connection's task is woken.
-    async fn woken(&self, id: ConnId) {
+    pub(super) async fn woken(&self, id: ConnId) {
         poll_fn(|context| {
             let mut slots = self.slots.borrow_mut();
             let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return Poll::Ready(()) };

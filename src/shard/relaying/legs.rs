@@ -32,7 +32,7 @@ enum Said {
 
 impl Core {
     /// Begins a connection for a leg.
-    pub(super) fn dial(
+    pub(super) fn dial_leg(
         &mut self,
         leg: LegId,
         to: Endpoint,

@@ -220,7 +220,7 @@ impl Core {
     ) -> ConnId {
         let config = ClientConfig { hops, ..client_config(upstream, approach, ClientRole::Play, self.config.chunk_bytes) };
         let leg = LegId { relay: RelayId::Pull(index), leg };
-        self.dial(leg, approach.endpoint(&upstream.endpoint), config, Some(Capabilities::of_relay()))
+        self.dial_leg(leg, approach.endpoint(&upstream.endpoint), config, Some(Capabilities::of_relay()))
     }
 
     fn close_pull_leg(&mut self, index: usize, leg: Leg) {

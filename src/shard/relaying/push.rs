@@ -124,7 +124,7 @@ impl Core {
             ..capabilities
         });
         let leg = LegId { relay: RelayId::Push(index), leg };
-        let id = self.dial(leg, approach.endpoint(&target.endpoint), config, capabilities);
+        let id = self.dial_leg(leg, approach.endpoint(&target.endpoint), config, capabilities);
         if let Some(push) = self.relays.pushes.get_mut(index) {
             push.conn = Some(id);
             push.accepted = false;

@@ -11,7 +11,7 @@ use crate::{
         config::Config,
         conn::ConnId,
         core::Transmit,
-        dial::{Dial, DialError},
+        dial::{Dial, DialError, Stage},
     },
 };
 
@@ -137,7 +137,11 @@ impl World {
         let now = self.nodes[0].now;
         for (from, _) in self.waiting.extract_if(.., |(_, until)| *until <= now).collect::<Vec<_>>() {
             busy = true;
-            self.refuse(from, &DialError::TimedOut { to: "nowhere".to_owned(), patience: Duration::ZERO });
+            self.refuse(from, &DialError::TimedOut {
+                to: "nowhere".to_owned(),
+                stage: Stage::Connect { addresses: 1 },
+                patience: Duration::ZERO,
+            });
         }
         busy
     }
@@ -154,8 +158,7 @@ impl World {
         self.dialled[to] += 1;
         match self.health[to] {
             Health::Down => {
-                let source = std::io::ErrorKind::ConnectionRefused.into();
-                self.refuse(from, &DialError::Connect { to: host.clone(), source });
+                self.refuse(from, &DialError::Refused { to: host.clone(), address: None });
             }
             Health::Unreachable => self.waiting.push((from, self.nodes[0].now + dial.patience)),
             health => {

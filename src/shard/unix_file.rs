@@ -1,0 +1,71 @@
+//! The file of a Unix listener: made with mode 0660, in place of one that nobody listens on any more, and removed at the end.
+//!
+//! A file that somebody listens on is theirs, and so is whatever is not a socket.
+
+use std::{
+    fs::{self, Permissions},
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            net::UnixListener,
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+const MODE: u32 = 0o660;
+
+/// Removes the file when it is dropped, unless another has taken its place.
+#[derive(Debug)]
+pub(super) struct UnixFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+/// Listens at `path`. The error [`io::ErrorKind::AddrInUse`]: another process does, or the file is no socket.
+pub(super) fn listen(path: &Path, backlog: i32) -> io::Result<(UnixListener, UnixFile)> {
+    let addr = SockAddr::unix(path)?;
+    remove_stale(path, &addr)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&addr)?;
+    let found = fs::symlink_metadata(path)?;
+    let file = UnixFile { path: path.to_owned(), identity: (found.dev(), found.ino()) };
+    // Nobody can connect before it listens, so nobody does by a wider mode.
+    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok((UnixListener::from(OwnedFd::from(socket)), file))
+}
+
+fn remove_stale(path: &Path, addr: &SockAddr) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is not a socket"));
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A listener with a full backlog must not hold us up.
+    probe.set_nonblocking(true)?;
+    match probe.connect(addr) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+impl Drop for UnixFile {
+    fn drop(&mut self) {
+        let same = |found: fs::Metadata| (found.dev(), found.ino()) == self.identity;
+        if fs::symlink_metadata(&self.path).is_ok_and(same) {
+            // Whoever removed it meanwhile did what was wanted.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
