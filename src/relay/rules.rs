@@ -3,6 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::upstream::Upstream;
+pub use super::{
+    lookup::{InOrder, Weighted},
+    pattern::{Pattern, PatternError},
+    template::{Template, TemplateError},
+};
 use crate::{limits, rtmp::key::StreamKey};
 
 /// All of a node's relay settings.
@@ -15,6 +20,19 @@ pub struct RelayRules {
     /// All that match a stream count.
     pub pushes: Vec<PushRule>,
     pub timing: Timing,
+}
+
+impl RelayRules {
+    /// The rule by which a stream is pulled, if there is one.
+    pub fn pull(&self, key: &StreamKey) -> Option<&PullRule> {
+        self.pulls.iter().find(|rule| rule.pattern.matches(key))
+    }
+
+    /// Where a stream is pushed to.
+    pub fn targets(&self, key: &StreamKey) -> impl Iterator<Item = Upstream> {
+        let rules = self.pushes.iter().filter(|rule| rule.pattern.matches(key));
+        rules.flat_map(|rule| &rule.targets).map(|target| target.fill_secret(key))
+    }
 }
 
 /// Where the streams of a pattern are pulled from.
@@ -59,69 +77,5 @@ impl Default for Timing {
             first_byte: limits::UPSTREAM_FIRST_BYTE_DEFAULT,
             stall: limits::UPSTREAM_STALL_DEFAULT,
         }
-    }
-}
-
-/// Streams by name: `app/name` with `*` for any run of characters, or an app alone for all its streams.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
-
-/// An upstream's URL with `{app}` and `{stream}` still to be filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(String);
-impl Pattern { pub fn matches(&self, k: &StreamKey) -> bool { k.as_str() == self.0 } pub fn exact(&self) -> Option<StreamKey> { None } }
-impl Template { pub fn fill_secret(&self, _k: &StreamKey) -> Upstream { todo!() } }
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected app/name, with * for any letters, or an app alone")]
-pub struct PatternError;
-
-impl Pattern {
-    pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let sound = !text.is_empty() && !text.split('/').any(str::is_empty);
-        let text = if text.contains(['/', '*']) { text.to_owned() } else { format!("{text}/*") };
-        sound.then_some(Self(text)).ok_or(PatternError)
-    }
-
-    pub fn is_exact(&self) -> bool {
-        !self.0.contains('*')
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected rtmp://, rtmps:// or unix:")]
-pub struct TemplateError;
-
-impl Template {
-    pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        let sound = ["rtmp://", "rtmps://", "unix:"].iter().any(|scheme| text.starts_with(scheme));
-        sound.then(|| Self(text.to_owned())).ok_or(TemplateError)
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct InOrder(pub Vec<Template>);
-
-impl Lookup for InOrder {
-    fn candidates(&self, _: &StreamKey) -> Vec<Upstream> {
-        Vec::new()
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Weighted {
-    pub origins: Vec<(Template, u32)>,
-    pub backups: Vec<Template>,
-}
-
-impl Lookup for Weighted {
-    fn candidates(&self, _: &StreamKey) -> Vec<Upstream> {
-        Vec::new()
     }
 }

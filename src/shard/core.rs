@@ -93,7 +93,7 @@ pub struct Core {
 impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
-        let relays = Relays::new(Arc::new(config.relays.clone()), port.shards());
+        let relays = Relays::new(Arc::new(config.relays.clone()), port.shards(), nonce);
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),

@@ -10,7 +10,12 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use self::secrets::Secrets;
 use crate::{
     limits,
-    relay::rules::{InOrder, Lookup, Pattern, PullRule, PushRule, Template, Weighted},
+    relay::{
+        lookup::{InOrder, Weighted},
+        pattern::Pattern,
+        rules::{Lookup, PullRule, PushRule},
+        template::Template,
+    },
 };
 
 /// Something to say about a place of a text.

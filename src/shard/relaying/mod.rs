@@ -73,12 +73,12 @@ pub(super) struct Relays {
 }
 
 impl Relays {
-    pub(super) fn new(rules: Arc<RelayRules>, shards: usize) -> Self {
+    pub(super) fn new(rules: Arc<RelayRules>, shards: usize, seed: u64) -> Self {
         Self {
             rules,
             shards,
             hasher: foldhash::fast::FixedState::default(),
-            health: HealthBook::default(),
+            health: HealthBook::new(seed),
             pulls: Slab::new(),
             pull_of: HashMap::default(),
             pushes: Slab::new(),
@@ -96,7 +96,7 @@ impl Relays {
 
     /// The rule by which a stream is pulled, if there is one.
     pub(super) fn pull_rule(&self, key: &StreamKey) -> Option<&PullRule> {
-        self.rules.pulls.iter().find(|rule| rule.pattern.matches(key))
+        self.rules.pull(key)
     }
 
     /// Whether a stream is to be pushed anywhere.

@@ -137,7 +137,7 @@ impl Core {
     pub(super) fn start_always_on(&mut self) {
         let rules = self.config.clone();
         for rule in rules.relays.pulls.iter().filter(|rule| rule.always) {
-            let Some(key) = rule.pattern.exact() else { continue };
+            let Some(key) = rule.pattern.key() else { continue };
             if self.relays.home(&key) != self.port.shard() {
                 continue;
             }
@@ -152,7 +152,7 @@ impl Core {
     /// A pull of the stream, as its rule says. `None`: there is no such rule, or there are too many pulls.
     pub(super) fn enter_pull(&mut self, key: &StreamKey, provenance: Option<Arc<Provenance>>) -> Option<usize> {
         let rules = self.config.clone();
-        let rule = rules.relays.pulls.iter().find(|rule| rule.pattern.matches(key))?;
+        let rule = rules.relays.pull(key)?;
         if self.relays.pulls.len() >= PULLS_MAX {
             return None;
         }
@@ -317,7 +317,7 @@ impl Core {
         let config = self.config.clone();
         let seed = self.chance();
         let Some(key) = self.relays.pulls.get(index).map(|pull| pull.key.clone()) else { return };
-        let rule = config.relays.pulls.iter().find(|rule| rule.pattern.matches(&key));
+        let rule = config.relays.pull(&key);
         let puller = rule.map(|rule| self.puller(rule, &key, seed));
         if let Some((pull, puller)) = self.relays.pulls.get_mut(index).zip(puller) {
             pull.puller = puller;

@@ -71,9 +71,7 @@ impl Core {
             return;
         }
         let rules = self.config.clone();
-        let matching = rules.relays.pushes.iter().filter(|rule| rule.pattern.matches(&key));
-        for template in matching.flat_map(|rule| &rule.targets) {
-            let target = template.fill_secret(&key);
+        for target in rules.relays.targets(&key) {
             let mut pusher = Pusher::new(target.clone(), self.config.relays.timing, self.chance());
             pusher.begin(self.time.now());
             let push = Push {

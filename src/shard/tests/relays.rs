@@ -10,7 +10,9 @@ use crate::{
     limits::{BACK_OFF_MAX, VIEW_LINGER},
     relay::{
         lookup::InOrder,
-        rules::{Pattern, PullRule, PushRule, Template},
+        pattern::Pattern,
+        rules::{PullRule, PushRule},
+        template::Template,
     },
     rtmp::{client::ClientRole, message::Kind},
     shard::{
