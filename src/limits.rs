@@ -203,8 +203,10 @@ pub const SPLICE_VIDEO_WAIT: Duration = Duration::from_secs(1);
 pub const HOPS_MAX: usize = 8;
 /// Bytes of a node's name in the list of hops.
 pub const NODE_NAME_BYTES_MAX: usize = 64;
-/// Redirects followed, and rounds of authentication, for one stream of one target.
+/// Redirects and reconnect requests followed, and rounds of authentication, for one stream of one target within
+/// `REDIRECT_WINDOW`.
 pub const REDIRECTS_MAX: u32 = 4;
+pub const REDIRECT_WINDOW: Duration = Duration::from_secs(60);
 
 // Sockets.
 
