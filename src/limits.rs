@@ -225,8 +225,10 @@ pub const NODE_NAME_BYTES_MAX: usize = 64;
 /// Bounds of `--upstream-connect-ms`, `--upstream-first-byte-ms` and `--upstream-stall-ms`.
 pub const UPSTREAM_MS_MIN: u64 = 50;
 pub const UPSTREAM_MS_MAX: u64 = 600_000;
-/// Redirects followed, and rounds of authentication, for one stream of one target.
+/// Redirects and reconnect requests followed, and rounds of authentication, for one stream of one target within
+/// `REDIRECT_WINDOW`.
 pub const REDIRECTS_MAX: u32 = 4;
+pub const REDIRECT_WINDOW: Duration = Duration::from_secs(60);
 
 // Outgoing connections.
 

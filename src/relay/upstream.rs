@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+pub use crate::rtmp::client::Credentials;
+
 /// Where a connection goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
@@ -9,13 +11,6 @@ pub enum Endpoint {
     Tcp { host: String, port: u16, secure: bool },
     /// A socket of this machine.
     Unix(PathBuf),
-}
-
-/// A user and a password, as servers that ask for them (Adobe's, Limelight's) take them.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    pub user: String,
-    pub password: String,
 }
 
 /// See the file's head.
@@ -30,12 +25,6 @@ pub struct Upstream {
     pub credentials: Option<Credentials>,
     /// How logs and reports call it: nothing secret is in it.
     pub label: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials(..)")
-    }
 }
 
 impl fmt::Debug for Upstream {

@@ -10,6 +10,7 @@
 //! The host feeds `receive` until it returns `None`, sends what `output` holds, and calls `timeout` at `deadline`.
 
 pub mod approach;
+mod authentication;
 mod conversation;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::{fmt, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
+pub use self::authentication::Credentials;
 pub use super::error::SessionError;
 use super::{
     aggregate::{Aggregate, Next, Part},
@@ -88,7 +90,7 @@ pub enum ClientEvent<'a> {
     Playing,
     /// Audio, video and data of the stream played; the server's own data messages are not among them.
     Media { kind: Kind, timestamp: u32, payload: &'a [u8] },
-    /// Any other onStatus.
+    /// Any other onStatus. A player may still be told that its stream is not found.
     Status { code: String, description: String, level: String },
     /// UnpublishNotify, Play.Stop, Play.Complete, Unpublish.Success or StreamEOF, once until the next `Playing`.
     Ended,

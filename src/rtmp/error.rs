@@ -1,6 +1,6 @@
 //! What ends a session: one variant for each reason a connection is closed by its peer's bytes or silence.
 
-use super::{amf0::AmfError, chunk::ChunkError, handshake::HandshakeError};
+use super::{STREAM_NOT_FOUND, amf0::AmfError, chunk::ChunkError, handshake::HandshakeError};
 use crate::limits::{
     CONNECT_ATTEMPTS_MAX, CONNECT_DEADLINE, HANDSHAKE_DEADLINE, PRE_CONNECT_BYTES_MAX, REPLY_BYTES_MAX,
     REQUEST_DEADLINE, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX,
@@ -39,7 +39,14 @@ pub enum SessionError {
     StrayMedia { stream: u32 },
     #[error("{bytes} bytes of replies wait to be read by the peer, at most {REPLY_BYTES_MAX} are kept")]
     ReplyBacklog { bytes: usize },
-    /// A client's connect, publish or play was refused by the server.
+    /// A client's connect, publish or play was refused by the server. `redirect`: the tcUrl it should be tried at.
     #[error("the server refused with {code}: {description}")]
-    Refused { code: String, description: String },
+    Refused { code: Box<str>, description: Box<str>, redirect: Option<Box<str>> },
+}
+
+impl SessionError {
+    /// Whether the server says that there is no such stream, rather than that it failed.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if **code == *STREAM_NOT_FOUND)
+    }
 }

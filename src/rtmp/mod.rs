@@ -25,5 +25,7 @@ pub mod url;
 
 /// Of connect's object: names of the nodes that a stream has passed, parted by commas.
 const HOPS: &str = "shardcastHops";
+/// The code of a play of what nobody publishes.
+pub const STREAM_NOT_FOUND: &str = "NetStream.Play.StreamNotFound";
 /// The code of a ReconnectRequest, an onStatus of the connection itself.
 const RECONNECT_REQUEST: &str = "NetConnection.Connect.ReconnectRequest";

@@ -129,6 +129,19 @@ impl RtmpUrl {
         }
     }
 
+    /// Without user and password, which tcUrl and logs have no use for.
+    pub fn without_credentials(self) -> Self {
+        let authority = self.authority.rsplit_once('@').map(|(_, address)| address.to_owned());
+        Self { authority: authority.unwrap_or(self.authority), ..self }
+    }
+
+    /// Of a URL that ends with the stream `name`: without it, and with the query as the stream's.
+    pub fn split_stream(&self, name: &str) -> Option<(Self, String)> {
+        let path = self.path.strip_suffix(name)?.strip_suffix('/').filter(|app| !app.is_empty())?;
+        let stream = self.query.as_ref().map_or_else(|| name.to_owned(), |query| format!("{name}?{query}"));
+        Some((Self { path: path.to_owned(), query: None, ..self.clone() }, stream))
+    }
+
     fn scheme(&self) -> &'static str {
         if self.secure { "rtmps" } else { "rtmp" }
     }
@@ -276,6 +289,25 @@ mod tests {
         assert_eq!(parts("rtmp://[2001:db8::1]:19/a"), (false, host("2001:db8::1"), 19, host("a")));
         assert_eq!(parts("rtmp://[::1]"), (false, host("::1"), 1_935, host("")));
         assert_eq!(parts("rtmp://h:?q"), (false, host("h"), 1_935, host("?q")));
+    }
+
+    #[test]
+    fn user_password_and_stream_are_no_part_of_an_app() {
+        for (text, expected) in
+            [("rtmp://u:p@h:19/a", "rtmp://h:19/a"), ("rtmp://a@b@h", "rtmp://h"), ("rtmp://h", "rtmp://h")]
+        {
+            assert_eq!(RtmpUrl::parse(text).unwrap().without_credentials().to_string(), expected);
+        }
+        let split = |text: &str| {
+            let split = RtmpUrl::parse(text).unwrap().split_stream("show");
+            split.map(|(url, stream)| (url.to_string(), stream))
+        };
+        let parts = |url: &str, stream: &str| Some((url.to_owned(), stream.to_owned()));
+        assert_eq!(split("rtmp://h/live/inst/show?t=1"), parts("rtmp://h/live/inst", "show?t=1"));
+        assert_eq!(split("rtmp://h/live/show"), parts("rtmp://h/live", "show"));
+        for text in ["rtmp://h/show", "rtmp://h/live/noshow", "rtmp://h/live", "rtmp://h", "rtmp://h?live/show"] {
+            assert_eq!(split(text), None, "{text}");
+        }
     }
 
     #[test]

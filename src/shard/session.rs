@@ -35,14 +35,6 @@ pub(super) struct Upstream {
 }
 
 impl Session {
-    /// Of a client: the server's side.
-    pub(super) fn client(&mut self) -> Option<&mut ServerSession> {
-        match self {
-            Self::Client(session) => Some(session),
-            Self::Upstream(_) => None,
-        }
-    }
-
     pub(super) fn upstream(&self) -> Option<&Upstream> {
         match self {
             Self::Client(_) => None,

@@ -325,7 +325,7 @@ impl Peer {
                 }
                 Err(SessionError::Refused { code, .. }) => {
                     model.trace(&[now, code.len() as u64]);
-                    self.refused = Some(code);
+                    self.refused = Some(code.into());
                     if let Some(session) = self.publishing.as_ref().and_then(|publishing| publishing.session) {
                         model.sessions[session].left_at.get_or_insert(now);
                     }

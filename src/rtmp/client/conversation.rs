@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::{
-    HOPS, RECONNECT_REQUEST,
+    HOPS, RECONNECT_REQUEST, STREAM_NOT_FOUND,
     amf0::{AmfError, Value},
     capabilities::{Capabilities, caps_ex},
     chunk::ChunkWriter,
@@ -27,6 +27,19 @@ const FC_PUBLISH: f64 = 3.0;
 const CREATE_STREAM: f64 = 4.0;
 const REQUEST: f64 = 5.0;
 const CLOSE: f64 = 6.0;
+
+/// What a request is refused with, whatever level servers say it on.
+const REFUSALS: [&str; 9] = [
+    "NetConnection.Connect.Failed",
+    "NetConnection.Connect.InvalidApp",
+    "NetConnection.Connect.Rejected",
+    "NetStream.Failed",
+    "NetStream.Play.Failed",
+    "NetStream.Publish.BadName",
+    "NetStream.Publish.Denied",
+    "NetStream.Publish.Rejected",
+    STREAM_NOT_FOUND,
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -251,7 +264,9 @@ impl Conversation {
                 tc_url: status.get("tcUrl").and_then(Value::as_str).map(ToOwned::to_owned),
                 description: text("description").to_owned(),
             })),
-            _ if text("level") == "error" && self.phase != Phase::Live => Err(refused(status)),
+            code if self.phase != Phase::Live && (text("level") == "error" || REFUSALS.contains(&code)) => {
+                Err(refused(status))
+            }
             code => Ok(Some(ClientEvent::Status {
                 code: code.to_owned(),
                 description: text("description").to_owned(),
@@ -286,9 +301,11 @@ impl Conversation {
     }
 }
 
+/// Why, and where to go instead: `ex.redirect`, as Flash Media Server, SRS and others say it.
 fn refused(status: &Value) -> SessionError {
-    let text = |name| status.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    SessionError::Refused { code: text("code"), description: text("description") }
+    let text = |name| status.get(name).and_then(Value::as_str).unwrap_or_default().into();
+    let redirect = status.get("ex").and_then(|ex| ex.get("redirect")).and_then(Value::as_str);
+    SessionError::Refused { code: text("code"), description: text("description"), redirect: redirect.map(Into::into) }
 }
 
 /// |RtmpSampleAccess and onStatus are said by a server to its player, not by a publisher to all.

@@ -253,14 +253,19 @@ fn refused_by(role: ClientRole, refuse: impl Fn(&mut ServerSession)) -> SessionE
     panic!("never refused")
 }
 
+fn refusal(code: &str, description: &str, redirect: Option<&str>) -> SessionError {
+    let (code, description, redirect) = (code.into(), description.into(), redirect.map(Into::into));
+    SessionError::Refused { code, description, redirect }
+}
+
 #[test]
 fn refusals_end_the_client_with_their_code() {
     let error = refused_by(ClientRole::Publish, |server| server.refuse_publish(1, PublishRefusal::NameTaken, "taken"));
-    let (code, description) = ("NetStream.Publish.BadName".to_owned(), "taken".to_owned());
-    assert_eq!(error, SessionError::Refused { code, description });
+    assert_eq!(error, refusal("NetStream.Publish.BadName", "taken", None));
+    assert!(!error.is_not_found());
     let error = refused_by(ClientRole::Play, |server| server.refuse_play(1, PlayRefusal::NotFound, "none"));
-    let (code, description) = ("NetStream.Play.StreamNotFound".to_owned(), "none".to_owned());
-    assert_eq!(error, SessionError::Refused { code, description });
+    assert_eq!(error, refusal("NetStream.Play.StreamNotFound", "none", None));
+    assert!(error.is_not_found());
 }
 
 #[test]

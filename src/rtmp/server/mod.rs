@@ -23,7 +23,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use super::error::SessionError;
 use super::{
-    RECONNECT_REQUEST,
+    RECONNECT_REQUEST, STREAM_NOT_FOUND,
     aggregate::{Aggregate, Next, Part},
     capabilities::{Capabilities, caps_ex},
     chunk::{ChunkReader, Delivered},
@@ -282,7 +282,7 @@ impl ServerSession {
     /// when nobody publishes what it waits for.
     pub fn refuse_play(&mut self, stream: u32, why: PlayRefusal, description: &str) {
         let code = match why {
-            PlayRefusal::NotFound => "NetStream.Play.StreamNotFound",
+            PlayRefusal::NotFound => STREAM_NOT_FOUND,
             PlayRefusal::Failed => "NetStream.Play.Failed",
         };
         if matches!(self.connection.streams.get(stream), Use::PlayAsked | Use::Playing) {

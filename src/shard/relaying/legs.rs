@@ -11,7 +11,7 @@ use crate::{
     },
     rtmp::{
         capabilities::Capabilities,
-        client::{ClientConfig, ClientEvent, ClientSession, SessionError},
+        client::{ClientConfig, ClientEvent, ClientRole, ClientSession, SessionError, approach::Approach},
     },
     shard::{
         close::CloseReason,
@@ -30,20 +30,30 @@ enum Said {
     Failed(SessionError),
 }
 
-impl Core {
-    /// Begins a connection for a leg.
-    pub(super) fn dial_leg(
-        &mut self,
-        leg: LegId,
-        to: Endpoint,
-        config: ClientConfig,
-        capabilities: Option<Capabilities>,
-    ) -> ConnId {
-        let session = ClientSession::new(config, self.chance(), self.time.now());
-        let session = match capabilities {
-            Some(capabilities) => session.announcing(capabilities),
-            None => session,
+/// How a leg gets to an upstream, and what it asks for there.
+pub(super) struct Way {
+    to: Endpoint,
+    config: ClientConfig,
+}
+
+impl Way {
+    /// `endpoint` is where the upstream is, unless it sent the leg elsewhere; `hops` are the nodes the stream has passed,
+    /// this one last.
+    pub(super) fn new(approach: &Approach, endpoint: &Endpoint, role: ClientRole, hops: Vec<String>) -> Self {
+        let to = match approach.elsewhere() {
+            Some(url) => Endpoint::Tcp { host: url.host().to_owned(), port: url.port(), secure: url.secure() },
+            None => endpoint.clone(),
         };
+        Self { to, config: ClientConfig { digest: true, hops, ..approach.config(role) } }
+    }
+}
+
+impl Core {
+    /// Begins a connection for a leg, which announces `capabilities`.
+    pub(super) fn dial_leg(&mut self, leg: LegId, way: Way, capabilities: Capabilities) -> ConnId {
+        let Way { to, config } = way;
+        let config = ClientConfig { chunk_bytes: self.config.chunk_bytes, ..config };
+        let session = ClientSession::new(config, self.chance(), self.time.now()).announcing(capabilities);
         let upstream = Upstream { session, leg, dialled: false, greeted: false, bytes_out: 0 };
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let id = self.conns.insert(Box::new(Conn::new(Session::Upstream(Box::new(upstream)), nowhere)));

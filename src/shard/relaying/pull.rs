@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{LegId, Provenance, RelayId, prelude::Prelude};
+use super::{LegId, Provenance, RelayId, legs::Way, prelude::Prelude};
 use crate::{
     ingress::Broadcast,
     limits::{PULLS_MAX, STREAM_LOG_LINES_PER_SECOND},
@@ -19,12 +19,10 @@ use crate::{
     },
     rtmp::{
         capabilities::Capabilities,
-        client::{
-            ClientConfig, ClientRole, SessionError,
-            approach::{Approach, Next},
-        },
+        client::{ClientRole, SessionError, approach::Approach},
         key::StreamKey,
         message::Kind,
+        url::UrlError,
     },
     shard::{
         close::CloseReason,
@@ -203,7 +201,16 @@ impl Core {
         let Some(pull) = self.relays.pulls.get(index) else { return };
         let Some(upstream) = pull.puller.sources().get(source).cloned() else { return };
         let hops = self.relays.hops_with_ours(&pull.provenance.hops);
-        let approach = approach(&upstream);
+        let approach = match approach(&upstream) {
+            Ok(approach) => approach,
+            Err(error) => {
+                let now = self.time.now();
+                let pull = &mut self.relays.pulls[index];
+                pull.fault = Some(error.to_string());
+                pull.hear(leg, Heard::Failed(Fault::Refused), now, &mut self.relays.health);
+                return;
+            }
+        };
         let id = self.dial_source(index, leg, &upstream, &approach, hops);
         if let Some(pull) = self.relays.pulls.get_mut(index) {
             pull.legs.push(PullLeg { leg, source, approach, conn: id, prelude: Prelude::default() });
@@ -218,9 +225,9 @@ impl Core {
         approach: &Approach,
         hops: Vec<String>,
     ) -> ConnId {
-        let config = ClientConfig { hops, ..client_config(upstream, approach, ClientRole::Play, self.config.chunk_bytes) };
         let leg = LegId { relay: RelayId::Pull(index), leg };
-        self.dial_leg(leg, approach.endpoint(&upstream.endpoint), config, Some(Capabilities::of_relay()))
+        let way = Way::new(approach, &upstream.endpoint, ClientRole::Play, hops);
+        self.dial_leg(leg, way, Capabilities::of_relay())
     }
 
     fn close_pull_leg(&mut self, index: usize, leg: Leg) {
@@ -370,26 +377,23 @@ impl Core {
 
     /// A source refused what was asked. True if it said how else to ask, and is asked so.
     pub(super) fn pull_refused(&mut self, index: usize, leg: LegId, id: ConnId, error: &SessionError) -> bool {
+        let (nonce, now) = (self.chance(), self.time.now());
         let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) else { return false };
         let Some(known) = pull.leg_mut(leg.leg) else { return false };
-        match known.approach.refused(error) {
-            Next::Again => self.redial_pull(index, leg.leg),
-            Next::GiveUp => false,
-        }
+        known.approach.refused(error, nonce, now).is_ok() && self.redial_pull(index, leg.leg)
     }
 
     /// A leg goes on over another connection.
     fn redial_pull(&mut self, index: usize, leg: Leg) -> bool {
         let Some(pull) = self.relays.pulls.get(index) else { return false };
         let hops = self.relays.hops_with_ours(&pull.provenance.hops);
-        let Some(known) = pull.legs.iter().find(|known| known.leg == leg) else { return false };
-        let (before, approach) = (known.conn, known.approach.clone());
-        let Some(upstream) = pull.puller.sources().get(known.source).cloned() else { return false };
-        let id = self.dial_source(index, leg, &upstream, &approach, hops);
-        if let Some(known) = self.relays.pulls.get_mut(index).and_then(|pull| pull.leg_mut(leg)) {
-            known.conn = id;
-            known.prelude = Prelude::default();
-        }
+        let Some(position) = pull.legs.iter().position(|known| known.leg == leg) else { return false };
+        let Some(upstream) = pull.puller.sources().get(pull.legs[position].source).cloned() else { return false };
+        let mut known = self.relays.pulls[index].legs.remove(position);
+        let before = known.conn;
+        known.conn = self.dial_source(index, leg, &upstream, &known.approach, hops);
+        known.prelude = Prelude::default();
+        self.relays.pulls[index].legs.push(known);
         self.close(before, CloseReason::RelayDone, true);
         true
     }
@@ -457,21 +461,6 @@ impl Core {
 }
 
 /// The way to an upstream, before anything was said.
-pub(super) fn approach(upstream: &Upstream) -> Approach {
-    Approach::new(&upstream.tc_url, &upstream.app, upstream.credentials.clone())
+pub(super) fn approach(upstream: &Upstream) -> Result<Approach, UrlError> {
+    Approach::new(&upstream.tc_url, &upstream.app, &upstream.name, upstream.credentials.clone())
 }
-
-/// What is said to an upstream on the way it is approached.
-pub(super) fn client_config(upstream: &Upstream, approach: &Approach, role: ClientRole, chunk_bytes: usize) -> ClientConfig {
-    ClientConfig {
-        tc_url: approach.tc_url(),
-        app: approach.app(),
-        name: upstream.name.clone(),
-        role,
-        chunk_bytes,
-        digest: true,
-        hops: Vec::new(),
-        relay: false,
-    }
-}
-

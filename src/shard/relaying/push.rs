@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{LegId, Provenance, RelayId, pull};
+use super::{LegId, Provenance, RelayId, legs::Way, pull};
 use crate::{
     ingress::ViewKey,
     limits::STREAM_LOG_LINES_PER_SECOND,
@@ -16,11 +16,8 @@ use crate::{
         upstream::Upstream,
     },
     rtmp::{
-        capabilities::{Capabilities, caps_ex},
-        client::{
-            ClientConfig, ClientRole, SessionError,
-            approach::{Approach, Next},
-        },
+        capabilities::caps_ex,
+        client::{ClientRole, SessionError, approach::Approach},
         key::StreamKey,
     },
     shard::{close::CloseReason, conn::ConnId, core::Core, local::Watcher, uses::Use},
@@ -72,12 +69,19 @@ impl Core {
         }
         let rules = self.config.clone();
         for target in rules.relays.targets(&key) {
+            let approach = match pull::approach(&target) {
+                Ok(approach) => approach,
+                Err(error) => {
+                    tracing::error!(stream = %key, target = target.label, "cannot be pushed: {error}");
+                    continue;
+                }
+            };
             let mut pusher = Pusher::new(target.clone(), self.config.relays.timing, self.chance());
             pusher.begin(self.time.now());
             let push = Push {
                 key: key.clone(),
                 local,
-                approach: pull::approach(&target),
+                approach,
                 target,
                 pusher,
                 conn: None,
@@ -100,7 +104,9 @@ impl Core {
         while let Some(push) = self.relays.pushes.get_mut(index) {
             match push.pusher.next(now) {
                 Some(PushOrder::Open) => {
-                    push.approach = pull::approach(&push.target);
+                    if let Ok(anew) = pull::approach(&push.target) {
+                        push.approach = anew;
+                    }
                     self.dial_target(index);
                 }
                 Some(PushOrder::Close) => self.close_push_leg(index),
@@ -112,17 +118,15 @@ impl Core {
     fn dial_target(&mut self, index: usize) {
         let Some(push) = self.relays.pushes.get_mut(index) else { return };
         push.leg = push.leg.wrapping_add(1);
-        let (leg, local, target, approach) = (push.leg, push.local, push.target.clone(), push.approach.clone());
+        let (leg, local) = (LegId { relay: RelayId::Push(index), leg: push.leg }, push.local);
         let provenance = self.provenance(local);
+        // What the publisher can do, and what this node can besides.
+        let mut capabilities = provenance.capabilities.clone().unwrap_or_default();
+        capabilities.caps_ex |= caps_ex::RECONNECT;
         let hops = self.relays.hops_with_ours(&provenance.hops);
-        let config =
-            ClientConfig { hops, ..pull::client_config(&target, &approach, ClientRole::Publish, self.config.chunk_bytes) };
-        let capabilities = provenance.capabilities.clone().map(|capabilities| Capabilities {
-            caps_ex: capabilities.caps_ex | caps_ex::RECONNECT,
-            ..capabilities
-        });
-        let leg = LegId { relay: RelayId::Push(index), leg };
-        let id = self.dial_leg(leg, approach.endpoint(&target.endpoint), config, capabilities);
+        let Some(push) = self.relays.pushes.get(index) else { return };
+        let way = Way::new(&push.approach, &push.target.endpoint, ClientRole::Publish, hops);
+        let id = self.dial_leg(leg, way, capabilities);
         if let Some(push) = self.relays.pushes.get_mut(index) {
             push.conn = Some(id);
             push.accepted = false;
@@ -238,23 +242,24 @@ impl Core {
 
     /// A target refused the connection. True if it said how else to ask, and is asked so.
     pub(super) fn push_refused(&mut self, index: usize, id: ConnId, error: &SessionError) -> bool {
-        let Some(push) = self.relays.pushes.get_mut(index).filter(|push| push.has(id) && !push.accepted) else { return false };
-        match push.approach.refused(error) {
-            Next::Again => {
-                push.conn = None;
-                self.close(id, CloseReason::RelayDone, true);
-                self.dial_target(index);
-                true
-            }
-            Next::GiveUp => false,
+        let (nonce, now) = (self.chance(), self.time.now());
+        let Some(push) = self.relays.pushes.get_mut(index).filter(|push| push.has(id) && !push.accepted) else {
+            return false;
+        };
+        if push.approach.refused(error, nonce, now).is_err() {
+            return false;
         }
+        push.conn = None;
+        self.close(id, CloseReason::RelayDone, true);
+        self.dial_target(index);
+        true
     }
 
     /// A target asks to be left for another place: the stream goes on there from the newest keyframe.
     pub(super) fn push_moved(&mut self, index: usize, id: ConnId, tc_url: Option<&str>) {
         let now = self.time.now();
         let Some(push) = self.relays.pushes.get_mut(index).filter(|push| push.has(id)) else { return };
-        if push.approach.moved(tc_url, now) == Next::Again {
+        if push.approach.moved(tc_url, now).is_ok() {
             tracing::info!(stream = %push.key, target = push.target.label, "asked to reconnect");
             self.close_push_leg(index);
             self.dial_target(index);
