@@ -2,10 +2,12 @@
 //!
 //! [`ClientSession`] speaks as librtmp and OBS do: Set Chunk Size and connect; then releaseStream, FCPublish and
 //! createStream (or createStream alone); then publish, or play and a buffer length. It knows one message stream. A
-//! hostile server meets the bounds of the protocol core: chunk and AMF0 bounds, deadlines, unassigned message types, and
-//! no reply is written while [`REPLY_BYTES_MAX`](crate::limits::REPLY_BYTES_MAX) bytes wait.
+//! hostile server meets the bounds of the server's session: chunk and AMF0 bounds, deadlines, bytes before connect is
+//! answered, media before Play.Start, unassigned message types; and no reply is written while
+//! [`REPLY_BYTES_MAX`](crate::limits::REPLY_BYTES_MAX) bytes wait. A server without a digest is one, even if it was asked.
 //!
-//! It announces that it takes ReconnectRequests: a host moves when it gets [`ClientEvent::Reconnect`].
+//! It announces that it takes ReconnectRequests: a host moves when it gets [`ClientEvent::Reconnect`]. What goes on over
+//! several connections is an [`approach::Approach`].
 //!
 //! The host feeds `receive` until it returns `None`, sends what `output` holds, and calls `timeout` at `deadline`.
 
@@ -92,7 +94,8 @@ pub enum ClientEvent<'a> {
     Media { kind: Kind, timestamp: u32, payload: &'a [u8] },
     /// Any other onStatus. A player may still be told that its stream is not found.
     Status { code: String, description: String, level: String },
-    /// UnpublishNotify, Play.Stop, Play.Complete, Unpublish.Success or StreamEOF, once until the next `Playing`.
+    /// UnpublishNotify, Play.Stop, Play.Complete, Unpublish.Success, Connect.Closed or StreamEOF, once until the next
+    /// `Playing`.
     Ended,
     /// The server asks to go on at another server, at a media boundary, and serves until then (Enhanced RTMP v2, "Reconnect
     /// Request"). Where that is, [`RtmpUrl::resolve`](super::url::RtmpUrl::resolve) says from the session's own tcUrl.
@@ -153,13 +156,13 @@ impl ClientSession {
             return Ok(None);
         }
         let (delivered, kind) = loop {
-            if let Some(Part { kind, timestamp }) = self.next_part() {
+            if let Some(Part { kind, timestamp }) = self.next_part()? {
                 let payload = self.aggregate.as_deref().map_or(&[][..], Aggregate::payload);
                 return Ok(Some(ClientEvent::Media { kind, timestamp, payload }));
             }
             let before = input.len();
             let delivered = self.reader.deliver(input)?;
-            self.conversation.count(before.saturating_sub(input.len()));
+            self.conversation.count(before.saturating_sub(input.len()))?;
             let Some(delivered) = delivered else { return Ok(None) };
             let message = self.reader.message(delivered);
             match self.conversation.message(&message)? {
@@ -177,15 +180,15 @@ impl ClientSession {
     }
 
     /// The next part of the aggregate at hand; what is no media in it is left out.
-    fn next_part(&mut self) -> Option<Part> {
+    fn next_part(&mut self) -> Result<Option<Part>, SessionError> {
         while let Some(aggregate) = &mut self.aggregate {
             match aggregate.next() {
-                Next::Part(part) => return Some(part),
-                Next::Skipped => {}
+                Next::Part(part) => return Ok(Some(part)),
+                Next::Skipped => self.conversation.stray(aggregate.stream)?,
                 Next::End => self.aggregate = None,
             }
         }
-        None
+        Ok(None)
     }
 
     /// Whether the handshake is done; connect is sent when it is.

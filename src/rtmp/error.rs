@@ -19,7 +19,9 @@ pub enum SessionError {
     ConnectTimeout,
     #[error("nothing was published or played for {REQUEST_DEADLINE:?}: the client is idle or waits for a reply")]
     RequestTimeout,
-    #[error("{bytes} bytes came before connect, at most {PRE_CONNECT_BYTES_MAX} are taken: send connect first")]
+    #[error(
+        "{bytes} bytes came before connect or its reply, at most {PRE_CONNECT_BYTES_MAX} are taken: send that first"
+    )]
     PreConnectBytes { bytes: u64 },
     #[error("control message of type {type_id} on csid {csid} is {length} bytes long, too short for its fields")]
     ControlLength { type_id: u8, csid: u32, length: usize },
@@ -33,8 +35,8 @@ pub enum SessionError {
     #[error("connect was rejected {CONNECT_ATTEMPTS_MAX} times on one connection: it needs an app and a tcUrl")]
     ConnectRejected,
     #[error(
-        "media on message stream {stream}, which is not publishing, more than {STRAY_MEDIA_MESSAGES_MAX} messages: \
-         publish first and wait for NetStream.Publish.Start"
+        "media on message stream {stream}, which carries none, more than {STRAY_MEDIA_MESSAGES_MAX} messages: send none \
+         before NetStream.Publish.Start or NetStream.Play.Start, nor to a publisher"
     )]
     StrayMedia { stream: u32 },
     #[error("{bytes} bytes of replies wait to be read by the peer, at most {REPLY_BYTES_MAX} are kept")]

@@ -14,8 +14,8 @@ use super::super::{
 };
 use super::{ClientConfig, ClientEvent, ClientRole};
 use crate::limits::{
-    ACK_WINDOW_BYTES_DEFAULT, CONNECT_DEADLINE, HANDSHAKE_DEADLINE, REPLY_BYTES_MAX, REQUEST_DEADLINE,
-    UNKNOWN_MESSAGES_MAX,
+    ACK_WINDOW_BYTES_DEFAULT, CONNECT_DEADLINE, HANDSHAKE_DEADLINE, PRE_CONNECT_BYTES_MAX, REPLY_BYTES_MAX,
+    REQUEST_DEADLINE, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX,
 };
 
 /// What players say they buffer (SetBufferLength), in milliseconds.
@@ -63,6 +63,7 @@ pub(super) struct Conversation {
     /// The message stream createStream made; 0 before.
     pub(super) stream: u32,
     unknown_messages: u32,
+    stray_media: u32,
     pub(super) announced: Option<Box<Capabilities>>,
     pub(super) answered: Option<Box<Capabilities>>,
 }
@@ -87,6 +88,7 @@ impl Conversation {
             started: now,
             stream: 0,
             unknown_messages: 0,
+            stray_media: 0,
             announced: None,
             answered: None,
         }
@@ -110,32 +112,33 @@ impl Conversation {
         self.outbox.len() < REPLY_BYTES_MAX
     }
 
-    pub(super) fn count(&mut self, bytes: usize) {
+    /// Counts bytes taken from the chunk stream and acknowledges them when it is time.
+    pub(super) fn count(&mut self, bytes: usize) -> Result<(), SessionError> {
         self.received.add(bytes);
+        let bytes = u64::from(self.received.total());
+        if self.phase == Phase::Connecting && bytes > PRE_CONNECT_BYTES_MAX {
+            return Err(SessionError::PreConnectBytes { bytes });
+        }
         if self.may_reply()
             && let Some(total) = self.received.due()
         {
             self.outbox.acknowledge(total);
         }
+        Ok(())
     }
 
     pub(super) fn message(&mut self, message: &Message<'_>) -> Result<Verdict, SessionError> {
-        let Header { type_id, csid, .. } = message.header;
+        let Header { type_id, csid, stream_id, .. } = message.header;
         Ok(match type_id {
-            type_id::AUDIO => Verdict::Media(Kind::Audio),
-            type_id::VIDEO => Verdict::Media(Kind::Video),
-            type_id::DATA_AMF0 | type_id::DATA_AMF3 => {
-                if is_servers_own(amf0_body(message)) {
-                    Verdict::Nothing
-                } else {
-                    Verdict::Media(Kind::Data)
-                }
-            }
+            type_id::AUDIO => self.media(stream_id, Verdict::Media(Kind::Audio))?,
+            type_id::VIDEO => self.media(stream_id, Verdict::Media(Kind::Video))?,
+            type_id::DATA_AMF0 | type_id::DATA_AMF3 if is_servers_own(amf0_body(message)) => Verdict::Nothing,
+            type_id::DATA_AMF0 | type_id::DATA_AMF3 => self.media(stream_id, Verdict::Media(Kind::Data))?,
             type_id::COMMAND_AMF0 | type_id::COMMAND_AMF3 => {
                 self.command(message)?.map_or(Verdict::Nothing, Verdict::Event)
             }
             type_id::ACKNOWLEDGEMENT..=type_id::SET_PEER_BANDWIDTH => self.control(Control::parse(message)?),
-            type_id::AGGREGATE => Verdict::Aggregate,
+            type_id::AGGREGATE => self.media(stream_id, Verdict::Aggregate)?,
             type_id::SHARED_OBJECT_AMF0 | type_id::SHARED_OBJECT_AMF3 => Verdict::Nothing,
             _ => {
                 self.unknown_messages += 1;
@@ -145,6 +148,24 @@ impl Conversation {
                 Verdict::Nothing
             }
         })
+    }
+
+    /// Media is a player's, from the first Play.Start on; librtmp passes over what comes before, too.
+    fn media(&mut self, stream: u32, verdict: Verdict) -> Result<Verdict, SessionError> {
+        if self.config.role == ClientRole::Play && matches!(self.phase, Phase::Live | Phase::Ended) {
+            return Ok(verdict);
+        }
+        self.stray(stream)?;
+        Ok(Verdict::Nothing)
+    }
+
+    /// Counts media that belongs nowhere.
+    pub(super) fn stray(&mut self, stream: u32) -> Result<(), SessionError> {
+        self.stray_media += 1;
+        if self.stray_media > STRAY_MEDIA_MESSAGES_MAX {
+            return Err(SessionError::StrayMedia { stream });
+        }
+        Ok(())
     }
 
     fn control(&mut self, control: Control) -> Verdict {
@@ -256,10 +277,16 @@ impl Conversation {
                 self.phase = Phase::Live;
                 Ok(Some(ClientEvent::Playing))
             }
+            // nginx-rtmp starts a stream that comes back with no more than this.
+            "NetStream.Play.PublishNotify" if self.config.role == ClientRole::Play && self.phase == Phase::Ended => {
+                self.phase = Phase::Live;
+                Ok(Some(ClientEvent::Playing))
+            }
             "NetStream.Play.UnpublishNotify"
             | "NetStream.Play.Stop"
             | "NetStream.Play.Complete"
-            | "NetStream.Unpublish.Success" => Ok(self.end()),
+            | "NetStream.Unpublish.Success"
+            | "NetConnection.Connect.Closed" => Ok(self.end()),
             RECONNECT_REQUEST => Ok(Some(ClientEvent::Reconnect {
                 tc_url: status.get("tcUrl").and_then(Value::as_str).map(ToOwned::to_owned),
                 description: text("description").to_owned(),

@@ -1,5 +1,7 @@
 //! The client session against the server session, in memory.
 
+mod hostile;
+
 use super::*;
 use crate::limits::{CONNECT_DEADLINE, HANDSHAKE_DEADLINE, REPLY_BYTES_MAX};
 use crate::rtmp::chunk::ChunkWriter;
