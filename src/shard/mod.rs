@@ -40,4 +40,6 @@ mod unix_file;
 mod uses;
 
 #[cfg(all(test, not(loom)))]
+mod testing;
+#[cfg(all(test, not(loom)))]
 mod tests;
