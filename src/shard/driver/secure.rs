@@ -42,6 +42,11 @@ impl Secure {
         Ok(Self { poller: Poller::new()?, sessions: RefCell::default() })
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.borrow().is_empty()
+    }
+
     pub(super) fn insert(&self, id: ConnId, tls: Tls) -> SharedTls {
         let session = Rc::new(RefCell::new(Session { tls, fault: None }));
         self.sessions.borrow_mut().insert(id, Rc::clone(&session));
