@@ -28,8 +28,8 @@ use std::{
 
 use rustls::{ClientConfig, pki_types::ServerName};
 
-use self::{blocking::Blocking, connecting::Target};
 pub use self::error::{DialError, Stage, TlsFault};
+use self::{blocking::Blocking, connecting::Target};
 use super::{conn::ConnId, poller::Poller, socket_options::SocketOptions, tls};
 use crate::{limits, relay::upstream::Endpoint};
 
@@ -170,14 +170,7 @@ struct Progress<'a> {
 impl Dialler {
     /// For the shard's thread, within its runtime.
     pub(super) fn new(desk: DialDesk, deliver: Deliver, options: SocketOptions) -> io::Result<Self> {
-        Ok(Self {
-            desk,
-            deliver,
-            options,
-            connecting: Poller::new()?,
-            waiting: RefCell::default(),
-            next: Cell::new(0),
-        })
+        Ok(Self { desk, deliver, options, connecting: Poller::new()?, waiting: RefCell::default(), next: Cell::new(0) })
     }
 
     /// An answer to one of the shard's questions has come.

@@ -97,6 +97,19 @@ pub(super) enum Command {
     Answered(DialId, Answer),
     #[cfg(test)]
     Panic,
+    #[cfg(test)]
+    Act(Act),
+}
+
+/// Anything a test wants done on a shard's thread.
+#[cfg(test)]
+pub(super) struct Act(pub(super) Box<dyn FnOnce(&Driver) + Send>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Act {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Act")
+    }
 }
 
 /// Commands for one shard. Touched by people's requests and dials only, never by media.
@@ -304,6 +317,15 @@ impl Fleet {
         for mailbox in &self.mailboxes {
             mailbox.send(Command::Shutdown);
         }
+    }
+
+    /// Does `act` on the first shard's thread.
+    #[cfg(test)]
+    pub(super) fn act<R: Send + 'static>(&self, act: impl FnOnce(&Driver) -> R + Send + 'static) -> R {
+        let (say, hear) = mpsc::channel();
+        let act = Act(Box::new(move |driver| say.send(act(driver)).expect("it is heard")));
+        self.mailboxes[0].send(Command::Act(act));
+        hear.recv_timeout(Duration::from_secs(10)).expect("the shard runs")
     }
 
     /// Blocks until all shards have ended or one has panicked.

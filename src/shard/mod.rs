@@ -43,4 +43,6 @@ mod unix_file;
 mod uses;
 
 #[cfg(all(test, not(loom)))]
+mod testing;
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -41,7 +41,11 @@ fn roots_in(path: &Path) -> Result<RootCertStore, String> {
         let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;
         roots.add(certificate).map_err(|error| format!("not a root certificate: {error}"))?;
     }
-    if roots.is_empty() { Err("it has no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned()) } else { Ok(roots) }
+    if roots.is_empty() {
+        Err("it has no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned())
+    } else {
+        Ok(roots)
+    }
 }
 
 fn system_roots() -> Result<RootCertStore, String> {

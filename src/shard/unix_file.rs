@@ -69,3 +69,50 @@ impl Drop for UnixFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::shard::testing::Folder;
+
+    #[test]
+    fn the_file_is_for_user_and_group_and_goes_with_its_listener() {
+        let folder = Folder::new("file");
+        let path = folder.path("node.sock");
+        let (listener, file) = listen(&path, 8).expect("a new file");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+        let _client = UnixStream::connect(&path).expect("it listens");
+        listener.accept().expect("it connected");
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_file_is_replaced_a_live_one_is_not() {
+        let folder = Folder::new("file");
+        let path = folder.path("node.sock");
+        let first = UnixListener::bind(&path).expect("a new file");
+        assert_eq!(listen(&path, 8).expect_err("it is live").kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        let (_listener, file) = listen(&path, 8).expect("it is stale");
+        // Whoever took the place of it keeps it.
+        fs::remove_file(&path).unwrap();
+        let _other = UnixListener::bind(&path).expect("a new file");
+        drop(file);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn what_is_no_socket_stays() {
+        let folder = Folder::new("file");
+        let path = folder.path("notes");
+        fs::write(&path, "kept").unwrap();
+        let error = listen(&path, 8).expect_err("it is a file");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
+        assert!(listen(&folder.path("missing/node.sock"), 8).is_err());
+        assert!(listen(&folder.path(&"a".repeat(200)), 8).is_err());
+    }
+}

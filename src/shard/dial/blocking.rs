@@ -108,10 +108,8 @@ impl<Q: Clone + Eq + Hash, A: Clone> Shared<Q, A> {
         loop {
             let Some(question) = state.queue.pop_front() else {
                 state.idle += 1;
-                let (woken, waited) = self
-                    .work
-                    .wait_timeout(state, limits::BLOCKING_THREAD_IDLE)
-                    .unwrap_or_else(PoisonError::into_inner);
+                let (woken, waited) =
+                    self.work.wait_timeout(state, limits::BLOCKING_THREAD_IDLE).unwrap_or_else(PoisonError::into_inner);
                 state = woken;
                 state.idle -= 1;
                 if waited.timed_out() && state.queue.is_empty() {
@@ -201,8 +199,8 @@ mod tests {
         let (pool, open, _) = pool();
         let (say, hear) = mpsc::channel();
         let first = say.clone();
-        let _hangs = pool.ask("hang".into(), move |n| drop(first.send(n))).expect("a thread");
-        let _quick = pool.ask("7".into(), move |n| drop(say.send(n))).expect("a thread");
+        let _hangs = pool.ask("hang".into(), move |n| first.send(n).expect("it is heard")).expect("a thread");
+        let _quick = pool.ask("7".into(), move |n| say.send(n).expect("it is heard")).expect("a thread");
         assert_eq!(hear.recv_timeout(PATIENCE), Ok(7));
         open.send(()).expect("waits");
         assert_eq!(hear.recv_timeout(PATIENCE), Ok(0));
@@ -215,7 +213,7 @@ mod tests {
         let mut asked = (0..5)
             .map(|who| {
                 let say = say.clone();
-                pool.ask("hang".into(), move |_| drop(say.send(who))).expect("a thread")
+                pool.ask("hang".into(), move |_| say.send(who).expect("it is heard")).expect("a thread")
             })
             .collect::<Vec<_>>();
         drop(asked.remove(2));

@@ -149,9 +149,8 @@ fn outcome(socket: &Socket) -> io::Result<bool> {
 
 /// Keeps the fault that tells most: one of the other host's, rather than that this one has no way there.
 fn note(fault: &mut Option<(SocketAddr, io::Error)>, addr: SocketAddr, error: io::Error) {
-    let local = |error: &io::Error| {
-        matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable)
-    };
+    let local =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable);
     if fault.as_ref().is_none_or(|(_, known)| local(known) || !local(&error)) {
         *fault = Some((addr, error));
     }

@@ -110,9 +110,9 @@ impl fmt::Display for TlsFault {
             RustlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
                 "no root certificate known here vouches for it; name its authority's by --upstream-ca"
             }
-            RustlsError::InvalidCertificate(
-                CertificateError::Expired | CertificateError::ExpiredContext { .. },
-            ) => "its certificate must be renewed, or this machine's clock is wrong",
+            RustlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+                "its certificate must be renewed, or this machine's clock is wrong"
+            }
             RustlsError::InvalidCertificate(
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
             ) => "this machine's clock may be wrong",

@@ -24,7 +24,12 @@ use crate::{
 
 /// Dials in progress, up to the end of their TLS handshake.
 #[derive(Default)]
-pub(super) struct Dials(RefCell<HashMap<ConnId, Dialling>>);
+pub(super) struct Dials {
+    current: RefCell<HashMap<ConnId, Dialling>>,
+    /// What the core was told of those that failed.
+    #[cfg(test)]
+    pub(super) faults: RefCell<Vec<String>>,
+}
 
 struct Dialling {
     waiting: Rc<Waiting>,
@@ -37,14 +42,19 @@ struct Dialling {
 impl Dials {
     /// The core wants it no more.
     pub(super) fn give_up(&self, id: ConnId) {
-        if let Some(dialling) = self.0.borrow().get(&id) {
+        if let Some(dialling) = self.current.borrow().get(&id) {
             dialling.waiting.give_up();
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.current.borrow().is_empty()
+    }
+
     /// Whether its TLS handshake is not over.
     pub(super) fn contains(&self, id: ConnId) -> bool {
-        self.0.borrow().contains_key(&id)
+        self.current.borrow().contains_key(&id)
     }
 }
 
@@ -55,7 +65,7 @@ impl Driver {
         let until = Instant::now() + patience;
         let waiting = Rc::<Waiting>::default();
         let dialling = Dialling { waiting: Rc::clone(&waiting), to: to.clone(), peer: None, patience, until };
-        self.dials.0.borrow_mut().insert(id, dialling);
+        self.dials.current.borrow_mut().insert(id, dialling);
         monoio::spawn(async move {
             let served = match me.dialler.dial(&to, patience, &waiting).await {
                 Some(Ok(connected)) => me.take_on(id, &to, connected),
@@ -88,13 +98,13 @@ impl Driver {
         let set = if tls.is_some() { Set::Secure } else { Set::Players };
         self.seat(&socket, id, set).map_err(no_room)?;
         if let Some(tls) = tls {
-            if let Some(dialling) = self.dials.0.borrow_mut().get_mut(&id) {
+            if let Some(dialling) = self.dials.current.borrow_mut().get_mut(&id) {
                 dialling.peer = Some(peer);
             }
             let tls = self.secure.insert(id, tls);
             monoio::spawn(self.clone().serve_secure(socket, id, tls));
         } else {
-            self.dials.0.borrow_mut().remove(&id);
+            self.dials.current.borrow_mut().remove(&id);
             monoio::spawn(self.clone().serve(socket, id));
             self.with_core(|core| core.dialed(id, peer));
         }
@@ -103,7 +113,7 @@ impl Driver {
 
     /// The TLS handshake is over. False: it was before.
     pub(super) fn handshake_done(&self, id: ConnId) -> bool {
-        let dialling = self.dials.0.borrow_mut().remove(&id);
+        let dialling = self.dials.current.borrow_mut().remove(&id);
         let Some(dialling) = dialling else { return false };
         if let Some(peer) = dialling.peer.filter(|_| !dialling.waiting.is_given_up()) {
             self.core.borrow_mut().dialed(id, peer);
@@ -114,7 +124,7 @@ impl Driver {
     /// The TLS handshake failed, by `fault`, or because its time was over.
     pub(super) fn handshake_failed(&self, id: ConnId, fault: TlsFault) {
         let error = {
-            let dials = self.dials.0.borrow();
+            let dials = self.dials.current.borrow();
             let Some(dialling) = dials.get(&id) else { return };
             let to = dialling.to.to_string();
             match Instant::now() >= dialling.until {
@@ -126,15 +136,17 @@ impl Driver {
     }
 
     fn dial_failed(&self, id: ConnId, error: &DialError) {
-        let dialling = self.dials.0.borrow_mut().remove(&id);
+        let dialling = self.dials.current.borrow_mut().remove(&id);
         if dialling.is_some_and(|dialling| !dialling.waiting.is_given_up()) {
+            #[cfg(test)]
+            self.dials.faults.borrow_mut().push(error.to_string());
             self.with_core(|core| core.dial_failed(id, error));
         }
     }
 
     /// Shuts down those connections whose TLS handshake has taken too long, which ends it. To the tick.
     pub(super) fn end_late_handshakes(&self) {
-        let dials = self.dials.0.borrow();
+        let dials = self.dials.current.borrow();
         if dials.is_empty() {
             return;
         }

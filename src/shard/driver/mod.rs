@@ -207,6 +207,8 @@ impl Driver {
             Command::Answered(id, answer) => self.dialler.answered(id, answer),
             #[cfg(test)]
             Command::Panic => panic!("asked to panic"),
+            #[cfg(test)]
+            Command::Act(act) => act.0(self),
         }
     }
 

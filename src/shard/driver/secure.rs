@@ -3,12 +3,7 @@
 //! Others cost nothing for it: what a connection needs besides lies in a map, and its slot says which task reads from it.
 //! Bounds: one piece is encrypted at a time, after the one before has been sent.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    io,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::HashMap, io, rc::Rc};
 
 use bytes::Bytes;
 
@@ -45,6 +40,11 @@ impl Secure {
     /// For the shard's thread, within its runtime.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self { poller: Poller::new()?, sessions: RefCell::default() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.borrow().is_empty()
     }
 
     pub(super) fn insert(&self, id: ConnId, tls: Tls) -> SharedTls {
@@ -174,7 +174,9 @@ impl Driver {
         let mut budget = limits::READ_BUDGET_BYTES;
         while budget > 0 {
             let slots = self.slots.borrow();
-            let Some(slot) = slots.get(id).and_then(Option::as_ref).filter(|slot| slot.reading) else { return Ok(true) };
+            let Some(slot) = slots.get(id).and_then(Option::as_ref).filter(|slot| slot.reading) else {
+                return Ok(true);
+            };
             let received = slot.handle.receive(&mut scratch).map(|bytes| &*bytes);
             drop(slots);
             match received {
