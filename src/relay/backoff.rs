@@ -52,6 +52,11 @@ impl Backoff {
         half + self.chance.within(half)
     }
 
+    /// A moment within `longest`, for what is not to happen everywhere at once.
+    pub(super) fn jitter(&mut self, longest: Duration) -> Duration {
+        self.chance.within(longest)
+    }
+
     /// After a success: the next failure is a first one.
     pub fn reset(&mut self) {
         self.pause = self.first;
