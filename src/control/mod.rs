@@ -7,8 +7,10 @@
 mod admin;
 mod args;
 mod banner;
+mod check;
 mod cores;
 mod exposition;
+mod file;
 mod logs;
 mod process;
 mod reconnect;
@@ -61,22 +63,47 @@ struct Fault(u8, String);
 ///
 /// A shard's panic and a second signal leave by [`std::process::exit`] instead of returning.
 pub fn run(args: Vec<OsString>) -> ExitCode {
+    let command = args.get(1).and_then(|word| word.to_str()).unwrap_or_default();
     let given = Given::new(&args);
-    let settings = match args::parse(&given) {
-        Err(Answer::Text(text)) => {
-            say(&text);
-            return ExitCode::SUCCESS;
-        }
-        Err(Answer::Fault(line)) => Err(Fault(EXIT_USAGE, line)),
-        Ok(parsed) => args::settings(parsed, &given, &Allowance::read()).map_err(|line| Fault(EXIT_USAGE, line)),
+    let done = match command {
+        "check" => check::run(&given, &Allowance::read()),
+        _ => args::configure(&given, &Allowance::read())
+            .map_err(Stop::from)
+            .and_then(|settings| Ok(serve(settings, &given)?)),
     };
-    match settings.and_then(|settings| serve(settings, &given)) {
+    match done {
         Ok(code) => ExitCode::from(code),
-        Err(Fault(code, line)) => {
+        Err(Stop::Text(text)) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        Err(Stop::Fault(Fault(code, line))) => {
             // Nobody is left to tell if stderr is gone.
             let _ = writeln!(std::io::stderr(), "shardcast: {line}");
             ExitCode::from(code)
         }
+    }
+}
+
+/// Why a command does not do what it is for.
+enum Stop {
+    /// It prints this instead.
+    Text(String),
+    Fault(Fault),
+}
+
+impl From<Answer> for Stop {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Text(text) => Self::Text(text),
+            Answer::Fault(line) => Self::Fault(Fault(EXIT_USAGE, line)),
+        }
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
     }
 }
 
