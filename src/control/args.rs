@@ -241,7 +241,9 @@ pub(super) fn parse<T: FromArgMatches>(command: clap::Command, given: &Given) ->
     let command = command.mut_args(|arg| arg.hide_env_values(true));
     let read = command.try_get_matches_from(given.args()).and_then(|matches| T::from_arg_matches(&matches));
     read.map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Answer::Text(error.to_string()),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            Answer::Text(format!("{}\n", error.to_string().trim_end()))
+        }
         _ => Answer::Fault(one_line(&error, given)),
     })
 }
@@ -268,14 +270,34 @@ fn one_line(error: &clap::Error, given: &Given) -> String {
         (ErrorKind::InvalidValue, _) if value.is_empty() => format!("{argument} needs a value; see shardcast --help"),
         (ErrorKind::ArgumentConflict, _) => format!("{argument} is given more than once"),
         (ErrorKind::TooManyValues, _) => format!("{argument} takes no value, but got {value:?}"),
+        (ErrorKind::MissingRequiredArgument, _) => {
+            let names = match error.get(ContextKind::InvalidArg) {
+                Some(ContextValue::Strings(names)) => names.as_slice(),
+                _ => &[],
+            };
+            let missing = names.iter().map(|name| name.trim_matches(['<', '>', '.']));
+            let command = given.args().first().map_or(Default::default(), |name| name.to_string_lossy());
+            let missing = missing.collect::<Vec<_>>().join(" and ");
+            format!("{command} needs {missing}; see shardcast {command} --help")
+        }
         (ErrorKind::InvalidUtf8, _) => "an argument or SHARDCAST_ variable is not UTF-8".to_owned(),
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     }
 }
 
+/// What the operator sees while the process runs.
+#[derive(Debug)]
+pub(super) enum Face {
+    /// A server: where it listens, and what to try.
+    Banner,
+    /// One stream from one place to others: how it goes.
+    Relay { title: String },
+}
+
 /// What the process starts with.
 #[derive(Debug)]
 pub(super) struct Settings {
+    pub(super) face: Face,
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: Option<Drain>,
@@ -333,6 +355,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         upstream_ca,
     };
     Ok(Settings {
+        face: Face::Banner,
         config,
         admin: args.admin.0,
         drain: args.drain.drain(),

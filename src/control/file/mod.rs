@@ -15,7 +15,10 @@ use toml::{
 };
 
 pub(super) use self::text::Text;
-use super::rules::{Finding, Maker, PullText, PushText, hidden, secrets::Secrets};
+use super::rules::{
+    Finding, Maker, PullText, PushText, hidden,
+    secrets::{Secrets, veil},
+};
 use crate::{
     limits,
     relay::rules::{PullRule, PushRule},
@@ -101,12 +104,28 @@ impl ConfigFile {
                 format!("this rule never counts: the one for {hiding} has its streams ({line}); move this above it");
             findings.push(Finding::warning(texts[later].streams.at.clone(), why));
         }
+        if self.text.others_read {
+            self.warn_of_passwords(&mut findings);
+        }
         if self.pulls.len().max(self.pushes.len()) > limits::RELAY_RULES_MAX {
             let why = format!("more than {} rules of one kind", limits::RELAY_RULES_MAX);
             findings.push(Finding::fault(0..0, why));
         }
         findings.sort_by_key(|finding| finding.at.start);
         (pulls, pushes, findings)
+    }
+
+    /// Passwords that stand in the file itself, which every user can read.
+    fn warn_of_passwords(&self, findings: &mut Vec<Finding>) {
+        let sources = self.pulls.iter().flat_map(|text| text.sources.pieces());
+        for url in sources.chain(self.pushes.iter().flat_map(|text| &text.targets)) {
+            if veil(&url.text, false) != url.text {
+                let path = self.text.path.display();
+                let why =
+                    format!("every user can read what is secret here: chmod o= {path}, or write {{file:PATH}} for it");
+                findings.push(Finding::warning(url.at.clone(), why));
+            }
+        }
     }
 
     /// A fault in one line, with where to read on.
@@ -145,6 +164,9 @@ fn unknown<'a>(name: &str, names: impl Iterator<Item = &'a str>, or_else: &str) 
 fn values(arg: &Arg, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Finding> {
     let is_list = matches!(arg.get_action(), ArgAction::Append);
     match value.get_ref() {
+        DeValue::Array(items) if is_list && items.is_empty() => {
+            Err(Finding::fault(value.span(), "expected at least one; leave the key out for the default"))
+        }
         DeValue::Array(items) if is_list => items.iter().map(|item| one(arg, item)).collect(),
         DeValue::Array(_) => Err(Finding::fault(value.span(), "expected one value, not a list")),
         _ => one(arg, value).map(|value| vec![value]),

@@ -6,7 +6,7 @@ use super::*;
 use crate::control::{args::Args, rules::Sources};
 
 fn parse(content: &str) -> ConfigFile {
-    let text = Text { path: PathBuf::from("f.toml"), content: content.to_owned() };
+    let text = Text { path: PathBuf::from("f.toml"), content: content.to_owned(), others_read: true };
     ConfigFile::parse(text, &Args::command())
 }
 
@@ -74,6 +74,7 @@ fn what_is_wrong_is_said_at_its_place() {
         ("\nshards = 0", "2:10: shards: expected a whole number of shards from 1 to 64"),
         ("shards = 1.5", "1:10: shards: expected a whole number"),
         ("shards = [1]", "1:10: expected one value, not a list"),
+        ("rtmp = []", "1:8: expected at least one"),
         ("shards = {}", "1:10: expected a value, not a table"),
         ("no-pin = \"yes\"", "1:10: expected true or false"),
         ("rtmp = [\"1935\", \"nowhere\"]", "1:17: rtmp: expected an IP address"),
@@ -127,6 +128,16 @@ fn a_rule_behind_a_wider_one_is_a_warning() {
     assert!(said[0].starts_with("8:12: this rule never counts: the one for live/* has its streams (f.toml:2:12)"));
     let (pulls, _, findings) = parse(&content).rules(Duration::ZERO);
     assert!(pulls.len() == 3 && !findings[0].is_fault());
+}
+
+#[test]
+fn a_password_in_a_file_that_all_can_read_is_a_warning() {
+    let content = "[[pull]]\nstreams = \"a/b\"\nsources = [\"rtmp://a/b/c\", \"rtmp://u:pearl@a/b/c\"]\n";
+    let said = said(content);
+    assert!(
+        said.len() == 1 && said[0].starts_with("3:29: every user can read") && !said[0].contains("pearl"),
+        "{said:?}"
+    );
 }
 
 #[test]

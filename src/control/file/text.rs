@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     io::Read,
     ops::Range,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +18,7 @@ const CONTEXT_COLUMNS: usize = 60;
 pub(in super::super) struct Text {
     pub(in super::super) path: PathBuf,
     pub(super) content: String,
+    pub(super) others_read: bool,
 }
 
 impl Text {
@@ -25,6 +27,7 @@ impl Text {
         let said = |error: std::io::Error| format!("{}: {error}; name a TOML file", path.display());
         let mut content = Vec::new();
         let file = std::fs::File::open(path).map_err(said)?;
+        let mode = file.metadata().map_err(said)?.permissions().mode();
         file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut content).map_err(said)?;
         if content.len() as u64 > CONFIG_BYTES_MAX {
             return Err(format!("{}: longer than {CONFIG_BYTES_MAX} bytes; this is no configuration", path.display()));
@@ -33,7 +36,7 @@ impl Text {
             let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
             format!("{}:{line}: not UTF-8; save the file as UTF-8", path.display())
         })?;
-        Ok(Self { path: path.to_owned(), content })
+        Ok(Self { path: path.to_owned(), content, others_read: secrets::others_read(mode) })
     }
 
     /// What a relative path in it starts at.
@@ -100,7 +103,7 @@ mod tests {
     use super::*;
 
     fn text(content: &str) -> Text {
-        Text { path: PathBuf::from("f.toml"), content: content.to_owned() }
+        Text { path: PathBuf::from("f.toml"), content: content.to_owned(), others_read: false }
     }
 
     #[test]
