@@ -195,6 +195,21 @@ pub const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 pub const RETURN_FIRST: Duration = Duration::from_secs(5);
 /// Sources of one stream.
 pub const SOURCES_MAX: usize = 16;
+/// Largest weight of an origin among several.
+pub const ORIGIN_WEIGHT_MAX: u32 = 100;
+/// Nodes known to be out of reach, per shard.
+pub const HEALTH_ENDPOINTS_MAX: usize = 1_024;
+/// Placeholders in one upstream's URL.
+pub const PLACEHOLDERS_MAX: usize = 8;
+/// How long a stream that was found nowhere is refused at most; who asks after that has it looked for again.
+pub const MISS_MEMORY_MAX: Duration = Duration::from_secs(5);
+/// A stream that was live within this time is waited for, not refused.
+pub const LIVE_LATELY: Duration = Duration::from_secs(10);
+/// A connection that served for this long was no fluke: when it breaks, all begins anew without a pause.
+pub const RELAY_STEADY: Duration = Duration::from_secs(5);
+/// How long a better source must have sent before a stream returns to it, and how long it has to send a keyframe.
+pub const RETURN_PROOF: Duration = Duration::from_secs(1);
+pub const RETURN_PATIENCE: Duration = Duration::from_secs(30);
 /// Streams pulled at once by one shard.
 pub const PULLS_MAX: usize = 10_000;
 /// Nodes a stream may pass.

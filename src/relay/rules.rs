@@ -3,6 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::upstream::Upstream;
+pub use super::{
+    lookup::{InOrder, Weighted},
+    pattern::{Pattern, PatternError},
+    template::{Template, TemplateError},
+};
 use crate::{limits, rtmp::key::StreamKey};
 
 /// All of a node's relay settings.
@@ -15,6 +20,19 @@ pub struct RelayRules {
     /// All that match a stream count.
     pub pushes: Vec<PushRule>,
     pub timing: Timing,
+}
+
+impl RelayRules {
+    /// The rule by which a stream is pulled, if there is one.
+    pub fn pull(&self, key: &StreamKey) -> Option<&PullRule> {
+        self.pulls.iter().find(|rule| rule.pattern.matches(key))
+    }
+
+    /// Where a stream is pushed to.
+    pub fn targets(&self, key: &StreamKey) -> impl Iterator<Item = Upstream> {
+        let rules = self.pushes.iter().filter(|rule| rule.pattern.matches(key));
+        rules.flat_map(|rule| &rule.targets).map(|target| target.fill_secret(key))
+    }
 }
 
 /// Where the streams of a pattern are pulled from.
@@ -61,11 +79,3 @@ impl Default for Timing {
         }
     }
 }
-
-/// Streams by name: `app/name` with `*` for any run of characters, or an app alone for all its streams.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
-
-/// An upstream's URL with `{app}` and `{stream}` still to be filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(String);

@@ -1,0 +1,540 @@
+//! One stream on its way from other nodes: which of its sources is asked, when the next one is, and when all begin anew.
+//!
+//! Sources are in order of preference; those whose nodes are known to be out of reach come last. They are asked one by one
+//! until one sends media: that is a *round*. A round without success is followed by a pause, however many ask for the
+//! stream meanwhile; who waits is told that it is missing, unless it was live lately. A live connection that breaks begins
+//! a round of the others, itself last if it may still have the stream; one that had hardly begun goes on with the round
+//! it came from, so that sources that break at once are not asked without pause. A stream that its source ended is asked
+//! for elsewhere once and then again after pauses, as its publisher may come back.
+//!
+//! While a source serves, a second connection may be opened: to a better source, which takes over once it has sent for a
+//! while, at a keyframe; or to where the source asked us to go. There are never more than two, called *legs*.
+//!
+//! The host calls [`next`](Puller::next) until `None` after each input and at [`deadline`](Puller::deadline). It need not
+//! look at the deadline after each message: to come too early does no harm.
+
+mod report;
+
+use std::{collections::VecDeque, time::Duration};
+
+pub use self::report::{Fault, PullReport};
+use super::{backoff::Backoff, health::HealthBook, rules::Timing, upstream::Upstream};
+use crate::limits::{
+    BACK_OFF_FIRST, BACK_OFF_MAX, LIVE_LATELY, MISS_MEMORY_MAX, RELAY_STEADY, RETURN_FIRST, RETURN_PATIENCE,
+    RETURN_PROOF,
+};
+
+/// One connection of a puller's. Numbers are not used again.
+pub type Leg = u32;
+
+/// What came of a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The RTMP handshake is done.
+    Connected,
+    /// A message of media. `begins`: players can start at it, as it is a keyframe or a source without video's audio.
+    Media { begins: bool },
+    /// The connection is gone, or of no use any more: the host closes it.
+    Failed(Fault),
+    /// The source said that the stream ended. [`Order::Close`] follows.
+    Ended,
+}
+
+/// What the host is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Open {
+        leg: Leg,
+        /// Of [`Puller::sources`]. For one that asked us to go elsewhere, the host knows where.
+        source: usize,
+    },
+    /// Close it; nothing more is to be heard of it.
+    Close { leg: Leg },
+    /// Its messages are the stream's from now on, the one just heard included. What it sent before, headers above all,
+    /// is for the host to keep.
+    GoLive { leg: Leg },
+    /// Nobody has the stream: tell whoever waits for it.
+    Missing,
+    /// Nobody wants it any more and all legs are closed: the last order until it is wanted again.
+    Stop,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Puller {
+    sources: Vec<Upstream>,
+    timing: Timing,
+    linger: Duration,
+    always: bool,
+    orders: VecDeque<Order>,
+    wanted: bool,
+    /// Wanted since the last `Stop`.
+    started: bool,
+    /// When nobody has wanted it for long enough.
+    stop_at: Duration,
+    legs: Leg,
+    /// The leg that serves, or that is tried while none does.
+    first: Option<Attempt>,
+    /// Since when `first` serves.
+    live_since: Option<Duration>,
+    second: Option<Second>,
+    /// Sources that this round has still to try.
+    round: VecDeque<usize>,
+    /// The next round's time, if there is no leg.
+    retry_at: Duration,
+    backoff: Backoff,
+    /// Better sources that this return has still to try, and the next return's time.
+    better: VecDeque<usize>,
+    return_at: Option<Duration>,
+    return_backoff: Backoff,
+    /// The source that serves asked us to go elsewhere, and when we go. Not at once if it has done so just before.
+    move_at: Option<Duration>,
+    moved_at: Option<Duration>,
+    /// Who asks before this asks in vain.
+    miss_until: Duration,
+    missing: bool,
+    /// Until when the last failure is kept in mind, so that the next pause is longer.
+    remember_until: Duration,
+    last_live: Option<Duration>,
+    attempts: u64,
+    last_fault: Option<Fault>,
+    /// Of what `report` calls the state.
+    since: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    leg: Leg,
+    source: usize,
+    phase: Phase,
+    /// When it was opened or connected, or sent media.
+    since: Duration,
+    opened: Duration,
+    /// When it first sent what players can start at.
+    began: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    Connected,
+    Sending,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Second {
+    attempt: Attempt,
+    why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Return,
+    Move,
+}
+
+impl Puller {
+    /// `sources`: the best first. `always`: wanted for ever.
+    pub fn new(sources: Vec<Upstream>, timing: Timing, linger: Duration, always: bool, seed: u64) -> Self {
+        Self {
+            sources,
+            timing,
+            linger,
+            always,
+            orders: VecDeque::new(),
+            wanted: always,
+            started: always,
+            stop_at: Duration::ZERO,
+            legs: 0,
+            first: None,
+            live_since: None,
+            second: None,
+            round: VecDeque::new(),
+            retry_at: Duration::ZERO,
+            backoff: Backoff::new(BACK_OFF_FIRST, BACK_OFF_MAX, seed),
+            better: VecDeque::new(),
+            return_at: None,
+            return_backoff: Backoff::new(RETURN_FIRST, BACK_OFF_MAX, !seed),
+            move_at: None,
+            moved_at: None,
+            miss_until: Duration::ZERO,
+            missing: false,
+            remember_until: Duration::ZERO,
+            last_live: None,
+            attempts: 0,
+            last_fault: None,
+            since: Duration::ZERO,
+        }
+    }
+
+    pub fn sources(&self) -> &[Upstream] {
+        &self.sources
+    }
+
+    /// Somebody wants the stream. To be called for each who asks anew: it has no count.
+    pub fn want(&mut self, now: Duration) {
+        self.wanted = true;
+        if !self.started {
+            self.started = true;
+            self.since = now;
+        }
+        if self.first.is_none() {
+            self.retry_at = self.retry_at.min(self.miss_until);
+        }
+    }
+
+    /// Nobody wants the stream any more.
+    pub fn unwant(&mut self, now: Duration) {
+        if self.wanted && !self.always {
+            self.wanted = false;
+            self.stop_at = now + self.linger;
+        }
+    }
+
+    /// What is heard of a leg that is closed already is passed over.
+    pub fn hear(&mut self, leg: Leg, heard: Heard, now: Duration, health: &mut HealthBook) {
+        let is_first = self.first.is_some_and(|attempt| attempt.leg == leg);
+        let is_second = self.second.is_some_and(|second| second.attempt.leg == leg);
+        if !is_first && !is_second {
+            return;
+        }
+        match heard {
+            Heard::Connected => self.connected(leg, now, health),
+            Heard::Media { begins } => {
+                self.media(leg, begins, now, health);
+            }
+            Heard::Failed(fault) if is_first => self.first_lost(fault, now, health),
+            Heard::Failed(fault) => self.second_lost(fault, now, health),
+            Heard::Ended => {
+                self.orders.push_back(Order::Close { leg });
+                if is_first {
+                    self.first_lost(Fault::Ended, now, health);
+                } else {
+                    self.second_lost(Fault::Ended, now, health);
+                }
+            }
+        }
+    }
+
+    /// The source asks us to go elsewhere. Passed over unless `leg` serves.
+    pub fn moved(&mut self, leg: Leg, now: Duration) {
+        if self.live() == Some(leg) {
+            let earliest = self.moved_at.map_or(now, |at| at + RETURN_FIRST);
+            self.move_at = Some(now.max(earliest));
+        }
+    }
+
+    /// What is to be done now; `None` until the next input or [`deadline`](Self::deadline).
+    pub fn next(&mut self, now: Duration, health: &mut HealthBook) -> Option<Order> {
+        if self.orders.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.advance(now, health);
+        }
+        self.orders.pop_front()
+    }
+
+    /// When something is to be done even if nothing is heard.
+    pub fn deadline(&self) -> Option<Duration> {
+        if !self.orders.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        if !self.started {
+            return None;
+        }
+        let Some(first) = self.first else {
+            return Some(if self.wanted { self.retry_at } else { Duration::ZERO });
+        };
+        let times = [
+            Some(self.deadline_of(&first, None)),
+            self.second.map(|second| self.deadline_of(&second.attempt, Some(second.why))),
+            (!self.wanted).then_some(self.stop_at),
+            self.return_at.filter(|_| self.wanted && self.second.is_none()),
+            self.move_at.filter(|_| self.wanted),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// The leg that serves.
+    pub fn live(&self) -> Option<Leg> {
+        self.first.filter(|_| self.live_since.is_some()).map(|first| first.leg)
+    }
+
+    /// Whether the stream was just found nowhere: who asks for it now is to be refused, without [`want`](Self::want).
+    pub fn is_missing(&self, now: Duration) -> bool {
+        self.missing && self.first.is_none() && now < self.miss_until
+    }
+
+    /// Whether it can be forgotten: nobody wants it, and there is no failure to keep in mind.
+    pub fn is_idle(&self, now: Duration) -> bool {
+        !self.started && self.orders.is_empty() && now >= self.remember_until
+    }
+
+    pub fn report(&self) -> PullReport {
+        let source = self.first.map(|first| first.source);
+        let state = match (self.first, self.live_since) {
+            _ if !self.started => "idle",
+            (None, _) if self.missing => "missing",
+            (None, _) => "waiting",
+            (Some(_), None) => "connecting",
+            (Some(first), Some(_)) if first.source == 0 => "live",
+            (Some(_), Some(_)) => "backup",
+        };
+        PullReport { state, source, since: self.since, attempts: self.attempts, last_fault: self.last_fault }
+    }
+
+    fn advance(&mut self, now: Duration, health: &mut HealthBook) {
+        self.time_out(now, health);
+        if !self.wanted && self.started && (now >= self.stop_at || self.first.is_none()) {
+            self.stop(now);
+        }
+        if !self.wanted {
+            return;
+        }
+        if self.first.is_none() && self.retry_at <= now {
+            self.round = self.order(health, now);
+            self.try_next(now);
+        }
+        if self.live_since.is_some() {
+            self.move_if_due(now);
+            self.return_if_due(now, health);
+        }
+    }
+
+    fn time_out(&mut self, now: Duration, health: &mut HealthBook) {
+        if let Some(second) = self.second.filter(|second| self.deadline_of(&second.attempt, Some(second.why)) <= now) {
+            self.orders.push_back(Order::Close { leg: second.attempt.leg });
+            self.second_lost(second.attempt.silence(), now, health);
+        }
+        if let Some(first) = self.first.filter(|first| self.deadline_of(first, None) <= now) {
+            self.orders.push_back(Order::Close { leg: first.leg });
+            self.first_lost(first.silence(), now, health);
+        }
+    }
+
+    /// `why`: of a second leg, which has to show in time that players can start at it.
+    fn deadline_of(&self, attempt: &Attempt, why: Option<Why>) -> Duration {
+        let next = attempt.since
+            + match attempt.phase {
+                Phase::Connecting => self.timing.connect,
+                Phase::Connected => self.timing.first_byte,
+                Phase::Sending => self.timing.stall,
+            };
+        if why.is_some() { next.min(attempt.opened + RETURN_PATIENCE) } else { next }
+    }
+
+    fn connected(&mut self, leg: Leg, now: Duration, health: &mut HealthBook) {
+        let Some(attempt) = self.attempt(leg).filter(|attempt| attempt.phase == Phase::Connecting) else { return };
+        attempt.phase = Phase::Connected;
+        attempt.since = now;
+        let source = attempt.source;
+        health.well(&self.sources[source].endpoint);
+    }
+
+    fn media(&mut self, leg: Leg, begins: bool, now: Duration, health: &mut HealthBook) {
+        let Some(attempt) = self.attempt(leg) else { return };
+        attempt.phase = Phase::Sending;
+        attempt.since = now;
+        if begins && attempt.began.is_none() {
+            attempt.began = Some(now);
+        }
+        if self.live_since.is_none() {
+            self.go_live(now);
+        }
+        let Some(second) = self.second.filter(|second| begins && second.attempt.leg == leg) else { return };
+        let proven = second.attempt.began.is_some_and(|began| now >= began + RETURN_PROOF);
+        if second.why == Why::Move || proven {
+            self.switch(second.attempt, now, health);
+        }
+    }
+
+    /// `first` serves from now on.
+    fn go_live(&mut self, now: Duration) {
+        let Some(first) = self.first else { return };
+        self.orders.push_back(Order::GoLive { leg: first.leg });
+        self.live_since = Some(now);
+        self.since = now;
+        self.missing = false;
+        self.better.clear();
+        self.return_at = (first.source > 0).then(|| now + self.return_backoff.pause());
+    }
+
+    /// The second leg takes over from the first.
+    fn switch(&mut self, to: Attempt, now: Duration, health: &HealthBook) {
+        let Some(from) = self.first.replace(to) else { return };
+        if self.is_steady(&from) {
+            self.backoff.reset();
+            self.round = self.order(health, now);
+            self.round.retain(|source| *source != to.source);
+        }
+        self.second = None;
+        self.move_at = None;
+        self.go_live(now);
+        self.orders.push_back(Order::Close { leg: from.leg });
+    }
+
+    /// The first leg is no more: the second takes its place if there is one, otherwise the next source's turn has come.
+    fn first_lost(&mut self, fault: Fault, now: Duration, health: &mut HealthBook) {
+        let Some(lost) = self.first.take() else { return };
+        self.note(&lost, fault, now, health);
+        if let Some(_since) = self.live_since {
+            self.last_live = Some(now);
+            if self.is_steady(&lost) {
+                self.backoff.reset();
+                if lost.source == 0 {
+                    self.return_backoff.reset();
+                }
+                self.round = self.order(health, now);
+                self.round.retain(|source| *source != lost.source);
+                if fault != Fault::Ended {
+                    self.round.push_back(lost.source);
+                }
+            }
+        }
+        self.live_since = None;
+        self.since = now;
+        self.return_at = None;
+        self.move_at = None;
+        self.better.clear();
+        match self.second.take() {
+            Some(second) => {
+                self.first = Some(second.attempt);
+                self.round.retain(|source| *source != second.attempt.source);
+                if second.attempt.phase == Phase::Sending {
+                    self.go_live(now);
+                }
+            }
+            None if self.wanted => self.try_next(now),
+            None => {}
+        }
+    }
+
+    fn second_lost(&mut self, fault: Fault, now: Duration, health: &mut HealthBook) {
+        let Some(lost) = self.second.take() else { return };
+        self.note(&lost.attempt, fault, now, health);
+        match lost.why {
+            Why::Move => self.move_at = Some(now + self.return_backoff.pause()),
+            Why::Return if self.better.is_empty() => self.return_at = Some(now + self.return_backoff.pause()),
+            Why::Return => self.return_at = Some(now),
+        }
+    }
+
+    fn note(&mut self, lost: &Attempt, fault: Fault, now: Duration, health: &mut HealthBook) {
+        self.last_fault = Some(fault);
+        if lost.phase == Phase::Connecting && fault.is_of_node() {
+            health.failed(&self.sources[lost.source].endpoint, now);
+        }
+    }
+
+    /// Whether `first` was served from long enough to be no fluke.
+    fn is_steady(&self, first: &Attempt) -> bool {
+        self.live_since.is_some_and(|since| first.since.saturating_sub(since) >= RELAY_STEADY)
+    }
+
+    fn try_next(&mut self, now: Duration) {
+        match self.round.pop_front() {
+            Some(source) => {
+                self.since = now;
+                self.first = Some(self.open(source, now));
+            }
+            None => self.give_up(now),
+        }
+    }
+
+    /// The round is over.
+    fn give_up(&mut self, now: Duration) {
+        let pause = self.backoff.pause();
+        let memory = pause.min(MISS_MEMORY_MAX);
+        self.since = now;
+        self.retry_at = now + pause;
+        self.miss_until = now + memory;
+        self.remember_until = now + memory * 2;
+        self.missing = self.last_live.is_none_or(|live| now >= live + LIVE_LATELY);
+        if self.missing {
+            self.orders.push_back(Order::Missing);
+        }
+    }
+
+    fn open(&mut self, source: usize, now: Duration) -> Attempt {
+        let leg = self.legs;
+        self.legs = self.legs.wrapping_add(1);
+        self.attempts += 1;
+        self.orders.push_back(Order::Open { leg, source });
+        Attempt { leg, source, phase: Phase::Connecting, since: now, opened: now, began: None }
+    }
+
+    fn move_if_due(&mut self, now: Duration) {
+        let Some(source) = self.first.filter(|_| self.move_at.is_some_and(|at| at <= now)).map(|first| first.source)
+        else {
+            return;
+        };
+        if let Some(second) = self.second.take() {
+            self.orders.push_back(Order::Close { leg: second.attempt.leg });
+            self.return_at.get_or_insert(now + RETURN_FIRST);
+        }
+        self.move_at = None;
+        self.moved_at = Some(now);
+        self.second = Some(Second { attempt: self.open(source, now), why: Why::Move });
+    }
+
+    /// Tries the sources that are better than the one that serves, the best first, but for those known to be out of reach.
+    fn return_if_due(&mut self, now: Duration, health: &HealthBook) {
+        if self.second.is_some() || self.return_at.is_none_or(|at| at > now) {
+            return;
+        }
+        if self.better.is_empty() {
+            self.better = (0..self.first.map_or(0, |first| first.source)).collect();
+        }
+        self.return_at = None;
+        let mut well_at: Option<Duration> = None;
+        while let Some(source) = self.better.pop_front() {
+            match health.sick_until(&self.sources[source].endpoint, now) {
+                Some(until) => well_at = Some(well_at.map_or(until, |at| at.min(until))),
+                None => {
+                    self.second = Some(Second { attempt: self.open(source, now), why: Why::Return });
+                    return;
+                }
+            }
+        }
+        // Not all at once whose primary is well again.
+        self.return_at = well_at.map(|at| at + self.return_backoff.jitter(RETURN_FIRST));
+    }
+
+    fn stop(&mut self, now: Duration) {
+        let legs = [self.second.take().map(|second| second.attempt.leg), self.first.take().map(|first| first.leg)];
+        self.orders.extend(legs.into_iter().flatten().map(|leg| Order::Close { leg }));
+        self.orders.push_back(Order::Stop);
+        self.started = false;
+        self.since = now;
+        self.live_since = None;
+        self.return_at = None;
+        self.move_at = None;
+        self.better.clear();
+        self.round.clear();
+    }
+
+    /// All sources, those out of reach last.
+    fn order(&self, health: &HealthBook, now: Duration) -> VecDeque<usize> {
+        let mut order: Vec<usize> = (0..self.sources.len()).collect();
+        order.sort_by_key(|source| health.is_sick(&self.sources[*source].endpoint, now));
+        order.into()
+    }
+
+    fn attempt(&mut self, leg: Leg) -> Option<&mut Attempt> {
+        let second = self.second.as_mut().map(|second| &mut second.attempt);
+        [self.first.as_mut(), second].into_iter().flatten().find(|attempt| attempt.leg == leg)
+    }
+}
+
+impl Attempt {
+    /// What it means that it has sent nothing for too long.
+    fn silence(&self) -> Fault {
+        match self.phase {
+            Phase::Connecting => Fault::Unreachable,
+            Phase::Connected => Fault::Silent,
+            Phase::Sending => Fault::Stalled,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "puller_tests.rs"]
+mod tests;
