@@ -46,7 +46,11 @@ impl Bell for Eventfd {
 }
 
 fn mail(epoch: u64) -> MeshMessage {
-    MeshMessage::Announce { key: StreamKey::new("", "live", "show").expect("valid"), epoch }
+    MeshMessage::Announce {
+        key: StreamKey::new("", "live", "show").expect("valid"),
+        epoch,
+        provenance: std::sync::Arc::default(),
+    }
 }
 
 /// Waits as a shard does: asleep if there is nothing to receive.

@@ -323,7 +323,10 @@ pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Pause of the admin listener after accept failed.
 pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long `/api/streams` waits for the shards.
+/// How often `shardcast relay` says how it goes: on a terminal, and elsewhere.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+pub const PROGRESS_PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+/// How long `/api/streams` and `/api/relays` wait for the shards.
 pub const STREAMS_PATIENCE: Duration = Duration::from_secs(2);
 /// How long after the first signal the control thread gives up waiting for the shards.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);

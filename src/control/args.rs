@@ -1,14 +1,14 @@
 //! The command line: flags, their environment variables, and faults in one line.
 //!
-//! [`parse`] turns arguments into [`Args`] or an [`Answer`] to print; [`settings`] checks what concerns several flags at
-//! once and gives the [`Settings`] the process starts with.
+//! [`configure`] turns arguments into the [`Settings`] the process starts with or an [`Answer`] to print: it reads the flags,
+//! then the file that one of them may name, and checks what concerns several at once.
 
 mod drain;
 pub(super) mod given;
 pub(super) mod relays;
 mod sockets;
 
-use std::{error::Error as _, net::SocketAddr, time::Duration};
+use std::{error::Error as _, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
     ArgAction, CommandFactory, FromArgMatches, Parser,
@@ -21,6 +21,7 @@ pub(super) use self::sockets::{clamp_note, option_fault};
 use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
 use super::{
     cores::{self, Allowance},
+    file::ConfigFile,
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
 };
 use crate::{
@@ -39,24 +40,35 @@ Examples:
   shardcast --rtmp 127.0.0.1:1935    for this machine only
   shardcast --merge-ms 0             the lowest delay at any load; auto (the default) merges as shards fill
   shardcast --cpus 2-5               four shards, on CPUs 2 to 5
+  shardcast --pull 'live/*=rtmp://origin/live/{stream}'
+                                     an edge: fetches what its players ask for
+  shardcast check edge.toml          what is wrong with a configuration file, and what it does
+  shardcast relay rtmp://a/live/x rtmp://b/live/x
+                                     sends one stream from a to b, without a server
   SHARDCAST_LOG=debug shardcast      every flag has an environment variable
 
 Publish to rtmp://HOST:1935/APP/NAME and play the same URL. SIGTERM or Ctrl-C ends the
-streams in order, a second one at once. A flag goes before its environment variable.";
+streams in order, a second one at once. A flag goes before its environment
+variable, and both before the configuration file.";
 
 /// Relays live streams: takes RTMP from encoders and sends it to RTMP players, one shard (thread) per CPU.
 #[derive(Debug, Parser)]
 #[command(
     name = "shardcast",
     version,
-    override_usage = "shardcast [serve] [OPTIONS]",
+    override_usage = "shardcast [serve] [OPTIONS]\n       shardcast check FILE\n       shardcast relay FROM TO [OPTIONS]",
     after_help = EXAMPLES,
     max_term_width = 100
 )]
 pub(super) struct Args {
-    /// What to do: serve is all there is, and the default
+    /// What to do: serve is the default; check and relay have their own flags
     #[arg(value_name = "COMMAND", value_parser = command, hide = true)]
     command: Option<()>,
+
+    /// Read settings from this TOML file: each flag under its own name, and [[pull]] and [[push]] rules. Flags and
+    /// variables go before it. shardcast check FILE says what is wrong with one and what it does
+    #[arg(long, env = "SHARDCAST_CONFIG", value_name = "FILE", help_heading = "Configuration file")]
+    config: Option<PathBuf>,
 
     /// Address to take publishers and players on: ADDR:PORT, a port alone for all IPv6 and IPv4 addresses, or unix:PATH for
     /// a socket file. Repeat it, or separate several by commas. Port 0 lets the system choose; the banner says which
@@ -190,7 +202,11 @@ pub(super) struct Args {
 }
 
 fn command(text: &str) -> Result<(), String> {
-    if text == "serve" { Ok(()) } else { Err("the only command is serve".to_owned()) }
+    match text {
+        "serve" => Ok(()),
+        "check" | "relay" => Err("it goes first, before all flags".to_owned()),
+        _ => Err("expected serve (the default), check or relay".to_owned()),
+    }
 }
 
 /// What is printed instead of serving.
@@ -202,14 +218,34 @@ pub(super) enum Answer {
     Fault(String),
 }
 
-/// The environment fills in for flags that are absent.
-pub(super) fn parse(given: &Given) -> Result<Args, Answer> {
-    let command = Args::command().mut_args(|arg| arg.hide_env_values(true));
-    command.try_get_matches_from(given.args()).and_then(|matches| Args::from_arg_matches(&matches)).map_err(|error| {
-        match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Answer::Text(error.to_string()),
-            _ => Answer::Fault(one_line(&error, given)),
+/// The settings of a command line, the environment and the configuration file it names. `allowance` has the CPUs.
+pub(super) fn configure(given: &Given, allowance: &Allowance) -> Result<Settings, Answer> {
+    let args = parse::<Args>(Args::command(), given)?;
+    let Some(path) = &args.config else { return settings(args, given, None, allowance).map_err(Answer::Fault) };
+    let origin = given.origin("--config");
+    let file = ConfigFile::read(path, &Args::command()).map_err(|why| Answer::Fault(format!("{origin} {why}")))?;
+    configured(given, &file, allowance)
+}
+
+/// As [`configure`], with a file that has been read.
+pub(super) fn configured(given: &Given, file: &ConfigFile, allowance: &Allowance) -> Result<Settings, Answer> {
+    if let Some(fault) = file.findings.iter().find(|finding| finding.is_fault()) {
+        return Err(Answer::Fault(file.advised(fault)));
+    }
+    let given = given.with_file(file.places());
+    let args = parse(file.as_defaults(Args::command()), &given)?;
+    settings(args, &given, Some(file), allowance).map_err(Answer::Fault)
+}
+
+/// Reads the flags of `command`; the environment fills in for those that are absent.
+pub(super) fn parse<T: FromArgMatches>(command: clap::Command, given: &Given) -> Result<T, Answer> {
+    let command = command.mut_args(|arg| arg.hide_env_values(true));
+    let read = command.try_get_matches_from(given.args()).and_then(|matches| T::from_arg_matches(&matches));
+    read.map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            Answer::Text(format!("{}\n", error.to_string().trim_end()))
         }
+        _ => Answer::Fault(one_line(&error, given)),
     })
 }
 
@@ -235,14 +271,34 @@ fn one_line(error: &clap::Error, given: &Given) -> String {
         (ErrorKind::InvalidValue, _) if value.is_empty() => format!("{argument} needs a value; see shardcast --help"),
         (ErrorKind::ArgumentConflict, _) => format!("{argument} is given more than once"),
         (ErrorKind::TooManyValues, _) => format!("{argument} takes no value, but got {value:?}"),
+        (ErrorKind::MissingRequiredArgument, _) => {
+            let names = match error.get(ContextKind::InvalidArg) {
+                Some(ContextValue::Strings(names)) => names.as_slice(),
+                _ => &[],
+            };
+            let missing = names.iter().map(|name| name.trim_matches(['<', '>', '.']));
+            let command = given.args().first().map_or(Default::default(), |name| name.to_string_lossy());
+            let missing = missing.collect::<Vec<_>>().join(" and ");
+            format!("{command} needs {missing}; see shardcast {command} --help")
+        }
         (ErrorKind::InvalidUtf8, _) => "an argument or SHARDCAST_ variable is not UTF-8".to_owned(),
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     }
 }
 
+/// What the operator sees while the process runs.
+#[derive(Debug)]
+pub(super) enum Face {
+    /// A server: where it listens, and what to try.
+    Banner,
+    /// One stream from one place to others: how it goes.
+    Relay { title: String },
+}
+
 /// What the process starts with.
 #[derive(Debug)]
 pub(super) struct Settings {
+    pub(super) face: Face,
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: Option<Drain>,
@@ -253,7 +309,7 @@ pub(super) struct Settings {
 }
 
 /// Checks flags against each other and the CPUs in `allowance`. The error is one line.
-pub(super) fn settings(args: Args, given: &Given, allowance: &Allowance) -> Result<Settings, String> {
+fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Allowance) -> Result<Settings, String> {
     for (index, addr) in args.rtmp.iter().enumerate() {
         if addr.tcp().is_none_or(|addr| addr.port() != 0) && args.rtmp[..index].contains(addr) {
             return Err(format!("{} \"{addr}\": given twice", given.origin("--rtmp")));
@@ -274,7 +330,7 @@ pub(super) fn settings(args: Args, given: &Given, allowance: &Allowance) -> Resu
         .map_err(|why| format!("{} {:?}: {why}", given.origin("--cpus"), cores::list(listed.unwrap_or(&[]))))?;
     let sockets = args.sockets.options(&plan.cpus, given)?;
     let mut notes = plan.notes;
-    let relays = args.relays.rules(given, &mut notes)?;
+    let relays = args.relays.rules(given, file, &mut notes)?;
     let upstream_ca = args.relays.upstream.ca();
     let upstream_ca = upstream_ca.map_err(|why| format!("{} {why}", given.origin("--upstream-ca")))?;
     let config = Config {
@@ -300,6 +356,7 @@ pub(super) fn settings(args: Args, given: &Given, allowance: &Allowance) -> Resu
         upstream_ca,
     };
     Ok(Settings {
+        face: Face::Banner,
         config,
         admin: args.admin.0,
         drain: args.drain.drain(),
@@ -337,9 +394,8 @@ mod tests {
     }
 
     pub(super) fn settings_of(line: &str) -> Result<Settings, Answer> {
-        let given = Given::new(&words(line));
         let allowance = Allowance { cpus: vec![0, 1], parallelism: 2 };
-        settings(parse(&given)?, &given, &allowance).map_err(Answer::Fault)
+        configure(&Given::new(&words(line)), &allowance)
     }
 
     pub(super) fn fault(line: &str) -> String {
@@ -420,7 +476,7 @@ mod tests {
     fn mistyped_words_get_a_hint() {
         assert!(fault("--merge-m 5").contains("did you mean --merge-ms?"));
         assert!(fault("--nonsense").starts_with("unknown option \"--nonsense\""));
-        assert!(fault("play").starts_with("unknown command \"play\": the only command is serve"));
+        assert!(fault("play").starts_with("unknown command \"play\": expected serve (the default), check or relay"));
         assert!(fault("serve serve").starts_with("unknown argument \"serve\""));
         assert!(fault("--rtmp").starts_with("--rtmp needs a value"));
         assert!(fault("--merge-ms 1 --merge-ms 2").starts_with("--merge-ms is given more than once"));
@@ -429,7 +485,7 @@ mod tests {
 
     #[test]
     fn help_names_every_variable() {
-        let Err(Answer::Text(help)) = parse(&Given::new(&words("--help"))) else { panic!("no help") };
+        let Err(Answer::Text(help)) = settings_of("--help") else { panic!("no help") };
         for arg in Args::command().get_arguments().filter(|arg| arg.get_long().is_some_and(|l| l != "help")) {
             let variable = arg.get_env().unwrap_or_else(|| panic!("{arg} has no variable")).to_str().unwrap();
             let flag = arg.get_long().unwrap();

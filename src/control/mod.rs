@@ -7,11 +7,15 @@
 mod admin;
 mod args;
 mod banner;
+mod check;
 mod cores;
 mod exposition;
+mod file;
 mod logs;
 mod process;
+mod progress;
 mod reconnect;
+mod relay;
 mod rules;
 mod values;
 
@@ -32,7 +36,7 @@ use tokio::{
 
 use self::{
     admin::Node,
-    args::{Answer, Drain, Given, Settings},
+    args::{Answer, Face, Given, Settings},
     banner::Banner,
     cores::Allowance,
     logs::Log,
@@ -61,22 +65,48 @@ struct Fault(u8, String);
 ///
 /// A shard's panic and a second signal leave by [`std::process::exit`] instead of returning.
 pub fn run(args: Vec<OsString>) -> ExitCode {
+    let command = args.get(1).and_then(|word| word.to_str()).unwrap_or_default();
     let given = Given::new(&args);
-    let settings = match args::parse(&given) {
-        Err(Answer::Text(text)) => {
-            say(&text);
-            return ExitCode::SUCCESS;
-        }
-        Err(Answer::Fault(line)) => Err(Fault(EXIT_USAGE, line)),
-        Ok(parsed) => args::settings(parsed, &given, &Allowance::read()).map_err(|line| Fault(EXIT_USAGE, line)),
+    let done = match command {
+        "check" => check::run(&given, &Allowance::read()),
+        "relay" => relay::settings(&given).and_then(|settings| Ok(serve(settings, &given)?)),
+        _ => args::configure(&given, &Allowance::read())
+            .map_err(Stop::from)
+            .and_then(|settings| Ok(serve(settings, &given)?)),
     };
-    match settings.and_then(|settings| serve(settings, &given)) {
+    match done {
         Ok(code) => ExitCode::from(code),
-        Err(Fault(code, line)) => {
+        Err(Stop::Text(text)) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        Err(Stop::Fault(Fault(code, line))) => {
             // Nobody is left to tell if stderr is gone.
             let _ = writeln!(std::io::stderr(), "shardcast: {line}");
             ExitCode::from(code)
         }
+    }
+}
+
+/// Why a command does not do what it is for.
+enum Stop {
+    /// It prints this instead.
+    Text(String),
+    Fault(Fault),
+}
+
+impl From<Answer> for Stop {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Text(text) => Self::Text(text),
+            Answer::Fault(line) => Self::Fault(Fault(EXIT_USAGE, line)),
+        }
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
     }
 }
 
@@ -113,9 +143,7 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         tracing::warn!("{note}");
     }
     let node = Arc::new(Node::new(Arc::new(fleet), log.clone()));
-    let outcome = runtime
-        .block_on(supervise(&node, admin, settings.drain.as_ref()))
-        .map_err(|error| failed("cannot serve", error));
+    let outcome = runtime.block_on(supervise(&node, admin, settings)).map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.
     runtime.shutdown_background();
     outcome
@@ -142,7 +170,7 @@ fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
 }
 
 /// Says that the node is ready, serves until its end, and returns the exit code.
-async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, drain: Option<&Drain>) -> std::io::Result<u8> {
+async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, settings: &Settings) -> std::io::Result<u8> {
     let mut signals = Signals::catch()?;
     tracing::info!(shards = node.fleet.shards().len(), "started");
     let admin = admin.map(tokio::net::TcpListener::from_std).transpose()?;
@@ -151,24 +179,20 @@ async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, drain: Option<&
         tokio::spawn(admin::serve(listener, Arc::clone(node)));
     }
     let mut ended = watch(&node.fleet)?;
-    let text = Banner {
-        rtmp: node.fleet.rtmp_addrs(),
-        shards: node.fleet.shards(),
-        uring_denied: node.fleet.uring_denied(),
-        kernel: &process::kernel_release(),
-        admin: admin_addr,
-        pid: std::process::id(),
+    match &settings.face {
+        Face::Banner => greet(node, admin_addr),
+        Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
     }
-    .text();
-    // A terminal that is stopped must not stop the control thread.
-    tokio::task::spawn_blocking(move || say(&text));
 
     tokio::select! {
         end = &mut ended => return Ok(exit_code(end)),
         _ = signals.next() => {}
     }
     node.retire();
-    if let Some(drain) = drain {
+    if let Face::Relay { .. } = settings.face {
+        progress::end();
+    }
+    if let Some(drain) = &settings.drain {
         tracing::info!(url = drain.url, "draining: clients are asked to go there; again to stop at once");
         node.fleet.stop_accepting();
         tokio::select! {
@@ -187,6 +211,21 @@ async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, drain: Option<&
             Ok(EXIT_SOFTWARE)
         }
     }
+}
+
+/// Says where the node listens and what to try.
+fn greet(node: &Node, admin: Option<SocketAddr>) {
+    let text = Banner {
+        rtmp: node.fleet.rtmp_addrs(),
+        shards: node.fleet.shards(),
+        uring_denied: node.fleet.uring_denied(),
+        kernel: &process::kernel_release(),
+        admin,
+        pid: std::process::id(),
+    }
+    .text();
+    // A terminal that is stopped must not stop the control thread.
+    tokio::task::spawn_blocking(move || say(&text));
 }
 
 fn stopped_at_once(signal: u8) -> u8 {

@@ -110,7 +110,8 @@ impl Core {
             && owner.shard != self.port.shard()
             && owner.epoch > stream.newest_epoch()
         {
-            let source = Source::Followed { owner: owner.shard, replicas: Vec::new(), gone: false, provenance: Arc::default() };
+            let source =
+                Source::Followed { owner: owner.shard, replicas: Vec::new(), gone: false, provenance: Arc::default() };
             self.add_log(local, LocalLog { epoch: owner.epoch, source });
         }
         true

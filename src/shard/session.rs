@@ -12,7 +12,7 @@ use crate::rtmp::{
     capabilities::{Capabilities, caps_ex},
     client::ClientSession,
     message::Kind,
-    server::{SessionError, PlayRefusal, PublishRefusal, ServerSession},
+    server::{PlayRefusal, PublishRefusal, ServerSession, SessionError},
 };
 
 #[derive(Debug)]

@@ -16,8 +16,9 @@ impl Given {
         Self { args: args.to_vec(), places: BTreeMap::new() }
     }
 
-    pub(crate) fn with_places(self, places: BTreeMap<String, String>) -> Self {
-        Self { places, ..self }
+    /// The same start, once the file has been read.
+    pub(crate) fn with_file(&self, places: BTreeMap<String, String>) -> Self {
+        Self { args: self.args.clone(), places }
     }
 
     pub(crate) fn args(&self) -> &[OsString] {
@@ -51,7 +52,7 @@ mod tests {
     fn a_flag_goes_before_the_file_and_is_named_where_nothing_is() {
         let args = ["shardcast", "--shards=3"].map(OsString::from);
         let places = ["--shards", "--cpus"].map(|flag| (flag.to_owned(), format!("f.toml:1:1: {flag}")));
-        let given = Given::new(&args).with_places(places.into());
+        let given = Given::new(&args).with_file(places.into());
         assert_eq!(given.origin("--shards"), "--shards");
         assert_eq!(given.origin("--cpus"), "f.toml:1:1: --cpus");
         assert_eq!(given.origin("--lag-ms-max"), "--lag-ms-max");

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::{
     super::{
+        file::ConfigFile,
         rules::{
             self, Finding, Maker, PullText, PushText, Sources,
             secrets::{self, Secrets},
@@ -77,8 +78,13 @@ pub(in super::super) struct UpstreamArgs {
 }
 
 impl RelayArgs {
-    /// The rules that the flags are. The error is one line.
-    pub(super) fn rules(&self, given: &Given, notes: &mut Vec<String>) -> Result<RelayRules, String> {
+    /// The rules that the flags are, and behind them those of the file. The error is one line.
+    pub(super) fn rules(
+        &self,
+        given: &Given,
+        file: Option<&ConfigFile>,
+        notes: &mut Vec<String>,
+    ) -> Result<RelayRules, String> {
         let secrets = Secrets::new(Path::new(""));
         let linger = Duration::from_secs(self.pull_linger_s);
         let mut rules =
@@ -126,6 +132,14 @@ impl RelayArgs {
                 "{origin}: the rule for {hidden} never counts, the earlier one for {hiding} has its streams"
             ));
         }
+        let Some(file) = file else { return Ok(rules) };
+        let (pulls, pushes, findings) = file.rules(linger);
+        if let Some(fault) = findings.iter().find(|finding| finding.is_fault()) {
+            return Err(file.advised(fault));
+        }
+        notes.extend(findings.iter().map(|finding| file.text.in_short(finding)));
+        rules.pulls.extend(pulls);
+        rules.pushes.extend(pushes);
         Ok(rules)
     }
 }

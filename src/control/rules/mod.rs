@@ -55,6 +55,10 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    pub(super) fn new(text: &str, start: usize) -> Self {
+        Self { text: text.to_owned(), at: start..start + text.len() }
+    }
+
     /// The place of a part of the text, where its bytes stand as they are: not in a string with escapes.
     fn part(&self, part: Range<usize>) -> Range<usize> {
         match self.at.len() == self.text.len() {
@@ -73,6 +77,16 @@ pub(super) enum Sources {
         origins: Vec<(Piece, u32)>,
         backups: Vec<Piece>,
     },
+}
+
+impl Sources {
+    /// All URLs.
+    pub(super) fn pieces(&self) -> Vec<&Piece> {
+        match self {
+            Self::InOrder(sources) => sources.iter().collect(),
+            Self::Spread { origins, backups } => origins.iter().map(|(url, _)| url).chain(backups).collect(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,22 +114,26 @@ pub(super) fn of_flag(value: &str) -> Result<Vec<(Piece, Vec<Piece>)>, Finding> 
             let example = "expected STREAMS=URL, such as live/*=rtmp://origin/live/{stream}";
             return Err(Finding::fault(rule, example));
         };
-        let piece = |text: &str, start: usize| Piece { text: text.to_owned(), at: start..start + text.len() };
-        let mut start = rule.start + streams.len() + 1;
-        let mut pieces = Vec::new();
-        for url in urls.split(',') {
-            if url.is_empty() {
-                return Err(Finding::fault(start..start, "expected a URL; a comma in one is written %2C"));
-            }
-            pieces.push(piece(url, start));
-            start += url.len() + 1;
-        }
-        rules.push((piece(streams, rule.start), pieces));
+        let pieces = of_list(urls, rule.start + streams.len() + 1)?;
+        rules.push((Piece::new(streams, rule.start), pieces));
     }
     match rules.is_empty() {
         true => Err(Finding::fault(0..value.len(), "expected STREAMS=URL")),
         false => Ok(rules),
     }
+}
+
+/// URLs separated by commas; the first byte is at `start`.
+pub(super) fn of_list(urls: &str, mut start: usize) -> Result<Vec<Piece>, Finding> {
+    let mut pieces = Vec::new();
+    for url in urls.split(',') {
+        if url.is_empty() {
+            return Err(Finding::fault(start..start, "expected a URL; a comma in one is written %2C"));
+        }
+        pieces.push(Piece::new(url, start));
+        start += url.len() + 1;
+    }
+    Ok(pieces)
 }
 
 /// Where the words of a text stand.

@@ -118,14 +118,7 @@ struct Peer {
 
 impl Peer {
     fn new(wire: Box<dyn Wire>, role: ClientRole) -> Self {
-        let config = ClientConfig {
-            tc_url: "rtmp://node/live".to_owned(),
-            app: "live".to_owned(),
-            name: "show".to_owned(),
-            role,
-            chunk_bytes: 60_000,
-            digest: true,
-        };
+        let config = ClientConfig { digest: true, ..ClientConfig::new(role, "rtmp://node/live", "live", "show") };
         Self { wire, session: ClientSession::new(config, 7, Duration::ZERO) }
     }
 

@@ -158,7 +158,8 @@ impl Core {
         }
         let now = self.time.now();
         let due = |push: &Push| push.is_due(now);
-        for index in self.relays.pushes.iter().filter(|(_, push)| due(push)).map(|(index, _)| index).collect::<Vec<_>>() {
+        for index in self.relays.pushes.iter().filter(|(_, push)| due(push)).map(|(index, _)| index).collect::<Vec<_>>()
+        {
             self.relays.rouse(RelayId::Push(index));
         }
         self.drive_relays();

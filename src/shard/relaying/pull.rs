@@ -88,14 +88,18 @@ impl Pull {
     }
 
     pub(super) fn label_of(&self, leg: Leg) -> String {
-        let source = self.legs.iter().find(|known| known.leg == leg).and_then(|leg| self.puller.sources().get(leg.source));
+        let source =
+            self.legs.iter().find(|known| known.leg == leg).and_then(|leg| self.puller.sources().get(leg.source));
         source.map_or_else(String::new, |source| source.label.clone())
     }
 
     /// Of the source it comes from, or the one that is tried.
     pub(super) fn label(&self) -> String {
         let leg = self.live.or(self.legs.first().map(|leg| leg.leg));
-        leg.map_or_else(|| self.puller.sources().first().map_or_else(String::new, |source| source.label.clone()), |leg| self.label_of(leg))
+        leg.map_or_else(
+            || self.puller.sources().first().map_or_else(String::new, |source| source.label.clone()),
+            |leg| self.label_of(leg),
+        )
     }
 
     pub(super) fn hear(&mut self, leg: Leg, heard: Heard, now: Duration, health: &mut HealthBook) {

@@ -207,7 +207,8 @@ impl Core {
             self.forget_push(index);
             return;
         }
-        push.pusher.hear(PushHeard::Failed(fault), now);
+        let refused = reason == CloseReason::UpstreamRefused;
+        push.pusher.hear(if refused { PushHeard::Refused } else { PushHeard::Failed(fault) }, now);
         if is_over {
             self.forget_push(index);
         }

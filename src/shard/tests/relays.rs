@@ -325,7 +325,12 @@ fn a_stream_is_pushed_to_all_targets_and_a_dead_one_is_nobody_elses_matter() {
     }
     assert_eq!(world.frames(1, at_first).len(), 75);
     assert_eq!(world.got(1, at_first, Kind::Data).iter().filter(|(_, payload)| payload == meta).count(), 1);
-    assert!(world.nodes[2].cores[0].directory.owner(&crate::rtmp::key::StreamKey::new("", "app", "secret").expect("a key")).is_some());
+    assert!(
+        world.nodes[2].cores[0]
+            .directory
+            .owner(&crate::rtmp::key::StreamKey::new("", "app", "secret").expect("a key"))
+            .is_some()
+    );
     assert_eq!(world.links(), 2);
     let reports = RelayReport::of(world.nodes[0].cores.iter().map(|core| core.relay_report())).pushes;
     assert_eq!(reports.len(), 3);

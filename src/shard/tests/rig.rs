@@ -99,7 +99,19 @@ impl Rig {
         let cores: Vec<_> =
             ports(bells).into_iter().zip(&metrics).map(|(port, of)| Core::new(&shared, port, of.clone(), 1)).collect();
         let hung = vec![false; cores.len()];
-        Self { cores, metrics, shared, peers: Vec::new(), rings, hung, hurried: Vec::new(), dials: Vec::new(), woken: Vec::new(), aborted: Vec::new(), now: Duration::ZERO }
+        Self {
+            cores,
+            metrics,
+            shared,
+            peers: Vec::new(),
+            rings,
+            hung,
+            hurried: Vec::new(),
+            dials: Vec::new(),
+            woken: Vec::new(),
+            aborted: Vec::new(),
+            now: Duration::ZERO,
+        }
     }
 
     /// A connection of a client that wants to publish or play `name`, which has not said anything yet.

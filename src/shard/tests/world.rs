@@ -137,11 +137,14 @@ impl World {
         let now = self.nodes[0].now;
         for (from, _) in self.waiting.extract_if(.., |(_, until)| *until <= now).collect::<Vec<_>>() {
             busy = true;
-            self.refuse(from, &DialError::TimedOut {
-                to: "nowhere".to_owned(),
-                stage: Stage::Connect { addresses: 1 },
-                patience: Duration::ZERO,
-            });
+            self.refuse(
+                from,
+                &DialError::TimedOut {
+                    to: "nowhere".to_owned(),
+                    stage: Stage::Connect { addresses: 1 },
+                    patience: Duration::ZERO,
+                },
+            );
         }
         busy
     }
