@@ -71,7 +71,7 @@ impl Driver {
                 Some(Ok(connected)) => me.take_on(id, &to, connected),
                 Some(Err(error)) => Err(error),
                 None => {
-                    me.dials.0.borrow_mut().remove(&id);
+                    me.dials.current.borrow_mut().remove(&id);
                     me.with_core(|core| core.remove(id));
                     return;
                 }
