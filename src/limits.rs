@@ -277,8 +277,6 @@ pub const SECRET_BYTES_MAX: u64 = 4 * 1024;
 pub const RELAY_RULES_MAX: usize = 1_000;
 /// Targets of one `--push` rule.
 pub const TARGETS_MAX: usize = 16;
-/// Weight of one of several origins.
-pub const ORIGIN_WEIGHT_MAX: u32 = 1_000;
 /// Log lines that wait for stderr; further ones are dropped and counted.
 pub const LOG_LINES_QUEUED_MAX: usize = 4_096;
 /// How long the end of the process waits for stderr to take the last log lines.
@@ -298,6 +296,8 @@ pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Pause of the admin listener after accept failed.
 pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Sources or targets that have series of their own in `/metrics`; the rest are counted together.
+pub const RELAY_LABELS_MAX: usize = 32;
 /// How often `shardcast relay` says how it goes: on a terminal, and elsewhere.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 pub const PROGRESS_PLAIN_INTERVAL: Duration = Duration::from_secs(10);

@@ -95,7 +95,7 @@ mod tests {
     fn only_a_lost_origins_streams_move_and_to_their_own_next() {
         let all = weighted(&[("a", 1), ("b", 2), ("c", 1)]);
         let without_b = weighted(&[("c", 1), ("a", 1)]);
-        let mut moved = [0, 0];
+        let mut moved = [0_usize, 0];
         for stream in 0..STREAMS {
             let mut expected = order(&all, stream);
             if expected[0] == "b:1935" {
