@@ -34,6 +34,8 @@ pub enum Heard {
     Connected,
     /// A message of media. `begins`: players can start at it, as it is a keyframe or a source without video's audio.
     Media { begins: bool },
+    /// As `Media` where players can start, but not where the source that serves is: this one is not to be gone over to here.
+    Apart,
     /// The connection is gone, or of no use any more: the host closes it.
     Failed(Fault),
     /// The source said that the stream ended. [`Order::Close`] follows.
@@ -200,8 +202,12 @@ impl Puller {
         }
         match heard {
             Heard::Connected => self.connected(leg, now, health),
-            Heard::Media { begins } => {
-                self.media(leg, begins, now, health);
+            Heard::Media { begins } => self.media(leg, begins, now, health),
+            Heard::Apart => {
+                self.media(leg, false, now, health);
+                if let Some(attempt) = self.attempt(leg) {
+                    attempt.began.get_or_insert(now);
+                }
             }
             Heard::Failed(fault) if is_first => self.first_lost(fault, now, health),
             Heard::Failed(fault) => self.second_lost(fault, now, health),

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::{LegId, RelayId, pull::Taken};
+use super::{LegId, RelayId, prelude::Held, pull::Taken};
 use crate::{
     relay::{
         puller::{Fault, Heard},
@@ -112,6 +112,12 @@ impl Core {
                             }
                         }
                         Taken::Nothing => {}
+                        Taken::Apart => pull.hear(leg.leg, Heard::Apart, now, &mut self.relays.health),
+                        Taken::Reached { leg } => {
+                            let message = Held { kind, timestamp, payload: payload.into() };
+                            self.go_over(index, leg, message);
+                        }
+                        Taken::Overdue => self.end_handover(index),
                         Taken::Begins => {
                             pull.hear(leg.leg, Heard::Media { begins: true }, now, &mut self.relays.health);
                             self.drive_pull(index);
