@@ -63,7 +63,7 @@ fn check_says_all_that_is_wrong_and_exits_with_2() {
         &format!("{}:1:1: error: unknown key \"merge-mz\": did you mean merge-ms?\n", file.path()),
         "\n1 | merge-mz = 1\n  | ^^^^^^^^\n",
         &format!("{}:4:13: error: ", file.path()),
-        &format!("{}:4:47: error: ", file.path()),
+        &format!("{}:4:48: error: ", file.path()),
         "3 errors",
     ] {
         assert!(stderr.contains(part), "{part:?} is not in\n{stderr}");
