@@ -39,6 +39,11 @@ impl Text {
         Ok(Self { path: path.to_owned(), content, others_read: secrets::others_read(mode) })
     }
 
+    #[cfg(test)]
+    pub(in super::super) fn of(path: PathBuf, content: &str) -> Self {
+        Self { path, content: content.to_owned(), others_read: true }
+    }
+
     /// What a relative path in it starts at.
     pub(in super::super) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
