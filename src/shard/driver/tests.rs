@@ -1,7 +1,10 @@
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{self, Sender},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -154,8 +157,8 @@ fn frame(number: usize) -> Vec<u8> {
     [&[tag, 1, 0, 0, 0][..], &crate::stream::testing::payload(number, FRAME_BYTES)].concat()
 }
 
-/// Plays the show and checks every frame of it.
-fn play(wire: Box<dyn Wire>) -> JoinHandle<()> {
+/// Plays the show, checks every frame of it, says so, and waits for the end.
+fn play(wire: Box<dyn Wire>, seen: Sender<()>) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut peer = Peer::new(wire, ClientRole::Play);
         let mut next = 0;
@@ -167,6 +170,7 @@ fn play(wire: Box<dyn Wire>) -> JoinHandle<()> {
             next == FRAMES
         };
         peer.read_until(done).expect("all frames");
+        seen.send(()).expect("it is heard");
         // Over TLS an end without a close_notify is an error.
         io::copy(&mut peer.wire, &mut io::sink()).expect("an orderly end");
     })
@@ -197,13 +201,16 @@ fn what_is_dialled_is_served_with_and_without_tls_both_ways() {
             let node = Node::start(driver, &chain);
             let (listener, to) = endpoint(tls.is_some());
             node.dial(&to, PATIENCE);
-            let player = play(accept(&listener, tls));
+            let (say, seen) = mpsc::channel();
+            let player = play(accept(&listener, tls), say);
+            node.wait("the player to wait for its stream", |node| node.0.metrics()[0].players.get() == 1);
             node.dial(&to, PATIENCE);
             let publisher = publish(accept(&listener, tls));
             publisher.join().expect("it published all");
+            seen.recv_timeout(PATIENCE).expect("it is sent all");
             assert!(node.faults().is_empty());
             node.end();
-            player.join().expect("it was sent all, and told of the end");
+            player.join().expect("it is told of the end");
         }
     }
 }
