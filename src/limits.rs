@@ -323,6 +323,8 @@ pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Pause of the admin listener after accept failed.
 pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Sources or targets that have series of their own in `/metrics`; the rest are counted together.
+pub const RELAY_LABELS_MAX: usize = 32;
 /// How often `shardcast relay` says how it goes: on a terminal, and elsewhere.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 pub const PROGRESS_PLAIN_INTERVAL: Duration = Duration::from_secs(10);

@@ -46,6 +46,7 @@ shardcast
 /readyz       200 while new connections are welcome, 503 while the process ends
 /metrics      Prometheus text format
 /api/streams  live streams, JSON
+/api/relays   what is pulled and pushed, JSON
 /api/reconnect  POST url=..&over_ms=..: asks clients that can to go there, JSON
 ";
 
@@ -86,6 +87,7 @@ fn routes() -> Router<Arc<Node>> {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/streams", get(streams))
+        .route("/api/relays", get(relays))
         .route("/api/reconnect", post(reconnect::post))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; / lists them\n") })
@@ -106,7 +108,11 @@ async fn readyz(State(node): State<Arc<Node>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    // Only the shards know; those that do not answer in time are missing.
+    let asked = Arc::clone(&node);
+    let relays = tokio::task::spawn_blocking(move || asked.fleet.relay_report(STREAMS_PATIENCE)).await;
     let text = exposition::render(&exposition::Sample {
+        relays: &relays.unwrap_or_default(),
         shards: node.fleet.shards(),
         metrics: node.fleet.metrics(),
         log_bytes: node.fleet.log_bytes(),
@@ -123,6 +129,13 @@ async fn streams(State(node): State<Arc<Node>>) -> Response {
     match tokio::task::spawn_blocking(move || node.fleet.streams(STREAMS_PATIENCE)).await {
         Ok(streams) => Json(streams).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the streams could not be listed; see the log\n").into_response(),
+    }
+}
+
+async fn relays(State(node): State<Arc<Node>>) -> Response {
+    match tokio::task::spawn_blocking(move || node.fleet.relay_report(STREAMS_PATIENCE)).await {
+        Ok(relays) => Json(relays).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the relays could not be listed; see the log\n").into_response(),
     }
 }
 

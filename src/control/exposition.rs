@@ -1,14 +1,18 @@
 //! `/metrics`: the shards' counters in the Prometheus text format, version 0.0.4.
 //!
-//! Every series exists from the start, at zero, so that a rate over it is right from its first event.
+//! Every series exists from the start, at zero, so that a rate over it is right from its first event; but those of other nodes
+//! (`relays`) come with them.
 
 use std::{fmt::Write as _, sync::Arc, time::SystemTime};
+
+mod relays;
 
 use super::process::{self, Usage};
 use crate::shard::{
     close::{CloseReason, RefuseReason},
     fleet::ShardFacts,
     metrics::ShardMetrics,
+    relaying::report::RelayReport,
 };
 
 /// What one answer is made of.
@@ -16,6 +20,7 @@ pub(super) struct Sample<'a> {
     pub(super) shards: &'a [ShardFacts],
     /// One item per shard.
     pub(super) metrics: &'a [Arc<ShardMetrics>],
+    pub(super) relays: &'a RelayReport,
     pub(super) log_bytes: u64,
     pub(super) log_lines_dropped: u64,
     pub(super) ready: bool,
@@ -91,6 +96,7 @@ pub(super) fn render(sample: &Sample) -> String {
             line(&mut out, format_args!("{refused}{{shard=\"{shard}\",reason=\"{label}\"}} {n}"));
         }
     }
+    relays::render(&mut out, sample.relays);
     node(&mut out, sample);
     out
 }
@@ -167,6 +173,7 @@ mod tests {
         render(&Sample {
             shards: &shards,
             metrics,
+            relays: &RelayReport::default(),
             log_bytes: 7,
             log_lines_dropped: 5,
             ready: true,

@@ -133,8 +133,8 @@ fn names_stream(url: &str) -> bool {
     }
     let path = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = path.split('?').next().unwrap_or_default();
-    // Host, app and name at least. What is no URL at all is said by its reader.
-    !url.contains("://") || path.split('/').filter(|part| !part.is_empty()).count() >= 3
+    // A host alone means the stream of the same name. What is no URL at all is said by its reader.
+    !url.contains("://") || path.trim_end_matches('/').contains('/')
 }
 
 /// Runs `make`, and says what it found in `value` by the `name` of the argument.
@@ -197,7 +197,7 @@ mod tests {
             ("relay rtmp://a/b/c", &["needs TO"]),
             ("relay http://a/b/c rtmp://a/b/c", &["FROM \"http://a/b/c\": "]),
             ("relay rtmp://a/b/c http://a/b/c", &["TO \"http://a/b/c\": "]),
-            ("relay rtmp://a/b/c rtmp://u:pearl@a/b", &["rtmp://*:*****@a/b", "--stream"]),
+            ("relay rtmp://a/b/c rtmp://u:pearl@a/b", &["TO", "rtmp://*:*****@a/*", "no app"]),
             ("relay rtmp://a/b/c rtmp://a/b/{env:SHARDCAST_NO}", &["TO", "no such variable"]),
             ("relay a,,b rtmp://a/b/c", &["FROM", "expected a URL"]),
             ("relay a b --nodes x", &["did you mean --node?"]),

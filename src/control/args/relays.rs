@@ -125,9 +125,9 @@ impl RelayArgs {
                 return Err(format!("{origin}: {count} rules, at most {} are taken", limits::RELAY_RULES_MAX));
             }
         }
-        let streams = rules.pulls.iter().map(|pull| pull.pattern.to_string()).collect::<Vec<_>>();
-        for (hidden, hiding) in rules::hidden(&streams) {
-            let (origin, hidden, hiding) = (given.origin("--pull"), &streams[hidden], &streams[hiding]);
+        for (hidden, hiding) in rules::hidden(&rules.pulls) {
+            let (origin, pulls) = (given.origin("--pull"), &rules.pulls);
+            let (hidden, hiding) = (&pulls[hidden].pattern, &pulls[hiding].pattern);
             notes.push(format!(
                 "{origin}: the rule for {hidden} never counts, the earlier one for {hiding} has its streams"
             ));

@@ -96,10 +96,9 @@ impl ConfigFile {
         let made = self.pulls.iter().map(|text| (text, maker.pull(text))).collect::<Vec<_>>();
         let pushes = self.pushes.iter().filter_map(|text| maker.push(text)).collect();
         let (texts, pulls): (Vec<_>, Vec<_>) = made.into_iter().filter_map(|(text, rule)| Some((text, rule?))).unzip();
-        let streams = pulls.iter().map(|rule| rule.pattern.to_string()).collect::<Vec<_>>();
         let mut findings = maker.findings;
-        for (later, earlier) in hidden(&streams) {
-            let (line, hiding) = (self.text.place(texts[earlier].streams.at.start), &streams[earlier]);
+        for (later, earlier) in hidden(&pulls) {
+            let (line, hiding) = (self.text.place(texts[earlier].streams.at.start), &pulls[earlier].pattern);
             let why =
                 format!("this rule never counts: the one for {hiding} has its streams ({line}); move this above it");
             findings.push(Finding::warning(texts[later].streams.at.clone(), why));

@@ -59,6 +59,14 @@ impl Piece {
         Self { text: text.to_owned(), at: start..start + text.len() }
     }
 
+    /// The place of the character at a byte of the text, or of all of it where that is its end.
+    fn from(&self, byte: usize) -> Range<usize> {
+        match self.text.get(byte..).and_then(|rest| rest.chars().next()) {
+            Some(c) => self.part(byte..byte + c.len_utf8()),
+            None => self.at.clone(),
+        }
+    }
+
     /// The place of a part of the text, where its bytes stand as they are: not in a string with escapes.
     fn part(&self, part: Range<usize>) -> Range<usize> {
         match self.at.len() == self.text.len() {
@@ -160,7 +168,7 @@ impl Maker<'_> {
         let origins: Option<Arc<dyn Lookup>> = match &text.sources {
             Sources::InOrder(sources) => {
                 let sound = self.count(&text.streams, sources.len(), limits::SOURCES_MAX, "sources");
-                let sources = self.templates(sources);
+                let sources = self.templates(sources, true);
                 sources.filter(|_| sound).map(|sources| Arc::new(InOrder(sources)) as Arc<dyn Lookup>)
             }
             Sources::Spread { origins, backups } => {
@@ -168,7 +176,7 @@ impl Maker<'_> {
                 let sound = self.count(&text.streams, all, limits::SOURCES_MAX, "origins and backups");
                 let weights = origins.iter().map(|(_, weight)| *weight).collect::<Vec<_>>();
                 let pieces = origins.iter().map(|(piece, _)| piece.clone()).collect::<Vec<_>>();
-                let (origins, backups) = (self.templates(&pieces), self.templates(backups));
+                let (origins, backups) = (self.templates(&pieces, true), self.templates(backups, true));
                 origins.zip(backups).filter(|_| sound).map(|(origins, backups)| {
                     let origins = origins.into_iter().zip(weights).collect();
                     Arc::new(Weighted { origins, backups }) as Arc<dyn Lookup>
@@ -187,7 +195,7 @@ impl Maker<'_> {
     pub(super) fn push(&mut self, text: &PushText) -> Option<PushRule> {
         let pattern = self.pattern(&text.streams);
         let sound = self.count(&text.streams, text.targets.len(), limits::TARGETS_MAX, "targets");
-        let targets = self.templates(&text.targets);
+        let targets = self.templates(&text.targets, false);
         for (index, target) in text.targets.iter().enumerate() {
             if text.targets[..index].iter().any(|earlier| earlier.text == target.text) {
                 self.findings.push(Finding::fault(target.at.clone(), "this target stands there twice"));
@@ -207,25 +215,25 @@ impl Maker<'_> {
 
     fn pattern(&mut self, streams: &Piece) -> Option<Pattern> {
         let parsed = Pattern::parse(&streams.text);
-        parsed.map_err(|why| self.findings.push(Finding::fault(streams.at.clone(), why.to_string()))).ok()
+        parsed.map_err(|why| self.findings.push(Finding::fault(streams.from(why.at), why.fault.to_string()))).ok()
     }
 
     /// All of them, or none: each that is wrong is among the findings.
-    fn templates(&mut self, pieces: &[Piece]) -> Option<Vec<Template>> {
-        let made = pieces.iter().map(|piece| self.template(piece)).collect::<Vec<_>>();
+    fn templates(&mut self, pieces: &[Piece], names_are_shown: bool) -> Option<Vec<Template>> {
+        let made = pieces.iter().map(|piece| self.template(piece, names_are_shown)).collect::<Vec<_>>();
         made.into_iter().collect()
     }
 
-    fn template(&mut self, piece: &Piece) -> Option<Template> {
+    fn template(&mut self, piece: &Piece, names_are_shown: bool) -> Option<Template> {
         let mut found = Vec::new();
-        let filled = self.secrets.fill(&piece.text, &mut found);
-        self.findings
-            .extend(found.into_iter().map(|finding| Finding { at: piece.part(finding.at.clone()), ..finding }));
+        let filled = self.secrets.fill(&piece.text, names_are_shown, &mut found);
+        let placed = found.into_iter().map(|finding| Finding { at: piece.part(finding.at.clone()), ..finding });
+        self.findings.extend(placed);
         let filled = filled?;
         match (Template::parse(&filled.text), Template::parse(&filled.veiled)) {
             (Ok(template), _) => Some(template),
             (Err(_), Err(why)) => {
-                self.findings.push(Finding::fault(piece.at.clone(), why.to_string()));
+                self.findings.push(Finding::fault(piece.from(why.at), why.fault.to_string()));
                 None
             }
             // What is wrong is a secret.
@@ -238,33 +246,10 @@ impl Maker<'_> {
     }
 }
 
-/// Which of `streams` never counts because an earlier one has all of its streams: pairs of the hidden and the hiding.
-pub(super) fn hidden(streams: &[String]) -> Vec<(usize, usize)> {
-    let hiding = |index: usize| (0..index).find(|earlier| covers(&streams[*earlier], &streams[index]));
-    (0..streams.len()).filter_map(|index| hiding(index).map(|earlier| (index, earlier))).collect()
-}
-
-/// Whether `wide` has every stream that `narrow` has: it matches it letter by letter, and only a `*` takes a `*`.
-fn covers(wide: &str, narrow: &str) -> bool {
-    let (wide, narrow) = (wide.as_bytes(), narrow.as_bytes());
-    let (mut at, mut from, mut star) = (0, 0, None);
-    while from < narrow.len() {
-        match wide.get(at) {
-            Some(b'*') => {
-                star = Some((at, from));
-                at += 1;
-            }
-            Some(byte) if *byte == narrow[from] => (at, from) = (at + 1, from + 1),
-            _ => match star {
-                Some((star_at, taken)) => {
-                    star = Some((star_at, taken + 1));
-                    (at, from) = (star_at + 1, taken + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    wide[at..].iter().all(|byte| *byte == b'*')
+/// Which rules never count because an earlier one has all of their streams: pairs of the hidden and the hiding.
+pub(super) fn hidden(rules: &[PullRule]) -> Vec<(usize, usize)> {
+    let hiding = |index: usize| (0..index).find(|earlier| rules[*earlier].pattern.covers(&rules[index].pattern));
+    (0..rules.len()).filter_map(|index| hiding(index).map(|earlier| (index, earlier))).collect()
 }
 
 #[cfg(test)]
