@@ -249,6 +249,10 @@ pub const TLS_SEAL_BYTES_MAX: usize = 64 * 1024;
 
 // Sockets.
 
+/// How long a node that begins waits for the listener of one that was killed to vanish from its socket file, and how often it
+/// looks.
+pub const UNIX_STALE_PATIENCE: Duration = Duration::from_secs(1);
+pub const UNIX_STALE_POLL: Duration = Duration::from_millis(20);
 /// Longest path of a socket file (`sun_path` without its end).
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 /// Connections that may wait to be accepted, per shard and address (`--backlog`).

@@ -45,10 +45,11 @@ pub(super) struct Chain {
 impl Chain {
     pub(super) fn new() -> Self {
         let chain = Self { folder: Folder::new("chain") };
-        chain.openssl(
-            "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN=root \
-                       -keyout root.key -out root.pem",
-        );
+        let name = chain.folder.0.file_name().expect("it has one").to_string_lossy();
+        chain.openssl(&format!(
+            "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN={name} \
+             -keyout root.key -out root.pem"
+        ));
         chain.sign("middle", "root", "2", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign");
         chain
     }

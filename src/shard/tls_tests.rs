@@ -7,8 +7,9 @@ use crate::shard::testing::{Chain, Folder};
 struct Pair {
     client: Tls,
     server: ServerConnection,
-    /// What the client was told.
+    /// What each was told.
     received: Vec<u8>,
+    heard: Vec<u8>,
     /// Bytes the client is given at a time.
     split: usize,
     /// The server has said that it says no more.
@@ -20,7 +21,7 @@ impl Pair {
         let config = client_config(Some(&chain.root())).expect("it has a root");
         let client = Tls::new(config, host.try_into().expect("a name")).expect("a session");
         let server = ServerConnection::new(server).expect("a session");
-        Self { client, server, received: Vec::new(), split: usize::MAX, closed: false }
+        Self { client, server, received: Vec::new(), heard: Vec::new(), split: usize::MAX, closed: false }
     }
 
     /// Lets both say all they have to.
@@ -50,6 +51,10 @@ impl Pair {
             self.server.read_tls(&mut sealed).expect("room");
             // A client that breaks off is the client's to judge.
             let _ = self.server.process_new_packets();
+            let mut plain = [0; 4_096];
+            while let Ok(count @ 1..) = self.server.reader().read(&mut plain) {
+                self.heard.extend_from_slice(&plain[..count]);
+            }
         }
     }
 }
@@ -105,19 +110,14 @@ fn what_is_said_arrives_however_it_is_split() {
             pair.talk().expect("sound");
         }
         assert_eq!(pair.received, said, "split {split}");
-        let mut heard = Vec::new();
         let mut rest = &said[..];
         while !rest.is_empty() {
             let count = pair.client.seal(rest);
             assert!((1..=limits::TLS_SEAL_BYTES_MAX).contains(&count));
             rest = &rest[count..];
             pair.talk().expect("sound");
-            let mut plain = vec![0; limits::TLS_SEAL_BYTES_MAX];
-            while let Ok(count @ 1..) = pair.server.reader().read(&mut plain) {
-                heard.extend_from_slice(&plain[..count]);
-            }
         }
-        assert!(heard == said, "split {split}");
+        assert!(pair.heard == said, "split {split}");
         pair.client.close();
         pair.talk().expect("sound");
         assert_eq!(pair.server.reader().read(&mut [0]).ok(), Some(0), "an orderly end");

@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, Permissions},
-    io,
+    io::{self, Read},
     os::{
         fd::OwnedFd,
         unix::{
@@ -13,9 +13,13 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    thread,
+    time::Instant,
 };
 
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::limits;
 
 const MODE: u32 = 0o660;
 
@@ -50,13 +54,38 @@ fn remove_stale(path: &Path, addr: &SockAddr) -> io::Result<()> {
     if !found.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is not a socket"));
     }
+    let by = Instant::now() + limits::UNIX_STALE_PATIENCE;
+    while is_live(addr, by)? {
+        if Instant::now() >= by {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        thread::sleep(limits::UNIX_STALE_POLL);
+    }
+    match fs::remove_file(path) {
+        // Its node ended in order just now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Whether somebody listens. The ring of a process that was killed outlives it for a moment, and its listener with it: what
+/// has connected to that is closed, for which this waits until `by`.
+fn is_live(addr: &SockAddr, by: Instant) -> io::Result<bool> {
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A listener with a full backlog must not hold us up.
     probe.set_nonblocking(true)?;
     match probe.connect(addr) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-        _ => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error),
+        Ok(()) => {
+            let patience = by.saturating_duration_since(Instant::now()).max(limits::UNIX_STALE_POLL);
+            probe.set_nonblocking(false)?;
+            probe.set_read_timeout(Some(patience))?;
+            // How it ends does not matter: the next look tells.
+            let _ = (&probe).read(&mut [0]);
+            Ok(true)
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::{
     collections::HashMap,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -159,6 +161,17 @@ impl Peer {
     pub fn dial(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the server accepts");
         stream.set_nodelay(true).expect("a TCP socket");
+        Self::over(stream)
+    }
+
+    /// A connection to a socket file; nothing has been said.
+    pub fn dial_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).expect("the server accepts");
+        // Reading, writing and their time-outs are the same for both.
+        Self::over(TcpStream::from(OwnedFd::from(stream)))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
@@ -172,9 +185,13 @@ impl Peer {
 
     /// A connection past its (simple) handshake.
     pub fn greeted(addr: SocketAddr) -> Self {
-        let mut peer = Self::dial(addr);
-        peer.greet(&simple_c1(), None);
-        peer
+        Self::dial(addr).past_handshake()
+    }
+
+    /// After the (simple) handshake, which is to come.
+    pub fn past_handshake(mut self) -> Self {
+        self.greet(&simple_c1(), None);
+        self
     }
 
     /// A connection past its handshake and `connect` to the application `live`.

@@ -107,7 +107,7 @@ impl fmt::Display for TlsFault {
             Self::Protocol(error) => error,
         };
         let advice = match error {
-            RustlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            RustlsError::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
                 "no root certificate known here vouches for it; name its authority's by --upstream-ca"
             }
             RustlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {

@@ -177,7 +177,7 @@ impl Driver {
             let Some(slot) = slots.get(id).and_then(Option::as_ref).filter(|slot| slot.reading) else {
                 return Ok(true);
             };
-            let received = slot.handle.receive(&mut scratch).map(|bytes| &*bytes);
+            let received = slot.handle.receive(&mut scratch);
             drop(slots);
             match received {
                 Ok([]) => return Err(self.end_of_sealed(session)),
