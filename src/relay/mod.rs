@@ -13,7 +13,7 @@ pub mod lookup;
 pub mod pattern;
 pub mod puller;
 #[cfg(test)]
-mod puller_sim;
+mod puller_sim_tests;
 pub mod pusher;
 pub mod rules;
 pub mod splice;

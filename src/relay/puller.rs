@@ -375,18 +375,19 @@ impl Puller {
     fn first_lost(&mut self, fault: Fault, now: Duration, health: &mut HealthBook) {
         let Some(lost) = self.first.take() else { return };
         self.note(&lost, fault, now, health);
-        if let Some(_since) = self.live_since {
+        let (was_live, was_steady) = (self.live_since.is_some(), self.is_steady(&lost));
+        if was_live {
             self.last_live = Some(now);
-            if self.is_steady(&lost) {
-                self.backoff.reset();
-                if lost.source == 0 {
-                    self.return_backoff.reset();
-                }
-                self.round = self.order(health, now);
-                self.round.retain(|source| *source != lost.source);
-                if fault != Fault::Ended {
-                    self.round.push_back(lost.source);
-                }
+        }
+        if was_steady {
+            self.backoff.reset();
+            if lost.source == 0 {
+                self.return_backoff.reset();
+            }
+            self.round = self.order(health, now);
+            self.round.retain(|source| *source != lost.source);
+            if fault != Fault::Ended {
+                self.round.push_back(lost.source);
             }
         }
         self.live_since = None;
@@ -402,7 +403,9 @@ impl Puller {
                     self.go_live(now);
                 }
             }
-            None if self.wanted => self.try_next(now),
+            // A round is finished also when those who asked left: the next ones must find what came of it.
+            None if self.wanted || (!was_live && now < self.stop_at) => self.try_next(now),
+            None if !was_steady => self.give_up(now),
             None => {}
         }
     }
@@ -448,7 +451,7 @@ impl Puller {
         self.miss_until = now + memory;
         self.remember_until = now + memory * 2;
         self.missing = self.last_live.is_none_or(|live| now >= live + LIVE_LATELY);
-        if self.missing {
+        if self.missing && self.wanted {
             self.orders.push_back(Order::Missing);
         }
     }
@@ -480,7 +483,8 @@ impl Puller {
         if self.second.is_some() || self.return_at.is_none_or(|at| at > now) {
             return;
         }
-        if self.better.is_empty() {
+        let begins = self.better.is_empty();
+        if begins {
             self.better = (0..self.first.map_or(0, |first| first.source)).collect();
         }
         self.return_at = None;
@@ -494,17 +498,23 @@ impl Puller {
                 }
             }
         }
-        // Not all at once whose primary is well again.
-        self.return_at = well_at.map(|at| at + self.return_backoff.jitter(RETURN_FIRST));
+        self.return_at = match well_at {
+            // Not all streams at once whose primary is well again.
+            Some(at) if begins => Some(at + self.return_backoff.jitter(RETURN_FIRST)),
+            _ => Some(now + self.return_backoff.pause()),
+        };
     }
 
     fn stop(&mut self, now: Duration) {
         let legs = [self.second.take().map(|second| second.attempt.leg), self.first.take().map(|first| first.leg)];
         self.orders.extend(legs.into_iter().flatten().map(|leg| Order::Close { leg }));
         self.orders.push_back(Order::Stop);
+        if self.live_since.take().is_some() {
+            self.last_live = Some(now);
+        }
         self.started = false;
         self.since = now;
-        self.live_since = None;
+        self.return_backoff.reset();
         self.return_at = None;
         self.move_at = None;
         self.better.clear();
