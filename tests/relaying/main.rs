@@ -1,0 +1,11 @@
+//! Nodes that pull and push, between real programs: FFmpeg at both ends, nginx as the other server, TLS by a real chain of
+//! certificates, and networks that break.
+
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod chain;
+mod local;
+mod nginx;
