@@ -6,6 +6,22 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+/// Runs each test on the io_uring driver and on the legacy one.
+macro_rules! on_both_drivers {
+    ($($name:ident),+ $(,)?) => {
+        mod uring {
+            $(#[test] fn $name() { super::$name($crate::common::server::Driver::Uring) })+
+        }
+        mod legacy {
+            $(#[test] fn $name() { super::$name($crate::common::server::Driver::Legacy) })+
+        }
+    };
+}
+
 mod chain;
+mod command;
+mod ending;
+mod fake;
 mod local;
+mod missing;
 mod nginx;
