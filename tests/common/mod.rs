@@ -9,6 +9,8 @@ pub mod amf;
 pub mod clients;
 pub mod flv;
 pub mod media;
+pub mod netns;
+pub mod nginx;
 pub mod packets;
 pub mod rtmp;
 pub mod server;

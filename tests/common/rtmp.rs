@@ -171,6 +171,16 @@ impl Peer {
         Self::over(TcpStream::from(OwnedFd::from(stream)))
     }
 
+    /// The server's side of a connection, past its (simple) handshake; `None` if the other side does not go through it.
+    pub fn accepted(stream: TcpStream) -> Option<Self> {
+        let mut peer = Self::over(stream);
+        let c0_c1 = peer.read_exact(1 + 1536)?;
+        let s1 = simple_c1();
+        peer.write(&[&[3][..], &s1, &c0_c1[1..]].concat());
+        peer.read_exact(1536)?;
+        Some(peer)
+    }
+
     fn over(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -448,7 +458,7 @@ impl Peer {
         };
         let fmt = first >> 6;
         let old = self.assemblies.get(&csid);
-        assert!(fmt == 0 || old.is_some(), "the server opened csid {csid} with fmt {fmt}");
+        assert!(fmt == 0 || old.is_some(), "the other side opened csid {csid} with fmt {fmt}");
         let mut header = old.map_or_else(|| message(csid, 0, 0, 0, []), |old| old.header.clone());
         let (mut length, mut delta, mut extended) =
             old.map_or((0, 0, false), |old| (old.length, old.delta, old.extended));

@@ -143,6 +143,13 @@ impl Server {
         list.iter().map(Stream::read).collect()
     }
 
+    /// What `/api/relays` says is pulled and pushed.
+    pub fn relays(&self) -> Relays {
+        let (status, body) = self.get("/api/relays").expect("the admin listener answers");
+        assert_eq!(status, 200, "/api/relays: {body}");
+        Relays(serde_json::from_str(&body).expect("/api/relays is JSON"))
+    }
+
     /// The stream `live/name`, if it is being published.
     pub fn stream(&self, name: &str) -> Option<Stream> {
         let full = format!("live/{name}");
@@ -264,6 +271,37 @@ impl Stream {
             uptime_ms: number("uptime_ms"),
             messages_in: number("messages_in"),
         }
+    }
+}
+
+/// `/api/relays`.
+#[derive(Debug)]
+pub struct Relays(serde_json::Value);
+
+impl Relays {
+    fn line<'a>(&'a self, list: &str, stream: &str) -> Option<&'a serde_json::Value> {
+        let lines = self.0[list].as_array().unwrap_or_else(|| panic!("no list {list} in {}", self.0));
+        lines.iter().find(|line| line["stream"] == stream)
+    }
+
+    /// A property of a stream that is pulled, as text.
+    pub fn pull(&self, stream: &str, property: &str) -> Option<String> {
+        Some(text(self.line("pulls", stream)?, property))
+    }
+
+    /// A property of a stream that is pushed to one target, as text.
+    pub fn push(&self, stream: &str, property: &str) -> Option<String> {
+        Some(text(self.line("pushes", stream)?, property))
+    }
+}
+
+/// A property's value; nothing for null.
+fn text(line: &serde_json::Value, property: &str) -> String {
+    match line.get(property) {
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(serde_json::Value::Null) => String::new(),
+        Some(other) => other.to_string(),
+        None => panic!("no {property} in {line}"),
     }
 }
 

@@ -123,6 +123,13 @@ impl Client {
         self.child.try_wait().expect("the child can be waited for").is_none()
     }
 
+    /// Sends a signal by name (TERM, INT).
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill is on PATH");
+        assert!(status.success(), "cannot signal {}", self.name);
+    }
+
     /// SIGKILL: the client has no chance to say goodbye.
     pub fn kill(&mut self) {
         self.child.kill().expect("the child can be killed");
