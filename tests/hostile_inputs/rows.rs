@@ -29,7 +29,7 @@ const ROWS: &[(&str, &str)] = &[
     ("20: any split", "handshake::a_session_that_arrives_byte_by_byte_is_the_same"),
     ("20: any split", "chunks::a_command_split_over_many_chunks_is_understood"),
     ("20: any split", "src/rtmp/chunk/reader_tests.rs::all_header_forms_and_csid_widths_round_trip_at_every_split"),
-    ("20: any split", "src/rtmp/client/tests.rs::every_split_of_what_a_client_says_means_the_same_to_the_server"),
+    ("20: any split", "src/rtmp/client/tests/mod.rs::every_split_of_what_a_client_says_means_the_same_to_the_server"),
     ("21: acknowledgement window 0 or 1", "chunks::a_tiny_acknowledgement_window_is_raised"),
     ("22: a peer that never acknowledges", "chunks::a_player_that_never_acknowledges_is_served"),
     ("23: a flood of pings", "chunks::pings_are_answered_and_a_flood_of_them_is_bounded"),

@@ -150,9 +150,12 @@ impl Conversation {
         })
     }
 
-    /// Media is a player's, from the first Play.Start on; librtmp passes over what comes before, too.
+    /// Media is a player's, from the first Play.Start on; librtmp passes over what comes before, too. What comes on message
+    /// streams that the host made itself is the host's.
     fn media(&mut self, stream: u32, verdict: Verdict) -> Result<Verdict, SessionError> {
-        if self.config.role == ClientRole::Play && matches!(self.phase, Phase::Live | Phase::Ended) {
+        let plays = self.config.role == ClientRole::Play && matches!(self.phase, Phase::Live | Phase::Ended);
+        let is_hosts = self.stream != 0 && stream != self.stream;
+        if plays || is_hosts {
             return Ok(verdict);
         }
         self.stray(stream)?;
