@@ -103,6 +103,14 @@ pub const RULES: &[(&str, &str)] = &[
         "ReconnectRequest, as a client",
         "src/rtmp/client/tests/mod.rs::a_client_that_is_asked_to_reconnect_hears_where_and_is_served_on",
     ),
+    (
+        "Adobe's authentication, as a client",
+        "src/rtmp/client/approach_tests.rs::a_server_that_asks_is_told_who_then_answered_then_taken_at_its_word",
+    ),
+    (
+        "redirects, as a client",
+        "src/rtmp/client/approach_tests.rs::redirects_are_followed_to_the_app_and_stream_they_name",
+    ),
     ("tcUrl may be relative", "src/rtmp/url.rs::references_are_resolved_as_rfc_3986_says"),
     ("colorInfo", "enhanced::color_info_is_kept_and_each_replaces_the_last"),
     ("FourCCs and tracks in onMetaData", "enhanced::metadata_with_four_ccs_and_tracks_passes"),

@@ -68,6 +68,23 @@ const ROWS: &[(&str, &str)] = &[
         "41: no keyframe for an hour, and a spam of headers",
         "media::a_spam_of_sequence_headers_is_passed_once_each_and_bounded",
     ),
+    (
+        "51: a hostile server",
+        "src/rtmp/client/tests/hostile.rs::each_silence_ends_at_its_deadline_whatever_dribbles_in",
+    ),
+    ("51: a hostile server", "src/rtmp/client/tests/hostile.rs::bytes_before_connect_is_answered_are_limited"),
+    (
+        "51: a hostile server",
+        "src/rtmp/client/tests/hostile.rs::media_before_play_start_and_to_publishers_is_dropped_and_bounded",
+    ),
+    ("51: a hostile server", "src/rtmp/client/tests/hostile.rs::chunks_out_of_bounds_end_it"),
+    ("51: a hostile server", "src/rtmp/client/tests/hostile.rs::amf_out_of_bounds_ends_it"),
+    ("51: a hostile server", "src/rtmp/client/tests/hostile.rs::floods_are_answered_within_bounds"),
+    (
+        "51: redirects in circles",
+        "src/rtmp/client/approach_tests.rs::circles_end_and_a_later_move_does_not_count_with_earlier_ones",
+    ),
+    ("51: redirects out of TLS", "src/rtmp/client/approach_tests.rs::no_redirect_leaves_tls_or_leads_nowhere"),
     ("a storm of connections", "descriptors::a_thousand_connections_leave_nothing_behind_on_io_uring"),
     ("a storm of connections", "descriptors::a_thousand_connections_leave_nothing_behind_on_epoll"),
     ("no descriptors left", "descriptors::without_descriptors_accept_waits_and_recovers_on_io_uring"),
