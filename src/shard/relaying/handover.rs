@@ -20,7 +20,9 @@ pub(super) enum Handover {
     #[default]
     None,
     /// The other source has sent a keyframe that is to come at that time of the stream.
-    Ahead { place: u32 },
+    Ahead {
+        place: u32,
+    },
     /// The other source is behind. From the next keyframe on, nothing is sent.
     Due,
     Holding {

@@ -76,6 +76,8 @@ pub(super) struct Pull {
     /// The puller orders at most a few at once.
     legs: Vec<PullLeg>,
     live: Option<Leg>,
+    /// Where a source asked to be gone to, until that is done.
+    moved: Option<(usize, Approach)>,
     splice: Splice,
     handover: Handover,
     /// Where the stream is written.
@@ -214,6 +216,7 @@ impl Core {
             provenance: provenance.unwrap_or_default(),
             legs: Vec::new(),
             live: None,
+            moved: None,
             splice: Splice::new(),
             handover: Handover::default(),
             log: None,
@@ -251,7 +254,8 @@ impl Core {
         let Some(pull) = self.relays.pulls.get(index) else { return };
         let Some(upstream) = pull.puller.sources().get(source).cloned() else { return };
         let hops = self.relays.hops_with_ours(&pull.provenance.hops);
-        let approach = match approach(&upstream) {
+        let moved = self.relays.pulls[index].moved.take().filter(|(of, _)| *of == source).map(|(_, approach)| approach);
+        let approach = match moved.map_or_else(|| approach(&upstream), Ok) {
             Ok(approach) => approach,
             Err(error) => {
                 let now = self.time.now();
@@ -351,7 +355,9 @@ impl Core {
         let now = self.time.now();
         for Held { kind, timestamp, payload } in held {
             let Some(pull) = self.relays.pulls.get_mut(index) else { return };
-            let Taken::Publish { local, epoch, timestamp } = pull.place(kind, timestamp, &payload, now) else { continue };
+            let Taken::Publish { local, epoch, timestamp } = pull.place(kind, timestamp, &payload, now) else {
+                continue;
+            };
             if self.streams.publish(local, epoch, kind, timestamp, &payload, &self.time).is_err() {
                 self.metrics.tags_malformed.add(1);
             }
@@ -483,7 +489,14 @@ impl Core {
     pub(super) fn pull_moved(&mut self, index: usize, leg: LegId, id: ConnId, tc_url: Option<&str>) {
         let now = self.time.now();
         let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) else { return };
-        tracing::info!(stream = %pull.key, upstream = pull.label_of(leg.leg), tc_url, "asked to reconnect");
+        let Some(source) = pull.leg_mut(leg.leg).map(|known| known.source) else { return };
+        let Some(Ok(mut approach)) = pull.puller.sources().get(source).map(approach) else { return };
+        if let Err(why) = approach.moved(tc_url, now) {
+            tracing::warn!(stream = %pull.key, upstream = pull.label_of(leg.leg), "a request to reconnect: {why}");
+            return;
+        }
+        tracing::info!(stream = %pull.key, upstream = pull.label_of(leg.leg), "asked to reconnect");
+        pull.moved = Some((source, approach));
         pull.puller.moved(leg.leg, now);
     }
 
