@@ -70,6 +70,8 @@ const SLACK: usize = STEPS_PER_SECOND * 3 / 2;
 const GOP_STEPS: usize = GOP as usize;
 /// Upstream connections that one node may begin within ten seconds.
 const DIALS_MAX: u64 = 20;
+/// Without a frame for so long, a stream may have ended.
+const STREAM_OVER: usize = 4 * STEPS_PER_SECOND;
 /// By how much sound and picture may be apart, beyond a frame.
 const TOLERANCE_MS: u32 = 45;
 
@@ -164,9 +166,7 @@ impl View<'_, '_> {
         let mut last: [Option<Last>; 2] = [None, None];
         let mut timestamps: [Option<u32>; 3] = [None; 3];
         for (at, message) in player.heard.iter().enumerate() {
-            let kind = message.kind as usize;
             let (timestamp, slot) = (message.timestamp, slot(message.kind));
-            let _ = kind;
             if timestamps[slot].is_some_and(|last| timestamp.wrapping_sub(last) > 1 << 31) {
                 self.fail("a step back", at);
             }
@@ -187,6 +187,10 @@ impl View<'_, '_> {
                         self.count_change(last[slot], of);
                     }
                     self.check_order(last[slot], of, number, at);
+                    if last[slot].is_some_and(|last| last.of != of || number <= last.number) {
+                        // What the other kind said belongs to what was before.
+                        last = [None; 2];
+                    }
                     last[slot] = Some(Last { of, number, timestamp });
                     self.check_sync(last, at);
                     self.outcome.frames += 1;
@@ -269,7 +273,7 @@ impl View<'_, '_> {
         for path in paths(self.played) {
             let Some(since) = works_since(self.played, &path, until) else { continue };
             let (dark, bound) =
-                if since == 0 { (until - from, found_out * hops) } else { (until.saturating_sub(from.max(since)), at_last) };
+                if since == 0 { (until.saturating_sub(from), found_out * hops) } else { (until.saturating_sub(from.max(since)), at_last) };
             if dark > bound {
                 self.fail(
                     &format!("no picture for {dark} steps, from {from}, though {path:?} worked since {since}"),
@@ -304,7 +308,18 @@ fn check_push(played: &Played<'_>, outcome: &mut Outcome) {
     outcome.pushed += arrived.len() as u64;
     let recovery = steps(BACK_OFF_MAX) + 15 * STEPS_PER_SECOND;
     let later = STEPS_PER_SECOND / 2;
-    for (frame, step) in frames(from) {
+    let mut due: Vec<_> = frames(from).collect();
+    due.sort_by_key(|(_, step)| *step);
+    // A stream that begins is not waited for: the target comes in at a keyframe a little later.
+    let (mut last, mut begins) = (None, 0);
+    for (frame, step) in due {
+        if last.is_none_or(|last| last + STREAM_OVER < step) {
+            begins = step + SLACK + GOP_STEPS;
+        }
+        last = Some(step);
+        if step < begins {
+            continue;
+        }
         let until = step + later;
         if until >= played.well.len() || arrived.contains(&frame) {
             continue;
