@@ -27,8 +27,7 @@ pub(super) enum Lie {
 }
 
 impl Lie {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Mute, Self::EndsAtOnce, Self::Garbage, Self::HeadersOnly, Self::Chatter];
+    pub(super) const ALL: [Self; 5] = [Self::Mute, Self::EndsAtOnce, Self::Garbage, Self::HeadersOnly, Self::Chatter];
 }
 
 pub(super) const META: &[u8] = b"\x02\0\x0AonMetaData\x08\0\0\0\0\0\0\x09";

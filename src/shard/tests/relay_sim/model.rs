@@ -187,7 +187,7 @@ impl View<'_, '_> {
                         self.count_change(last[slot], of);
                     }
                     self.check_order(last[slot], of, number, at);
-                    if last[slot].is_some_and(|last| last.of != of || number <= last.number) {
+                    if last[slot].is_some_and(|last| last.of != of || number != last.number + 1) {
                         // What the other kind said belongs to what was before.
                         last = [None; 2];
                     }
@@ -252,9 +252,11 @@ impl View<'_, '_> {
     /// While a source works it has pictures, but for the time that it takes to find out.
     fn check_gaps(&mut self) {
         let player = self.player;
-        let came = player.heard.iter().filter(|heard| heard.kind == Kind::Video).filter_map(|heard| {
-            matches!(Content::of(heard), Some(Content::Frame { .. })).then(|| steps(heard.at))
-        });
+        let came = player
+            .heard
+            .iter()
+            .filter(|heard| heard.kind == Kind::Video)
+            .filter_map(|heard| matches!(Content::of(heard), Some(Content::Frame { .. })).then(|| steps(heard.at)));
         let mut from = player.joined;
         let came: Vec<usize> = came.chain([player.left]).collect();
         for until in came {
@@ -272,8 +274,11 @@ impl View<'_, '_> {
         let at_last = (steps(BACK_OFF_MAX) + round + GOP_STEPS + SLACK) * hops + lag;
         for path in paths(self.played) {
             let Some(since) = works_since(self.played, &path, until) else { continue };
-            let (dark, bound) =
-                if since == 0 { (until.saturating_sub(from), found_out * hops) } else { (until.saturating_sub(from.max(since)), at_last) };
+            let (dark, bound) = if since == 0 {
+                (until.saturating_sub(from), found_out * hops)
+            } else {
+                (until.saturating_sub(from.max(since)), at_last)
+            };
             if dark > bound {
                 self.fail(
                     &format!("no picture for {dark} steps, from {from}, though {path:?} worked since {since}"),

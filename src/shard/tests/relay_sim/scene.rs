@@ -32,9 +32,13 @@ pub(super) enum Event {
     Heal(usize),
     PublisherLeaves(usize),
     PublisherReturns(usize),
-    PlayerComes { core: usize },
+    PlayerComes {
+        core: usize,
+    },
     /// One of those who are there, by a number that is reduced to theirs.
-    PlayerLeaves { which: usize },
+    PlayerLeaves {
+        which: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -81,7 +85,13 @@ impl Scene {
         let same_headers = rng.chance(50);
         let base = rng.pick(&[0, 1_000, u32::MAX - 20_000, 1 << 31]);
         let far = rng.between(60_000, 1_000_000) as u32;
-        let other = if shared { base } else if rng.chance(50) { base.wrapping_add(far) } else { base.wrapping_sub(far) };
+        let other = if shared {
+            base
+        } else if rng.chance(50) {
+            base.wrapping_add(far)
+        } else {
+            base.wrapping_sub(far)
+        };
         let phase = if shared { 0 } else { rng.below(25) as u32 };
         let shielded = rng.chance(35);
         let lag = if rng.chance(40) { rng.below(25) as u32 } else { 0 };

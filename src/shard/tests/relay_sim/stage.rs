@@ -7,6 +7,7 @@ use super::{
     scene::{BACKUP, EDGE, Event, PRIMARY, SHIELD, STEPS_PER_SECOND, Scene, TARGET, Trouble},
 };
 use crate::{
+    relay::rules::Timing,
     rtmp::{client::ClientRole, message::Kind},
     shard::{
         close::{CloseReason, RefuseReason},
@@ -110,6 +111,12 @@ fn world(scene: &Scene) -> World {
         if !sources.is_empty() {
             pulls(config, "live/*", &sources.iter().map(String::as_str).collect::<Vec<_>>());
             config.relays.pulls[0].linger = scene.linger;
+            if node == EDGE && scene.shielded {
+                // The shield takes its time to find out which of its sources has the stream.
+                let Timing { connect, first_byte, stall } = Timing::default();
+                let first_byte = (connect + first_byte) * 2;
+                config.relays.timing = Timing { connect, first_byte, stall: stall + first_byte };
+            }
         }
         if scene.pushes == Some(node) {
             pushes(config, "live/*", &[&source(TARGET)]);
@@ -267,7 +274,8 @@ impl<'s> Stage<'s> {
         self.played.dials.push(std::array::from_fn(dials));
         for node in [EDGE, SHIELD] {
             let conns = nodes[node].cores.iter().flat_map(|core| &core.conns);
-            let open = conns.filter(|(_, conn)| conn.closing().is_none()).filter_map(|(_, conn)| conn.session.upstream());
+            let open =
+                conns.filter(|(_, conn)| conn.closing().is_none()).filter_map(|(_, conn)| conn.session.upstream());
             let legs = open.filter(|upstream| matches!(upstream.leg.relay, RelayId::Pull(_))).count();
             self.played.most_legs = self.played.most_legs.max(legs);
         }
