@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     limits::{
-        BACK_OFF_MAX, LIVE_LATELY, UPSTREAM_CONNECT_DEFAULT, UPSTREAM_FIRST_BYTE_DEFAULT, UPSTREAM_STALL_DEFAULT,
+        BACK_OFF_MAX, LIVE_LATELY, PUBLISHER_IDLE_DEFAULT, UPSTREAM_CONNECT_DEFAULT, UPSTREAM_FIRST_BYTE_DEFAULT,
+        UPSTREAM_STALL_DEFAULT,
     },
     rtmp::message::Kind,
 };
@@ -128,7 +129,8 @@ fn works_since(played: &Played<'_>, path: &[usize], until: usize) -> Option<usiz
 /// Whether both origins' frames have the same timestamps throughout.
 fn is_in_step(played: &Played<'_>) -> bool {
     let never_left = |node: usize| played.on_air.iter().all(|on_air| on_air[node]);
-    played.scene.shared && never_left(PRIMARY) && never_left(BACKUP)
+    // A shield's clock is set anew when it was without a source for longer than its grace.
+    !played.scene.past_shield && played.scene.shared && never_left(PRIMARY) && never_left(BACKUP)
 }
 
 struct View<'a, 's> {
@@ -162,15 +164,18 @@ impl View<'_, '_> {
     /// Timestamps, pictures that can be decoded, sound in step, and nothing that comes again.
     fn check_messages(&mut self) {
         let player = self.player;
-        let mut headers = [None, None];
+        let mut headers = [None; 2];
         let mut last: [Option<Last>; 2] = [None, None];
-        let mut timestamps: [Option<u32>; 3] = [None; 3];
+        let mut timestamps: [Option<u32>; 2] = [None; 2];
         for (at, message) in player.heard.iter().enumerate() {
             let (timestamp, slot) = (message.timestamp, slot(message.kind));
-            if timestamps[slot].is_some_and(|last| timestamp.wrapping_sub(last) > 1 << 31) {
-                self.fail("a step back", at);
+            // Metadata has no time of its own.
+            if message.kind != Kind::Data {
+                if timestamps[slot].is_some_and(|last| timestamp.wrapping_sub(last) > 1 << 31) {
+                    self.fail("a step back", at);
+                }
+                timestamps[slot] = Some(timestamp);
             }
-            timestamps[slot] = Some(timestamp);
             match Content::of(message) {
                 None => self.fail("nobody has sent this", at),
                 Some(Content::Metadata) => {}
@@ -244,7 +249,10 @@ impl View<'_, '_> {
         for path in paths(self.played) {
             let since = works_since(self.played, &path, self.player.left);
             if since.is_some_and(|since| since == 0 || since + patience < self.player.left) {
-                self.fail(&format!("disconnected while {path:?} worked since step {since:?}: {told}"), usize::MAX / 2);
+                self.fail(
+                    &format!("disconnected while {path:?} worked since step {since:?}: {told}"),
+                    self.player.heard.len(),
+                );
             }
         }
     }
@@ -280,9 +288,10 @@ impl View<'_, '_> {
                 (until.saturating_sub(from.max(since)), at_last)
             };
             if dark > bound {
+                let after = self.player.heard.iter().position(|heard| steps(heard.at) >= until);
                 self.fail(
                     &format!("no picture for {dark} steps, from {from}, though {path:?} worked since {since}"),
-                    usize::MAX / 2,
+                    after.unwrap_or(self.player.heard.len()),
                 );
             }
         }
@@ -311,7 +320,8 @@ fn check_push(played: &Played<'_>, outcome: &mut Outcome) {
     };
     let arrived: HashSet<_> = frames(TARGET).map(|(frame, _)| frame).collect();
     outcome.pushed += arrived.len() as u64;
-    let recovery = steps(BACK_OFF_MAX) + 15 * STEPS_PER_SECOND;
+    // A target that was cut off may take its publisher to be still there, and refuse the next until it has found out.
+    let recovery = steps(PUBLISHER_IDLE_DEFAULT + BACK_OFF_MAX) + 15 * STEPS_PER_SECOND;
     let later = STEPS_PER_SECOND / 2;
     let mut due: Vec<_> = frames(from).collect();
     due.sort_by_key(|(_, step)| *step);

@@ -160,6 +160,7 @@ impl<'s> Stage<'s> {
     }
 
     fn happen(&mut self, event: Event) {
+        tracing::info!(step = self.step, ?event);
         match event {
             Event::Strike(node, trouble) => self.strike(node, trouble),
             Event::Heal(node) => {
