@@ -156,8 +156,11 @@ impl World {
     fn lose(&mut self, index: usize, side: usize, reason: CloseReason) {
         let End { node, core, id } = self.links[index].ends[side];
         if std::mem::take(&mut self.links[index].open[side]) && !self.links[index].is_liar(side) {
-            self.nodes[node].cores[core].peer_closed(id, reason);
-            self.nodes[node].cores[core].remove(id);
+            let core = &mut self.nodes[node].cores[core];
+            core.peer_closed(id, reason);
+            // Its id may be another's from now on.
+            core.take_aborts().retain(|aborted| *aborted != id);
+            core.remove(id);
         }
     }
 
