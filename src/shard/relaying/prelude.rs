@@ -1,8 +1,10 @@
-//! What a source sends before its first picture: kept until the stream is taken from it.
+//! What a source sends before the stream is taken from it.
 //!
 //! A source is worth taking once players can begin with what it sends: at a keyframe or, where no video is in sight, once
 //! half a second of audio has come. Headers, metadata and audio from before are kept, so that nothing is missing of
-//! a stream that begins. Bounds: [`PRELUDE_MESSAGES_MAX`] and [`PRELUDE_BYTES_MAX`]; what goes beyond is dropped.
+//! a stream that begins. It may be taken later than that, at any time: what followed the newest keyframe is kept too, as
+//! frames to come depend on it. Bounds: [`PRELUDE_MESSAGES_MAX`] and [`PRELUDE_BYTES_MAX`]; where there is no room,
+//! media goes, and video begins at the next keyframe.
 
 use crate::{
     limits::{PRELUDE_AUDIO_MS, PRELUDE_BYTES_MAX, PRELUDE_MESSAGES_MAX},
@@ -12,6 +14,7 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Held {
+    is_coded: bool,
     pub(super) kind: Kind,
     pub(super) timestamp: u32,
     pub(super) payload: Box<[u8]>,
@@ -23,6 +26,10 @@ pub(super) struct Prelude {
     held: Vec<Held>,
     bytes: usize,
     video_seen: bool,
+    /// All since a keyframe is here.
+    has_gop: bool,
+    /// A keyframe has been here.
+    has_begun: bool,
     first_audio: Option<u32>,
 }
 
@@ -38,20 +45,41 @@ impl Prelude {
         let Ok(role) = role else { return false };
         self.video_seen |= kind == Kind::Video || (kind == Kind::Data && speaks_of_video(payload));
         let begins = match (kind, role) {
-            (Kind::Video, Role::Keyframe) => true,
+            (Kind::Video, Role::Keyframe) => {
+                if std::mem::replace(&mut self.has_begun, true) {
+                    self.drop_coded();
+                }
+                true
+            }
             // Nothing can be done with what depends on frames that are not here.
-            (Kind::Video, Role::Coded) => return false,
+            (Kind::Video, Role::Coded) if !self.has_gop => return false,
             (Kind::Audio, Role::Coded) => {
                 let first = *self.first_audio.get_or_insert(timestamp);
                 !self.video_seen && timestamp.wrapping_sub(first) >= PRELUDE_AUDIO_MS
             }
             _ => false,
         };
-        if begins || (self.held.len() < PRELUDE_MESSAGES_MAX && self.bytes + payload.len() <= PRELUDE_BYTES_MAX) {
+        let is_coded = matches!(role, Role::Keyframe | Role::Coded);
+        if !self.has_room(payload.len()) {
+            self.drop_coded();
+        }
+        let continues = begins || kind != Kind::Video || role != Role::Coded || self.has_gop;
+        if begins || (continues && self.has_room(payload.len())) {
+            self.has_gop |= role == Role::Keyframe;
             self.bytes += payload.len();
-            self.held.push(Held { kind, timestamp, payload: payload.into() });
+            self.held.push(Held { is_coded, kind, timestamp, payload: payload.into() });
         }
         begins
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.held.len() < PRELUDE_MESSAGES_MAX && self.bytes + bytes <= PRELUDE_BYTES_MAX
+    }
+
+    fn drop_coded(&mut self) {
+        self.has_gop = false;
+        self.held.retain(|held| !held.is_coded);
+        self.bytes = self.held.iter().map(|held| held.payload.len()).sum();
     }
 
     /// All that was kept, in order.
@@ -104,6 +132,34 @@ mod tests {
             assert!(!prelude.take(Kind::Audio, PRELUDE_AUDIO_MS - 20, SOUND));
             assert_eq!(prelude.take(Kind::Audio, PRELUDE_AUDIO_MS - 11, SOUND), begins);
         }
+    }
+
+    #[test]
+    fn a_source_that_is_taken_later_has_all_since_its_newest_keyframe() {
+        let mut prelude = Prelude::default();
+        for payload in [AVC, INTER, KEY, INTER] {
+            prelude.take(Kind::Video, 1, payload);
+        }
+        prelude.take(Kind::Audio, 2, SOUND);
+        assert!(prelude.take(Kind::Video, 3, KEY));
+        prelude.take(Kind::Audio, 4, SOUND);
+        prelude.take(Kind::Video, 5, INTER);
+        let held: Vec<_> = prelude.release().into_iter().map(|held| (held.timestamp, held.payload)).collect();
+        assert_eq!(held, [(1, AVC.into()), (3, KEY.into()), (4, SOUND.into()), (5, INTER.into())]);
+    }
+
+    #[test]
+    fn a_gop_that_is_too_large_is_given_up_whole_and_headers_are_not() {
+        let mut prelude = Prelude::default();
+        for payload in [AVC, KEY, &[INTER, &vec![0; PRELUDE_BYTES_MAX - 20]].concat(), INTER, INTER] {
+            prelude.take(Kind::Video, 1, payload);
+        }
+        prelude.take(Kind::Audio, 2, AAC);
+        assert!(prelude.bytes <= PRELUDE_BYTES_MAX);
+        let held: Vec<_> = prelude.held.iter().map(|held| &*held.payload).collect();
+        assert_eq!(held, [AVC, AAC]);
+        assert!(prelude.take(Kind::Video, 3, KEY) && !prelude.take(Kind::Video, 4, INTER));
+        assert_eq!(prelude.release().len(), 4);
     }
 
     #[test]
