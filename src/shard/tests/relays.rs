@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-fn pulls(config: &mut Config, pattern: &str, sources: &[&str]) {
+pub(super) fn pulls(config: &mut Config, pattern: &str, sources: &[&str]) {
     let templates = sources.iter().map(|source| Template::parse(source).expect("a template")).collect();
     config.relays.pulls.push(PullRule {
         pattern: Pattern::parse(pattern).expect("a pattern"),
@@ -32,7 +32,7 @@ fn pulls(config: &mut Config, pattern: &str, sources: &[&str]) {
     });
 }
 
-fn pushes(config: &mut Config, pattern: &str, targets: &[&str]) {
+pub(super) fn pushes(config: &mut Config, pattern: &str, targets: &[&str]) {
     let targets = targets.iter().map(|target| Template::parse(target).expect("a template")).collect();
     config.relays.pushes.push(PushRule { pattern: Pattern::parse(pattern).expect("a pattern"), targets });
 }
@@ -99,7 +99,8 @@ impl World {
         self.got(node, player, Kind::Video).into_iter().filter(|(_, payload)| payload != AVC).collect()
     }
 
-    fn empty(&mut self) {
+    /// All leave; nothing may be left of them a while later.
+    pub(super) fn empty(&mut self) {
         for node in 0..self.nodes.len() {
             for peer in 0..self.nodes[node].peers.len() {
                 if self.nodes[node].peers[peer].open {
