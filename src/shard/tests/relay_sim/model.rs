@@ -70,7 +70,7 @@ fn steps(time: std::time::Duration) -> usize {
 const SLACK: usize = STEPS_PER_SECOND * 3 / 2;
 const GOP_STEPS: usize = GOP as usize;
 /// Upstream connections that one node may begin within ten seconds.
-const DIALS_MAX: u64 = 20;
+const DIALS_MAX: u64 = 15;
 /// Without a frame for so long, a stream may have ended.
 const STREAM_OVER: usize = 4 * STEPS_PER_SECOND;
 /// By how much sound and picture may be apart, beyond a frame.

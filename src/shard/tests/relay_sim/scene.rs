@@ -62,7 +62,7 @@ pub(super) struct Scene {
     pub(super) phase: [u32; 3],
     /// By how many frames an origin is behind, by node.
     pub(super) lag: [u32; 3],
-    /// A publisher that returns begins at 0 again.
+    /// A publisher that returns has set its clock anew.
     pub(super) clock_restarts: bool,
     pub(super) way: Way,
     pub(super) linger: Duration,

@@ -213,14 +213,17 @@ impl<'s> Stage<'s> {
         let header = if self.scene.same_headers { 0 } else { node as u8 };
         let session = Session { origin: node as u8, number: self.sessions[node], header };
         let restarts = self.scene.clock_restarts && session.number > 1;
-        let (began, base) = if restarts { (self.step, 0) } else { (0, self.scene.base[node]) };
+        // Far from any other clock: near ones would be taken for one that is shared.
+        let elsewhere =
+            self.scene.base[node].wrapping_add(300_000_000 * u32::from(session.number) + 100_000_000 * node as u32);
+        let (began, base) = if restarts { (self.step, elsewhere) } else { (0, self.scene.base[node]) };
         self.publishers[node] = Some(Publisher { peer, session, began, base, has_begun: false });
         for (kind, content) in [
             (Kind::Data, Content::Metadata),
             (Kind::Video, Content::Header(header)),
             (Kind::Audio, Content::Header(header)),
         ] {
-            let timestamp = if restarts { 0 } else { base.wrapping_add(self.step as u32 * FRAME_MS) };
+            let timestamp = base.wrapping_add((self.step - began) as u32 * FRAME_MS);
             self.world.nodes[node].peers[peer].session.send_media(kind, timestamp, &content.payload(kind));
         }
     }
