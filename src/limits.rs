@@ -218,6 +218,9 @@ pub const SPLICE_VIDEO_WAIT: Duration = Duration::from_secs(1);
 pub const PRELUDE_MESSAGES_MAX: usize = 256;
 pub const PRELUDE_BYTES_MAX: usize = 1024 * 1024;
 pub const PRELUDE_AUDIO_MS: u32 = 500;
+/// What is held back of a stream, at most, while it goes over to a source that is a little behind.
+pub const HANDOVER_MAX: Duration = Duration::from_secs(1);
+pub const HANDOVER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Nodes a stream may pass.
 pub const HOPS_MAX: usize = 8;
 /// Bytes of a node's name in the list of hops.

@@ -59,6 +59,8 @@ const TENANTS: &[(&str, &str)] = &[
     ("tracing_subscriber", "control"),
     ("io_uring", "shard"),
     ("monoio", "shard"),
+    ("rustls", "shard"),
+    ("rustls_native_certs", "shard"),
     ("socket2", "shard"),
 ];
 

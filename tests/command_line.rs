@@ -141,7 +141,16 @@ fn a_bad_flag_is_one_line_and_exit_code_2() {
         (&["--log", "verbose"], &["--log", "\"verbose\"", "info"]),
         (&["--admin", "nowhere"], &["--admin", "'off'"]),
         (&["--mergems", "1"], &["unknown option", "--merge-ms"]),
-        (&["relay"], &["unknown command \"relay\"", "serve"]),
+        (&["transcode"], &["unknown command \"transcode\"", "serve"]),
+        (&["relay"], &["relay needs FROM and TO"]),
+        (&["--shards", "1", "check"], &["\"check\": it goes first"]),
+        (&["check"], &["check needs FILE"]),
+        (&["check", "/nowhere.toml"], &["/nowhere.toml: No such file"]),
+        (&["--config", "/nowhere.toml"], &["--config /nowhere.toml: No such file"]),
+        (&["--pull", "live/*"], &["--pull \"live/*\", character 1: expected STREAMS=URL"]),
+        (&["--pull", "live/*=http://a"], &["character 8", "rtmp://"]),
+        (&["--push", "live/a=rtmp://a/b/{env:SHARDCAST_NO}"], &["--push", "no such variable"]),
+        (&["--node", "a,b"], &["--node", "\"a,b\""]),
         (&["--rtmp"], &["--rtmp needs a value"]),
         (&["--log", "two\nlines"], &["\"two\\nlines\""]),
         (&["--sndbuf", "1K"], &["--sndbuf \"1K\"", "16K to 512M"]),
@@ -164,6 +173,8 @@ fn a_bad_variable_is_named() {
         ("SHARDCAST_RTMP", "1935,nowhere", "\"nowhere\""),
         ("SHARDCAST_RTMP", "", "expected an IP address"),
         ("SHARDCAST_NO_PIN", "maybe", "1 or 0"),
+        ("SHARDCAST_PULL", "live/*", "expected STREAMS=URL"),
+        ("SHARDCAST_CONFIG", "/nowhere.toml", "No such file"),
         ("SHARDCAST_CPUS", "1023", "may run on"),
     ];
     for (name, value, part) in cases {
@@ -259,6 +270,7 @@ fn the_admin_listener_answers() {
     assert_eq!(node.get("/nothing").0, 404);
     let (status, head, body) = node.get("/api/streams");
     assert_eq!((status, body.as_str()), (200, "[]"));
+    assert_eq!(node.get("/api/relays").2, r#"{"pulls":[],"pushes":[]}"#);
     assert!(head.contains("content-type: application/json") && head.contains("connection: close"), "{head}");
 }
 

@@ -41,6 +41,7 @@ corpora!(
     aggregate,
     amf0,
     amf3,
+    approach,
     chunk_reader,
     client_session,
     core_session,
@@ -50,6 +51,7 @@ corpora!(
     reconnect_url,
     seeded_session,
     server_session,
+    splice,
     timeline,
 );
 

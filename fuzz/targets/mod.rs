@@ -6,6 +6,7 @@
 pub mod aggregate;
 pub mod amf0;
 pub mod amf3;
+pub mod approach;
 pub mod chunk_reader;
 pub mod client_session;
 pub mod core_session;
@@ -18,6 +19,7 @@ pub mod reconnect_url;
 pub mod seeded_session;
 pub mod seeds;
 pub mod server_session;
+pub mod splice;
 pub mod timeline;
 
 use shardcast::rtmp::{

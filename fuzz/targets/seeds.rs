@@ -30,6 +30,8 @@ pub fn all() -> Vec<Seed> {
     timestamps(&mut seeds);
     data_messages(&mut seeds);
     reconnect_urls(&mut seeds);
+    splices(&mut seeds);
+    approaches(&mut seeds);
     scripts(&mut seeds);
     seeds
 }
@@ -61,12 +63,29 @@ fn conversations(seeds: &mut Vec<Seed>) {
             add(seeds, &["chunk_reader", "client_session"], &format!("{name}-reply"), &to_client);
         }
     }
+    let hops = ["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(str::to_owned).to_vec();
+    let relay = ClientConfig::new(ClientRole::Publish, "rtmp://host/live", "live", "show");
+    let (to_server, _) = converse_as(ClientConfig { relay: true, hops, ..relay });
+    add(seeds, &["server_session", "core_session"], "relay", &to_server);
+    let mut refusal = BytesMut::new();
+    Encoder::new(&mut refusal).string("_error").number(1.0).null().value(&Value::Object(vec![
+        ("code".to_owned(), Value::String("NetConnection.Connect.Rejected".to_owned())),
+        ("ex".to_owned(), Value::Object(vec![("redirect".to_owned(), Value::String("rtmp://other/live".to_owned()))])),
+    ]));
+    let mut bytes = BytesMut::new();
+    let header = Header { csid: 3, timestamp: 0, length: 0, type_id: type_id::COMMAND_AMF0, stream_id: 0 };
+    ChunkWriter::new().write(header, &refusal, &mut bytes);
+    add(seeds, &["client_session"], "redirect", &bytes);
 }
 
 /// What a client and an obliging server say to each other after the handshake.
 fn converse(role: ClientRole, name: &str) -> (Vec<u8>, Vec<u8>) {
+    converse_as(ClientConfig::new(role, "rtmp://host/live", "live", name))
+}
+
+fn converse_as(config: ClientConfig) -> (Vec<u8>, Vec<u8>) {
     let now = Duration::ZERO;
-    let config = ClientConfig { chunk_bytes: 4_096, ..ClientConfig::new(role, "rtmp://host/live", "live", name) };
+    let config = ClientConfig { chunk_bytes: 4_096, ..config };
     let mut client = ClientSession::new(config, 1, now);
     let mut server = ServerSession::new(ServerConfig { chunk_bytes: 4_096 }, 1, now);
     let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
@@ -475,4 +494,48 @@ fn scripts(seeds: &mut Vec<Seed>) {
     let metadata = [&[data, 0, 0, ON_METADATA.len() as u8][..], ON_METADATA].concat();
     let garbage = [&[raw, 1, 0, 4][..], b"\xFF\x01\x02\x03"].concat();
     add(seeds, &["seeded_session"], "data-and-garbage", &[live, metadata, garbage, frames.concat()].concat());
+}
+
+/// Messages of the target splice: what, step or timestamp, time passed.
+fn splices(seeds: &mut Vec<Seed>) {
+    const SWITCH: u8 = 0x40;
+    let message =
+        |what: u8, step: u32, passed: u16| [&[what][..], &step.to_be_bytes(), &[0], &passed.to_be_bytes()].concat();
+    let frames = |count: u8| -> Vec<u8> { (0..count).flat_map(|frame| message(frame % 3, 40 << 16, 40)).collect() };
+    let headers: Vec<u8> = [3, 4, 5].iter().flat_map(|what| message(0x80 | what, 0, 0)).collect();
+    let first = [&headers[..], &frames(9)].concat();
+    let next =
+        |at: u32| [&message(SWITCH | 0x80, at, 2_000), &headers[..], &message(0x80 | 1, at, 10), &frames(9)].concat();
+    add(seeds, &["splice"], "shared", &[&first[..], &next(1_000)].concat());
+    add(seeds, &["splice"], "foreign", &[&first[..], &next(3_000_000_000), &next(400)].concat());
+    add(
+        seeds,
+        &["splice"],
+        "sound",
+        &[&first[..], &message(SWITCH, 0, 900), &message(2, 0, 0), &message(2, 0, 1_000)].concat(),
+    );
+    add(
+        seeds,
+        &["splice"],
+        "other",
+        &[&first[..], &message(7, 0, 0), &message(6, 0, 0), &message(SWITCH, 0, 0)].concat(),
+    );
+}
+
+fn approaches(seeds: &mut Vec<Seed>) {
+    let user = "[ AccessManager.Reject ] : [ code=403 need auth; authmod=adobe ] : ";
+    let answer =
+        "[ AccessManager.Reject ] : [ authmod=adobe ] : ?reason=needauth&user=camera&salt=a&challenge=b&opaque=c";
+    let limelight = "[ AccessManager.Reject ] : [ authmod=llnw ] : ?reason=needauth&nonce=d";
+    for (index, lines) in [
+        ["rtmp://host/live", user, answer, "authmod=adobe ?reason=authfailed"],
+        ["rtmps://host/live?token=t", limelight, ">rtmp://host/live", ">rtmps://other/live/show?key=n"],
+        ["rtmp://host/live", ">rtmp://u:p@other/live", user, "!//third/live"],
+        ["rtmp://host/live", "!", answer, "!/other"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        add(seeds, &["approach"], &index.to_string(), lines.join("\n").as_bytes());
+    }
 }

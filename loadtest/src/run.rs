@@ -52,7 +52,8 @@ pub type Beside<'a> = dyn Fn(&Shared, &AtomicBool) + Sync + 'a;
 pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
     let target = &args.target;
     target.prepare(args.load.connections())?;
-    let report = measure(&args.load, &target.url, &target.pin, target.server_pid, "")?;
+    let url = Url { publish_at: target.publish_at, ..target.url.clone() };
+    let report = measure(&args.load, &url, &target.pin, target.server_pid, "")?;
     if let Some(path) = &args.html {
         html::write(path, &html::run(&report))?;
     }
@@ -100,6 +101,7 @@ pub fn measure_plan(
 pub fn settings(load: &LoadArgs, url: &Url, plan: &Plan) -> Settings {
     Settings {
         address: url.address,
+        publish_address: url.publish_at.unwrap_or(url.address),
         tc_url: url.tc_url.clone(),
         app: url.app.clone(),
         names: url.names(load.streams),

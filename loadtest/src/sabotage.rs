@@ -170,7 +170,13 @@ fn beside_relay<T>(fault: Fault, test: impl FnOnce(&Url) -> T) -> T {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
-    let url = Url { address, tc_url: format!("rtmp://{address}/live"), app: "live".into(), name: "x".into() };
+    let url = Url {
+        address,
+        tc_url: format!("rtmp://{address}/live"),
+        app: "live".into(),
+        name: "x".into(),
+        publish_at: None,
+    };
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -11,6 +11,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub address: SocketAddr,
+    /// Where publishers connect.
+    pub publish_address: SocketAddr,
     pub tc_url: String,
     pub app: String,
     /// The name of each stream.

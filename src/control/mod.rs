@@ -1,14 +1,17 @@
 //! The control thread: everything that is not media.
 //!
-//! [`run`] reads the command line (`args`, `values`, `cores`), starts the log (`logs`) and the fleet of shards,
-//! says what runs (`banner`) and then serves the admin listener (`admin`, `exposition`, `process`, `reconnect`) until a signal
-//! or a shard ends the process. It may block where shards may not. It never touches media.
+//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
+//! `rules`), starts the log (`logs`) and the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin
+//! listener (`admin`, `exposition`, `process`, `reconnect`) until a signal or a shard ends the process. It may block where
+//! shards may not. It never touches media.
 
 mod admin;
 mod args;
 mod banner;
 mod check;
 mod cores;
+#[cfg(test)]
+mod docs_tests;
 mod exposition;
 mod file;
 mod logs;

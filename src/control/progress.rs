@@ -58,7 +58,8 @@ fn say(text: &str) {
 }
 
 fn columns() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(COLUMNS, |size| usize::from(size.ws_col)).max(1)
+    let said = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    if said > 0 { said } else { COLUMNS }
 }
 
 /// A line that wrapped could not be renewed in place.

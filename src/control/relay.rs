@@ -182,9 +182,11 @@ mod tests {
 
     #[test]
     fn a_stream_without_a_name_is_asked_for() {
-        for line in
-            ["relay unix:/a rtmp://c/live/x", "relay rtmp://a/live/x rtmp://b", "relay rtmp://a/live rtmp://c/d/e"]
-        {
+        for line in [
+            "relay unix:/a rtmp://c/live/x",
+            "relay rtmp://a/live/x rtmp://b",
+            "relay rtmp://a/b/{stream} rtmp://c/d/e",
+        ] {
             assert!(settings_of(line).unwrap_err().contains("--stream"), "{line}");
             assert!(settings_of(&format!("{line} --stream live/show")).is_ok(), "{line}");
         }

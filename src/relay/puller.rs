@@ -13,15 +13,20 @@
 //! The host calls [`next`](Puller::next) until `None` after each input and at [`deadline`](Puller::deadline). It need not
 //! look at the deadline after each message: to come too early does no harm.
 
+mod attempt;
 mod report;
+mod second;
 
 use std::{collections::VecDeque, time::Duration};
 
 pub use self::report::{Fault, PullReport};
+use self::{
+    attempt::{Attempt, Phase},
+    second::{Second, Why},
+};
 use super::{backoff::Backoff, health::HealthBook, rules::Timing, upstream::Upstream};
 use crate::limits::{
-    BACK_OFF_FIRST, BACK_OFF_MAX, LIVE_LATELY, MISS_MEMORY_MAX, RELAY_STEADY, RETURN_FIRST, RETURN_PATIENCE,
-    RETURN_PROOF,
+    BACK_OFF_FIRST, BACK_OFF_MAX, LIVE_LATELY, MISS_MEMORY_MAX, RELAY_STEADY, RETURN_FIRST, RETURN_PROOF,
 };
 
 /// One connection of a puller's. Numbers are not used again.
@@ -34,6 +39,8 @@ pub enum Heard {
     Connected,
     /// A message of media. `begins`: players can start at it, as it is a keyframe or a source without video's audio.
     Media { begins: bool },
+    /// As `Media` where players can start, but not where the source that serves is: this one is not to be gone over to here.
+    Apart,
     /// The connection is gone, or of no use any more: the host closes it.
     Failed(Fault),
     /// The source said that the stream ended. [`Order::Close`] follows.
@@ -100,37 +107,6 @@ pub struct Puller {
     last_fault: Option<Fault>,
     /// Of what `report` calls the state.
     since: Duration,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Attempt {
-    leg: Leg,
-    source: usize,
-    phase: Phase,
-    /// When it was opened or connected, or sent media.
-    since: Duration,
-    opened: Duration,
-    /// When it first sent what players can start at.
-    began: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Connecting,
-    Connected,
-    Sending,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Second {
-    attempt: Attempt,
-    why: Why,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    Return,
-    Move,
 }
 
 impl Puller {
@@ -200,8 +176,12 @@ impl Puller {
         }
         match heard {
             Heard::Connected => self.connected(leg, now, health),
-            Heard::Media { begins } => {
-                self.media(leg, begins, now, health);
+            Heard::Media { begins } => self.media(leg, begins, now, health),
+            Heard::Apart => {
+                self.media(leg, false, now, health);
+                if let Some(attempt) = self.attempt(leg) {
+                    attempt.began.get_or_insert(now);
+                }
             }
             Heard::Failed(fault) if is_first => self.first_lost(fault, now, health),
             Heard::Failed(fault) => self.second_lost(fault, now, health),
@@ -213,14 +193,6 @@ impl Puller {
                     self.second_lost(Fault::Ended, now, health);
                 }
             }
-        }
-    }
-
-    /// The source asks us to go elsewhere. Passed over unless `leg` serves.
-    pub fn moved(&mut self, leg: Leg, now: Duration) {
-        if self.live() == Some(leg) {
-            let earliest = self.moved_at.map_or(now, |at| at + RETURN_FIRST);
-            self.move_at = Some(now.max(earliest));
         }
     }
 
@@ -244,8 +216,8 @@ impl Puller {
             return Some(if self.wanted { self.retry_at } else { Duration::ZERO });
         };
         let times = [
-            Some(self.deadline_of(&first, None)),
-            self.second.map(|second| self.deadline_of(&second.attempt, Some(second.why))),
+            Some(first.deadline(&self.timing)),
+            self.second.map(|second| second.deadline(&self.timing)),
             (!self.wanted).then_some(self.stop_at),
             self.return_at.filter(|_| self.wanted && self.second.is_none()),
             self.move_at.filter(|_| self.wanted),
@@ -300,25 +272,14 @@ impl Puller {
     }
 
     fn time_out(&mut self, now: Duration, health: &mut HealthBook) {
-        if let Some(second) = self.second.filter(|second| self.deadline_of(&second.attempt, Some(second.why)) <= now) {
+        if let Some(second) = self.second.filter(|second| second.deadline(&self.timing) <= now) {
             self.orders.push_back(Order::Close { leg: second.attempt.leg });
             self.second_lost(second.attempt.silence(), now, health);
         }
-        if let Some(first) = self.first.filter(|first| self.deadline_of(first, None) <= now) {
+        if let Some(first) = self.first.filter(|first| first.deadline(&self.timing) <= now) {
             self.orders.push_back(Order::Close { leg: first.leg });
             self.first_lost(first.silence(), now, health);
         }
-    }
-
-    /// `why`: of a second leg, which has to show in time that players can start at it.
-    fn deadline_of(&self, attempt: &Attempt, why: Option<Why>) -> Duration {
-        let next = attempt.since
-            + match attempt.phase {
-                Phase::Connecting => self.timing.connect,
-                Phase::Connected => self.timing.first_byte,
-                Phase::Sending => self.timing.stall,
-            };
-        if why.is_some() { next.min(attempt.opened + RETURN_PATIENCE) } else { next }
     }
 
     fn connected(&mut self, leg: Leg, now: Duration, health: &mut HealthBook) {
@@ -357,20 +318,6 @@ impl Puller {
         self.return_at = (first.source > 0).then(|| now + self.return_backoff.pause());
     }
 
-    /// The second leg takes over from the first.
-    fn switch(&mut self, to: Attempt, now: Duration, health: &HealthBook) {
-        let Some(from) = self.first.replace(to) else { return };
-        if self.is_steady(&from) {
-            self.backoff.reset();
-            self.round = self.order(health, now);
-            self.round.retain(|source| *source != to.source);
-        }
-        self.second = None;
-        self.move_at = None;
-        self.go_live(now);
-        self.orders.push_back(Order::Close { leg: from.leg });
-    }
-
     /// The first leg is no more: the second takes its place if there is one, otherwise the next source's turn has come.
     fn first_lost(&mut self, fault: Fault, now: Duration, health: &mut HealthBook) {
         let Some(lost) = self.first.take() else { return };
@@ -407,16 +354,6 @@ impl Puller {
             None if self.wanted || (!was_live && now < self.stop_at) => self.try_next(now),
             None if !was_steady => self.give_up(now),
             None => {}
-        }
-    }
-
-    fn second_lost(&mut self, fault: Fault, now: Duration, health: &mut HealthBook) {
-        let Some(lost) = self.second.take() else { return };
-        self.note(&lost.attempt, fault, now, health);
-        match lost.why {
-            Why::Move => self.move_at = Some(now + self.return_backoff.pause()),
-            Why::Return if self.better.is_empty() => self.return_at = Some(now + self.return_backoff.pause()),
-            Why::Return => self.return_at = Some(now),
         }
     }
 
@@ -464,47 +401,6 @@ impl Puller {
         Attempt { leg, source, phase: Phase::Connecting, since: now, opened: now, began: None }
     }
 
-    fn move_if_due(&mut self, now: Duration) {
-        let Some(source) = self.first.filter(|_| self.move_at.is_some_and(|at| at <= now)).map(|first| first.source)
-        else {
-            return;
-        };
-        if let Some(second) = self.second.take() {
-            self.orders.push_back(Order::Close { leg: second.attempt.leg });
-            self.return_at.get_or_insert(now + RETURN_FIRST);
-        }
-        self.move_at = None;
-        self.moved_at = Some(now);
-        self.second = Some(Second { attempt: self.open(source, now), why: Why::Move });
-    }
-
-    /// Tries the sources that are better than the one that serves, the best first, but for those known to be out of reach.
-    fn return_if_due(&mut self, now: Duration, health: &HealthBook) {
-        if self.second.is_some() || self.return_at.is_none_or(|at| at > now) {
-            return;
-        }
-        let begins = self.better.is_empty();
-        if begins {
-            self.better = (0..self.first.map_or(0, |first| first.source)).collect();
-        }
-        self.return_at = None;
-        let mut well_at: Option<Duration> = None;
-        while let Some(source) = self.better.pop_front() {
-            match health.sick_until(&self.sources[source].endpoint, now) {
-                Some(until) => well_at = Some(well_at.map_or(until, |at| at.min(until))),
-                None => {
-                    self.second = Some(Second { attempt: self.open(source, now), why: Why::Return });
-                    return;
-                }
-            }
-        }
-        self.return_at = match well_at {
-            // Not all streams at once whose primary is well again.
-            Some(at) if begins => Some(at + self.return_backoff.jitter(RETURN_FIRST)),
-            _ => Some(now + self.return_backoff.pause()),
-        };
-    }
-
     fn stop(&mut self, now: Duration) {
         let legs = [self.second.take().map(|second| second.attempt.leg), self.first.take().map(|first| first.leg)];
         self.orders.extend(legs.into_iter().flatten().map(|leg| Order::Close { leg }));
@@ -531,17 +427,6 @@ impl Puller {
     fn attempt(&mut self, leg: Leg) -> Option<&mut Attempt> {
         let second = self.second.as_mut().map(|second| &mut second.attempt);
         [self.first.as_mut(), second].into_iter().flatten().find(|attempt| attempt.leg == leg)
-    }
-}
-
-impl Attempt {
-    /// What it means that it has sent nothing for too long.
-    fn silence(&self) -> Fault {
-        match self.phase {
-            Phase::Connecting => Fault::Unreachable,
-            Phase::Connected => Fault::Silent,
-            Phase::Sending => Fault::Stalled,
-        }
     }
 }
 

@@ -108,6 +108,19 @@ impl Splice {
         Some(self.pass(kind, timestamp, payload, now))
     }
 
+    /// Where video of another source at its `timestamp` would be in the stream, and how many milliseconds it is ahead of
+    /// what was sent; 0 or less: its like was sent. `None` if that source is on a clock of its own.
+    pub fn lead(&self, timestamp: u32) -> Option<(u32, i64)> {
+        let (newest, last) = self.newest.zip(self.video.last)?;
+        let place = timestamp.wrapping_add(self.shared_offset(newest, timestamp)?);
+        Some((place, i64::from(ahead(place, last)) - i64::from(ahead(last, place))))
+    }
+
+    /// Whether video of the source at hand, at its `timestamp`, is at `place` in the stream or further on.
+    pub fn is_at(&self, timestamp: u32, place: u32) -> bool {
+        !is_after(place, timestamp.wrapping_add(self.offset))
+    }
+
     /// Whether the source's clock is, or can now be, placed on the timeline.
     fn is_placed(&mut self, kind: Kind, part: Part, timestamp: u32, now: Duration) -> bool {
         let Some(mut joining) = self.joining.take() else { return true };

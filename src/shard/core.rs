@@ -383,7 +383,7 @@ impl Core {
     }
 
     /// A connection to another node, which then is served as if it had connected.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn dial(&mut self, to: crate::relay::upstream::Endpoint, patience: Duration) -> ConnId {
         let id = self.connect(super::listen_addr::UNIX_PEER);
         self.dials.push(Dial { id, to, patience });

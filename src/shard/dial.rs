@@ -294,5 +294,5 @@ impl Progress<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

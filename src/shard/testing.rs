@@ -1,18 +1,22 @@
 //! What the tests of the shards' sockets share.
 
 use std::{
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::{self, Command},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
+use socket2::{Domain, Socket, Type};
 
 /// A new folder of its own, removed with all that is in it.
 pub(super) struct Folder(PathBuf);
@@ -92,4 +96,22 @@ impl Chain {
             .with_single_cert(vec![certificate(&name), certificate("middle")], key);
         Arc::new(config.expect("a key of that certificate"))
     }
+}
+
+/// A listener whose backlog is full: further connections are neither accepted nor refused. The sockets fill it.
+pub(super) fn black_hole(ip: Ipv4Addr) -> (Socket, u16, Vec<Socket>) {
+    let hole = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    hole.bind(&SocketAddr::from((ip, 0)).into()).expect("a free port");
+    hole.listen(0).expect("it listens");
+    let addr = hole.local_addr().expect("bound");
+    let fill = (0..4)
+        .map(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            socket.set_nonblocking(true).expect("a flag");
+            let _ = socket.connect(&addr);
+            socket
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(50));
+    (hole, addr.as_socket().expect("IPv4").port(), fill)
 }

@@ -149,6 +149,6 @@ impl Tls {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[path = "tls_tests.rs"]
 mod tests;

@@ -99,7 +99,7 @@ impl Drop for UnixFile {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::os::unix::net::UnixStream;
 

@@ -101,7 +101,15 @@ pub const RULES: &[(&str, &str)] = &[
     ("ReconnectRequest", "tests/reconnect.rs::a_publisher_and_its_players_move_to_another_server_without_loss"),
     (
         "ReconnectRequest, as a client",
-        "src/rtmp/client/tests.rs::a_client_that_is_asked_to_reconnect_hears_where_and_is_served_on",
+        "src/rtmp/client/tests/mod.rs::a_client_that_is_asked_to_reconnect_hears_where_and_is_served_on",
+    ),
+    (
+        "Adobe's authentication, as a client",
+        "src/rtmp/client/approach_tests.rs::a_server_that_asks_is_told_who_then_answered_then_taken_at_its_word",
+    ),
+    (
+        "redirects, as a client",
+        "src/rtmp/client/approach_tests.rs::redirects_are_followed_to_the_app_and_stream_they_name",
     ),
     ("tcUrl may be relative", "src/rtmp/url.rs::references_are_resolved_as_rfc_3986_says"),
     ("colorInfo", "enhanced::color_info_is_kept_and_each_replaces_the_last"),
@@ -112,10 +120,10 @@ pub const RULES: &[(&str, &str)] = &[
     ("a GOP starts at coded frames of the default track", "relay::players_join_at_a_keyframe_of_the_default_track"),
     ("avc1 and mp4a are AVC and AAC", "relay::headers_by_four_cc_and_legacy_ones_replace_each_other"),
     ("never rejected for silence", "relay::a_publisher_that_announces_nothing_may_send_anything"),
-    ("upstream, metadata gets its envelope back", "src/rtmp/client/tests.rs::a_client_publishes_to_the_server"),
+    ("upstream, metadata gets its envelope back", "src/rtmp/client/tests/mod.rs::a_client_publishes_to_the_server"),
     (
         "capabilities are repeated upstream",
-        "src/rtmp/client/tests.rs::capabilities_reach_the_next_server_as_the_publisher_said_them",
+        "src/rtmp/client/tests/mod.rs::capabilities_reach_the_next_server_as_the_publisher_said_them",
     ),
     // What real peers do.
     ("a second publisher", "tests/hostile_inputs/commands.rs::a_second_publisher_is_refused"),

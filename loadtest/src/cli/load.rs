@@ -4,6 +4,7 @@ use super::values::{Url, parse_bitrate, parse_duration, parse_url};
 use crate::pacing::Shape;
 use crate::sys;
 use clap::{Args, ValueEnum};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The load itself, the same for all subcommands.
@@ -71,6 +72,9 @@ pub struct TargetArgs {
     /// rtmp://host:port/app/name; with several streams, name-0, name-1 ...
     #[arg(long, value_parser = parse_url)]
     pub url: Url,
+    /// Publishers connect here, ADDR:PORT, and only players to --url: to measure what lies between two nodes
+    #[arg(long, value_name = "ADDR")]
+    pub publish_at: Option<SocketAddr>,
     /// CPUs of the load generator: worker i runs on the i-th, modulo their number
     #[arg(long, value_delimiter = ',')]
     pub pin: Vec<usize>,

@@ -10,12 +10,20 @@ pub struct Url {
     pub tc_url: String,
     pub app: String,
     pub name: String,
+    /// Where they are published, if not at `address`.
+    pub publish_at: Option<SocketAddr>,
 }
 
 impl Url {
     /// Of a server that was started here.
     pub fn of(address: SocketAddr) -> Self {
-        Self { address, tc_url: format!("rtmp://{address}/live"), app: "live".into(), name: "load".into() }
+        Self {
+            address,
+            tc_url: format!("rtmp://{address}/live"),
+            app: "live".into(),
+            name: "load".into(),
+            publish_at: None,
+        }
     }
 
     /// The names of `streams` streams.
@@ -39,7 +47,13 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
     let with_port = if after_literal.contains(':') { host.to_owned() } else { format!("{host}:1935") };
     let mut addresses = with_port.to_socket_addrs().map_err(|error| format!("{with_port}: {error}"))?;
     let address = addresses.next().ok_or_else(|| format!("{with_port} has no address"))?;
-    Ok(Url { address, tc_url: format!("rtmp://{host}/{app}"), app: app.to_owned(), name: name.to_owned() })
+    Ok(Url {
+        address,
+        tc_url: format!("rtmp://{host}/{app}"),
+        app: app.to_owned(),
+        name: name.to_owned(),
+        publish_at: None,
+    })
 }
 
 /// A share above 0, below 1.

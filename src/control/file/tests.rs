@@ -6,8 +6,7 @@ use super::*;
 use crate::control::{args::Args, rules::Sources};
 
 fn parse(content: &str) -> ConfigFile {
-    let text = Text { path: PathBuf::from("f.toml"), content: content.to_owned(), others_read: true };
-    ConfigFile::parse(text, &Args::command())
+    ConfigFile::parse(Text::of(PathBuf::from("f.toml"), content), &Args::command())
 }
 
 /// All that is found, each as `LINE:COLUMN: what`.

@@ -39,14 +39,25 @@ impl Text {
         Ok(Self { path: path.to_owned(), content, others_read: secrets::others_read(mode) })
     }
 
+    #[cfg(test)]
+    pub(in super::super) fn of(path: PathBuf, content: &str) -> Self {
+        Self { path, content: content.to_owned(), others_read: true }
+    }
+
     /// What a relative path in it starts at.
     pub(in super::super) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
+    /// The beginning of the character at a byte, or the end of the file.
+    fn boundary(&self, byte: usize) -> usize {
+        let byte = byte.min(self.content.len());
+        (0..=byte).rev().find(|byte| self.content.is_char_boundary(*byte)).unwrap_or(0)
+    }
+
     /// Line and column of a byte, both from 1; columns are characters.
     fn line_and_column(&self, byte: usize) -> (usize, usize) {
-        let before = &self.content[..self.content.floor_char_boundary(byte)];
+        let before = &self.content[..self.boundary(byte)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
@@ -68,8 +79,8 @@ impl Text {
         let grade = if finding.is_fault() { "error" } else { "warning" };
         let mut out = format!("{}:{line}:{column}: {grade}: {}\n", self.path.display(), finding.text);
         let shown = self.shown(line);
-        let end = self.content.floor_char_boundary(finding.at.end.max(finding.at.start));
-        let start = self.content.floor_char_boundary(finding.at.start);
+        let end = self.boundary(finding.at.end.max(finding.at.start));
+        let start = self.boundary(finding.at.start);
         let meant = self.content[start..end].lines().next().map_or(0, |first| first.chars().count());
         let from = (column - 1).saturating_sub(CONTEXT_COLUMNS);
         let shown: String = shown.chars().skip(from).take(2 * CONTEXT_COLUMNS).collect();

@@ -150,9 +150,14 @@ impl Conversation {
         })
     }
 
-    /// Media is a player's, from the first Play.Start on; librtmp passes over what comes before, too.
+    /// Media is a player's, from the first Play.Start on; librtmp passes over what comes before, too. A publisher's host may
+    /// have asked for other message streams by itself.
     fn media(&mut self, stream: u32, verdict: Verdict) -> Result<Verdict, SessionError> {
-        if self.config.role == ClientRole::Play && matches!(self.phase, Phase::Live | Phase::Ended) {
+        let is_asked_for = match self.config.role {
+            ClientRole::Play => matches!(self.phase, Phase::Live | Phase::Ended),
+            ClientRole::Publish => self.stream != 0 && self.stream != stream,
+        };
+        if is_asked_for {
             return Ok(verdict);
         }
         self.stray(stream)?;

@@ -6,7 +6,11 @@ use std::{
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::*;
-use crate::shard::{config::DriverChoice, runtime::ShardRuntime};
+use crate::shard::{
+    config::DriverChoice,
+    runtime::ShardRuntime,
+    testing::{Folder, black_hole},
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const DRIVERS: [DriverChoice; 2] = [DriverChoice::Auto, DriverChoice::Legacy];
@@ -59,24 +63,6 @@ async fn dial(dialler: &Dialler, to: &Endpoint, patience: Duration) -> Result<Co
 
 fn listener(host: impl std::net::ToSocketAddrs) -> TcpListener {
     TcpListener::bind(host).expect("a free port")
-}
-
-/// A listener whose backlog is full: further connections are neither accepted nor refused. The sockets fill it.
-fn black_hole(ip: Ipv4Addr) -> (Socket, u16, Vec<Socket>) {
-    let hole = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    hole.bind(&SocketAddr::from((ip, 0)).into()).expect("a free port");
-    hole.listen(0).expect("it listens");
-    let addr = hole.local_addr().expect("bound");
-    let fill = (0..4)
-        .map(|_| {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-            socket.set_nonblocking(true).expect("a flag");
-            let _ = socket.connect(&addr);
-            socket
-        })
-        .collect();
-    std::thread::sleep(Duration::from_millis(50));
-    (hole, addr.as_socket().expect("IPv4").port(), fill)
 }
 
 /// Sockets of this machine that are connecting to `port`, or are connected to it, by IPv4.
@@ -239,7 +225,7 @@ fn a_dial_can_be_given_up_at_every_stage() {
 
 #[test]
 fn socket_files_are_connected_to() {
-    let folder = crate::shard::testing::Folder::new("dial");
+    let folder = Folder::new("dial");
     let path = folder.path("node.sock");
     let to = Endpoint::Unix(path.clone());
     for driver in DRIVERS {

@@ -8,7 +8,7 @@ mod dialling;
 mod reading;
 mod secure;
 mod serving;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::{LegId, RelayId, pull::Taken};
+use super::{LegId, RelayId, prelude::Held, pull::Taken};
 use crate::{
     relay::{
         puller::{Fault, Heard},
@@ -10,6 +10,7 @@ use crate::{
         upstream::Endpoint,
     },
     rtmp::{
+        STREAM_NOT_FOUND,
         capabilities::Capabilities,
         client::{ClientConfig, ClientEvent, ClientRole, ClientSession, SessionError, approach::Approach},
     },
@@ -26,7 +27,11 @@ use crate::{
 enum Said {
     Publishing,
     Ended,
-    Reconnect { tc_url: Option<String> },
+    Reconnect {
+        tc_url: Option<String>,
+    },
+    /// After it had accepted the play.
+    NotFound,
     Failed(SessionError),
 }
 
@@ -112,6 +117,12 @@ impl Core {
                             }
                         }
                         Taken::Nothing => {}
+                        Taken::Apart => pull.hear(leg.leg, Heard::Apart, now, &mut self.relays.health),
+                        Taken::Reached { leg } => {
+                            let message = Held { kind, timestamp, payload: payload.into() };
+                            self.go_over(index, leg, message);
+                        }
+                        Taken::Overdue => self.end_handover(index),
                         Taken::Begins => {
                             pull.hear(leg.leg, Heard::Media { begins: true }, now, &mut self.relays.health);
                             self.drive_pull(index);
@@ -123,6 +134,7 @@ impl Core {
                 Ok(Some(ClientEvent::Ended)) => Said::Ended,
                 Ok(Some(ClientEvent::Reconnect { tc_url, .. })) => Said::Reconnect { tc_url },
                 Ok(Some(ClientEvent::Playing)) => continue,
+                Ok(Some(ClientEvent::Status { code, .. })) if code == STREAM_NOT_FOUND => Said::NotFound,
                 Ok(Some(ClientEvent::Status { code, description, level })) => {
                     tracing::debug!(code, description, level, "an upstream says");
                     continue;
@@ -172,6 +184,10 @@ impl Core {
             (Said::Ended, RelayId::Push(_)) => {
                 self.note_fault(leg, id, "it ended the stream".to_owned());
                 self.close(id, CloseReason::UpstreamEnded, true);
+            }
+            (Said::NotFound, _) => {
+                self.note_fault(leg, id, "it has no such stream".to_owned());
+                self.close(id, CloseReason::UpstreamNotFound, true);
             }
             (Said::Reconnect { tc_url }, RelayId::Pull(index)) => self.pull_moved(index, leg, id, tc_url.as_deref()),
             (Said::Reconnect { tc_url }, RelayId::Push(index)) => self.push_moved(index, id, tc_url.as_deref()),
@@ -230,7 +246,7 @@ impl Core {
 /// Why a connection to another node ends by `error`.
 fn reason_of(error: &SessionError) -> CloseReason {
     match error {
-        SessionError::Refused { code, .. } if code.ends_with(".StreamNotFound") => CloseReason::UpstreamNotFound,
+        error if error.is_not_found() => CloseReason::UpstreamNotFound,
         SessionError::Refused { .. } => CloseReason::UpstreamRefused,
         error => CloseReason::from(error),
     }

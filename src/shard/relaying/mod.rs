@@ -10,6 +10,7 @@
 //! deadlines are looked at each tick.
 
 mod demand;
+mod handover;
 mod legs;
 mod prelude;
 mod pull;

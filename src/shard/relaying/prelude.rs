@@ -2,7 +2,7 @@
 //!
 //! A source is worth taking once players can begin with what it sends: at a keyframe or, where no video is in sight, once
 //! half a second of audio has come. Headers, metadata and audio from before are kept, so that nothing is missing of
-//! a stream that begins. Bounds: [`PRELUDE_MESSAGES_MAX`] and [`PRELUDE_BYTES_MAX`]; what goes beyond is dropped.
+//! a stream that begins. Bounds: [`PRELUDE_MESSAGES_MAX`] and [`PRELUDE_BYTES_MAX`]; what goes beyond is dropped, and of a GOP all of it.
 
 use crate::{
     limits::{PRELUDE_AUDIO_MS, PRELUDE_BYTES_MAX, PRELUDE_MESSAGES_MAX},
@@ -23,40 +23,61 @@ pub(super) struct Prelude {
     held: Vec<Held>,
     bytes: usize,
     video_seen: bool,
+    has_keyframe: bool,
     first_audio: Option<u32>,
 }
 
 impl Prelude {
     /// Takes one message in. True if players can begin now.
     pub(super) fn take(&mut self, kind: Kind, timestamp: u32, payload: &[u8]) -> bool {
-        let role = match kind {
-            Kind::Video => media::classify_video(payload).map(|tag| tag.role),
-            Kind::Audio => media::classify_audio(payload).map(|tag| tag.role),
-            Kind::Data => Ok(Role::Unknown),
-        };
         // A malformed message is the log's to count, once the stream is taken.
-        let Ok(role) = role else { return false };
+        let Some(role) = role_of(kind, payload) else { return false };
+        if role == Role::Keyframe && std::mem::replace(&mut self.has_keyframe, true) {
+            self.forget_media();
+        }
         self.video_seen |= kind == Kind::Video || (kind == Kind::Data && speaks_of_video(payload));
         let begins = match (kind, role) {
             (Kind::Video, Role::Keyframe) => true,
             // Nothing can be done with what depends on frames that are not here.
-            (Kind::Video, Role::Coded) => return false,
+            (Kind::Video, Role::Coded) if !self.has_keyframe => return false,
             (Kind::Audio, Role::Coded) => {
                 let first = *self.first_audio.get_or_insert(timestamp);
                 !self.video_seen && timestamp.wrapping_sub(first) >= PRELUDE_AUDIO_MS
             }
             _ => false,
         };
-        if begins || (self.held.len() < PRELUDE_MESSAGES_MAX && self.bytes + payload.len() <= PRELUDE_BYTES_MAX) {
+        let has_room = self.held.len() < PRELUDE_MESSAGES_MAX && self.bytes + payload.len() <= PRELUDE_BYTES_MAX;
+        if !has_room && self.has_keyframe && !begins {
+            self.has_keyframe = false;
+            self.forget_media();
+            return false;
+        }
+        if begins || has_room {
             self.bytes += payload.len();
             self.held.push(Held { kind, timestamp, payload: payload.into() });
         }
         begins
     }
 
+    /// The source is taken at a later keyframe than the one that was kept.
+    fn forget_media(&mut self) {
+        let is_media = |held: &Held| matches!(role_of(held.kind, &held.payload), Some(Role::Keyframe | Role::Coded));
+        self.held.retain(|held| !is_media(held));
+        self.bytes = self.held.iter().map(|held| held.payload.len()).sum();
+    }
+
     /// All that was kept, in order.
     pub(super) fn release(&mut self) -> Vec<Held> {
         std::mem::take(self).held
+    }
+}
+
+/// `None` if it is malformed.
+fn role_of(kind: Kind, payload: &[u8]) -> Option<Role> {
+    match kind {
+        Kind::Video => media::classify_video(payload).ok().map(|tag| tag.role),
+        Kind::Audio => media::classify_audio(payload).ok().map(|tag| tag.role),
+        Kind::Data => Some(Role::Unknown),
     }
 }
 
@@ -104,6 +125,17 @@ mod tests {
             assert!(!prelude.take(Kind::Audio, PRELUDE_AUDIO_MS - 20, SOUND));
             assert_eq!(prelude.take(Kind::Audio, PRELUDE_AUDIO_MS - 11, SOUND), begins);
         }
+    }
+
+    #[test]
+    fn a_later_keyframe_takes_the_place_of_what_was_kept_of_the_one_before() {
+        let mut prelude = Prelude::default();
+        for (kind, payload) in [(Kind::Video, AVC), (Kind::Video, KEY), (Kind::Audio, AAC), (Kind::Audio, SOUND)] {
+            prelude.take(kind, 0, payload);
+        }
+        assert!(prelude.take(Kind::Video, 9, KEY));
+        let held: Vec<_> = prelude.release().into_iter().map(|held| (held.timestamp, held.payload)).collect();
+        assert_eq!(held, [(0, AVC.into()), (0, AAC.into()), (9, KEY.into())]);
     }
 
     #[test]

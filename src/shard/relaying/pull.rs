@@ -6,7 +6,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{LegId, Provenance, RelayId, legs::Way, prelude::Prelude};
+use super::{
+    LegId, Provenance, RelayId,
+    handover::{Handover, Holds},
+    legs::Way,
+    prelude::{Held, Prelude},
+};
 use crate::{
     ingress::Broadcast,
     limits::{PULLS_MAX, STREAM_LOG_LINES_PER_SECOND},
@@ -51,6 +56,12 @@ pub(super) enum Taken {
     Nothing,
     /// The source can be taken from here on.
     Begins,
+    /// So it could, but it is not in step with the one that serves.
+    Apart,
+    /// The one that serves has come to where another one waits, at `leg`.
+    Reached { leg: Leg },
+    /// What was held back for another source is to be sent.
+    Overdue,
 }
 
 /// See the file's head.
@@ -65,7 +76,10 @@ pub(super) struct Pull {
     /// The puller orders at most a few at once.
     legs: Vec<PullLeg>,
     live: Option<Leg>,
+    /// Where a source asked to be gone to, until that is done.
+    moved: Option<(usize, Approach)>,
     splice: Splice,
+    handover: Handover,
     /// Where the stream is written.
     pub(super) log: Option<(usize, u64)>,
     /// Shard time since which no source has it.
@@ -122,15 +136,48 @@ impl Pull {
     /// A message that came on a leg.
     pub(super) fn take(&mut self, leg: Leg, kind: Kind, timestamp: u32, payload: &[u8], now: Duration) -> Taken {
         if self.live != Some(leg) {
-            let Some(known) = self.leg_mut(leg) else { return Taken::Nothing };
-            return if known.prelude.take(kind, timestamp, payload) { Taken::Begins } else { Taken::Nothing };
+            return self.take_other(leg, kind, timestamp, payload);
+        }
+        if let Some(leg) = self.waiting_leg(kind, timestamp) {
+            return Taken::Reached { leg };
         }
         self.bytes_in += payload.len() as u64;
+        match self.handover.take(kind, timestamp, payload, now) {
+            Holds::No => self.place(kind, timestamp, payload, now),
+            Holds::Yes => Taken::Nothing,
+            Holds::TooLong => Taken::Overdue,
+        }
+    }
+
+    /// The place in the log of a message of the source that serves.
+    fn place(&mut self, kind: Kind, timestamp: u32, payload: &[u8], now: Duration) -> Taken {
         let Some((local, epoch)) = self.log else { return Taken::Nothing };
         match self.splice.take(kind, timestamp, payload, now) {
             Some(timestamp) => Taken::Publish { local, epoch, timestamp },
             None => Taken::Nothing,
         }
+    }
+
+    /// A message of a source that does not serve yet.
+    fn take_other(&mut self, leg: Leg, kind: Kind, timestamp: u32, payload: &[u8]) -> Taken {
+        let Some(known) = self.legs.iter_mut().find(|known| known.leg == leg) else { return Taken::Nothing };
+        if !known.prelude.take(kind, timestamp, payload) {
+            return Taken::Nothing;
+        }
+        let lead = self.splice.lead(timestamp).filter(|_| self.live.is_some() && kind == Kind::Video);
+        let bridges = lead.is_some_and(|(place, lead_ms)| self.handover.arm(place, lead_ms));
+        if bridges { Taken::Apart } else { Taken::Begins }
+    }
+
+    /// The leg that waits for the source that serves to come to this message, which is not the stream's then. It waits no
+    /// more.
+    fn waiting_leg(&mut self, kind: Kind, timestamp: u32) -> Option<Leg> {
+        let place = self.handover.place().filter(|_| kind == Kind::Video)?;
+        if !self.splice.is_at(timestamp, place) {
+            return None;
+        }
+        self.handover = Handover::default();
+        self.legs.iter().map(|known| known.leg).find(|leg| Some(*leg) != self.live)
     }
 }
 
@@ -169,7 +216,9 @@ impl Core {
             provenance: provenance.unwrap_or_default(),
             legs: Vec::new(),
             live: None,
+            moved: None,
             splice: Splice::new(),
+            handover: Handover::default(),
             log: None,
             dark_since: None,
             yields_until: is_published.then(|| now + self.config.unpublish_grace),
@@ -205,7 +254,8 @@ impl Core {
         let Some(pull) = self.relays.pulls.get(index) else { return };
         let Some(upstream) = pull.puller.sources().get(source).cloned() else { return };
         let hops = self.relays.hops_with_ours(&pull.provenance.hops);
-        let approach = match approach(&upstream) {
+        let moved = self.relays.pulls[index].moved.take().filter(|(of, _)| *of == source).map(|(_, approach)| approach);
+        let approach = match moved.map_or_else(|| approach(&upstream), Ok) {
             Ok(approach) => approach,
             Err(error) => {
                 let now = self.time.now();
@@ -238,10 +288,7 @@ impl Core {
         let Some(pull) = self.relays.pulls.get_mut(index) else { return };
         let Some(position) = pull.legs.iter().position(|known| known.leg == leg) else { return };
         let conn = pull.legs.remove(position).conn;
-        if pull.live == Some(leg) {
-            pull.live = None;
-            pull.dark_since = Some(self.time.now());
-        }
+        self.leg_gone(index, leg);
         self.close_upstream(conn);
     }
 
@@ -286,14 +333,41 @@ impl Core {
         pull.live = Some(leg);
         pull.dark_since = None;
         pull.since = now;
+        // Its like comes from the source that serves now.
+        pull.handover = Handover::default();
         let held = pull.leg_mut(leg).map(|known| known.prelude.release()).unwrap_or_default();
-        for message in held {
+        self.publish_held(index, held);
+    }
+
+    /// The source that serves has come to where another one waits. If that is not taken yet, the message at hand is the
+    /// stream's after all.
+    pub(super) fn go_over(&mut self, index: usize, to: Leg, message: Held) {
+        let now = self.time.now();
+        let Some(pull) = self.relays.pulls.get_mut(index) else { return };
+        pull.hear(to, Heard::Media { begins: true }, now, &mut self.relays.health);
+        self.drive_pull(index);
+        if self.relays.pulls.get(index).is_some_and(|pull| pull.live != Some(to)) {
+            self.publish_held(index, vec![message]);
+        }
+    }
+
+    fn publish_held(&mut self, index: usize, held: Vec<Held>) {
+        let now = self.time.now();
+        for Held { kind, timestamp, payload } in held {
             let Some(pull) = self.relays.pulls.get_mut(index) else { return };
-            let taken = pull.take(leg, message.kind, message.timestamp, &message.payload, now);
-            let Taken::Publish { local, epoch, timestamp } = taken else { continue };
-            if self.streams.publish(local, epoch, message.kind, timestamp, &message.payload, &self.time).is_err() {
+            let Taken::Publish { local, epoch, timestamp } = pull.place(kind, timestamp, &payload, now) else {
+                continue;
+            };
+            if self.streams.publish(local, epoch, kind, timestamp, &payload, &self.time).is_err() {
                 self.metrics.tags_malformed.add(1);
             }
+        }
+    }
+
+    /// The other source does not come up, or is gone: the one that serves goes on.
+    pub(super) fn end_handover(&mut self, index: usize) {
+        if let Some(held) = self.relays.pulls.get_mut(index).map(|pull| pull.handover.end()) {
+            self.publish_held(index, held);
         }
     }
 
@@ -372,11 +446,20 @@ impl Core {
         let Some(pull) = self.relays.pulls.get_mut(index) else { return };
         let Some(position) = pull.legs.iter().position(|known| known.leg == leg && known.conn == id) else { return };
         pull.legs.remove(position);
-        if pull.live == Some(leg) {
+        self.leg_gone(index, leg);
+        if let Some(pull) = self.relays.pulls.get_mut(index) {
+            pull.hear(leg, Heard::Failed(fault), now, &mut self.relays.health);
+        }
+    }
+
+    /// A leg is no more; what was held back of the stream, whichever of two sources it was for, is all there is of it.
+    fn leg_gone(&mut self, index: usize, leg: Leg) {
+        self.end_handover(index);
+        let now = self.time.now();
+        if let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.live == Some(leg)) {
             pull.live = None;
             pull.dark_since = Some(now);
         }
-        pull.hear(leg, Heard::Failed(fault), now, &mut self.relays.health);
     }
 
     /// A source refused what was asked. True if it said how else to ask, and is asked so.
@@ -406,7 +489,14 @@ impl Core {
     pub(super) fn pull_moved(&mut self, index: usize, leg: LegId, id: ConnId, tc_url: Option<&str>) {
         let now = self.time.now();
         let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) else { return };
-        tracing::info!(stream = %pull.key, upstream = pull.label_of(leg.leg), tc_url, "asked to reconnect");
+        let Some(source) = pull.leg_mut(leg.leg).map(|known| known.source) else { return };
+        let Some(Ok(mut approach)) = pull.puller.sources().get(source).map(approach) else { return };
+        if let Err(why) = approach.moved(tc_url, now) {
+            tracing::warn!(stream = %pull.key, upstream = pull.label_of(leg.leg), "a request to reconnect: {why}");
+            return;
+        }
+        tracing::info!(stream = %pull.key, upstream = pull.label_of(leg.leg), "asked to reconnect");
+        pull.moved = Some((source, approach));
         pull.puller.moved(leg.leg, now);
     }
 
@@ -426,6 +516,10 @@ impl Core {
         let grace = self.config.unpublish_grace;
         if pull.dark_since.is_some_and(|since| now.saturating_sub(since) >= grace) {
             self.end_pulled(index);
+        }
+        if self.relays.pulls.get(index).is_some_and(|pull| pull.handover.is_over(now)) {
+            self.end_handover(index);
+            self.flush_touched();
         }
         if is_due {
             self.relays.rouse(RelayId::Pull(index));

@@ -428,3 +428,33 @@ fn a_node_that_ends_ends_what_it_pulls_and_pushes_in_order() {
     assert!(world.nodes[1].cores.iter().all(|core| core.has_ended()));
     assert_eq!(world.nodes[2].closed(CloseReason::PeerClosed), 1, "its end was an orderly one");
 }
+
+#[test]
+fn the_stream_goes_back_to_a_primary_that_is_behind_without_a_gap() {
+    for (primary_ms, backup_ms) in [(0, 120), (120, 0), (0, 0)] {
+        let mut world = edge_of_two();
+        world.health[1] = Health::Down;
+        let publishers = [(1, world.begin(1, "show")), (2, world.begin(2, "show"))];
+        let player = world.ask(0, 0, "show");
+        // The publishers of one stream, one of which is late.
+        let frame = |world: &mut World, which: usize, at_ms: i64| {
+            let Some(timestamp) = u32::try_from(at_ms).ok() else { return };
+            let payload = [if timestamp % 2_000 == 0 { KEY } else { INTER }, &timestamp.to_be_bytes()].concat();
+            world.send(publishers[which].0, publishers[which].1, timestamp, Kind::Video, &payload);
+        };
+        for at_ms in (0..60_000_i64).step_by(40) {
+            if at_ms == 8_000 {
+                world.health[1] = Health::Well;
+            }
+            frame(&mut world, 0, at_ms - primary_ms);
+            frame(&mut world, 1, at_ms - backup_ms);
+            world.pass_ms(40);
+        }
+        let report = RelayReport::of([world.nodes[0].cores[0].relay_report()].into_iter());
+        assert!(report.pulls[0].source.contains("n1"), "it is back: {report:?}");
+        let times: Vec<_> = world.frames(0, player).into_iter().map(|(timestamp, _)| timestamp).collect();
+        let gaps: Vec<_> = times.windows(2).filter(|pair| pair[1] != pair[0] + 40).collect();
+        assert!(gaps.is_empty(), "behind by {primary_ms}, {backup_ms}: {gaps:?}");
+        world.empty();
+    }
+}
