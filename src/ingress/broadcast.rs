@@ -62,10 +62,19 @@ pub struct Broadcast {
 impl Broadcast {
     /// A stream that begins, or goes on where another publisher of its name ended.
     pub fn new(config: BroadcastConfig, resume: Option<Resume>) -> Self {
+        Self::on(config, Timeline::new(resume))
+    }
+
+    /// As `new`, of what is spliced to the end of the stream before: its times are right.
+    pub fn spliced(config: BroadcastConfig, resume: Option<Resume>) -> Self {
+        Self::on(config, Timeline::continued(resume))
+    }
+
+    fn on(config: BroadcastConfig, timeline: Timeline) -> Self {
         let common = View::new(ViewKey::COMMON, config.chunk_bytes, config.segment_bytes, &config.gauge);
         Self {
             config,
-            timeline: Timeline::new(resume),
+            timeline,
             views: vec![common],
             forms: vec![Form::new(Tracks::DEFAULT)],
             multitrack: false,

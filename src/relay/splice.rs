@@ -71,6 +71,22 @@ impl Splice {
         Self::default()
     }
 
+    /// What follows is spliced to a stream that ended at `sent`, at the time `sent_at`.
+    pub fn resumed(sent: u32, sent_at: Duration) -> Self {
+        let ended = || Sent { last: None, floor: Some(sent) };
+        Self {
+            audio: ended(),
+            video: ended(),
+            data: ended(),
+            newest: Some(sent),
+            sent_at,
+            switched: true,
+            joining: Some(Joining::default()),
+            video_waits: true,
+            ..Self::default()
+        }
+    }
+
     /// The messages from here on are another source's, or those of the same one connected anew.
     pub fn switch(&mut self) {
         if self.newest.is_none() {

@@ -98,6 +98,23 @@ fn the_same_source_again_shares_the_clock_it_was_given() {
 }
 
 #[test]
+fn what_is_spliced_to_a_stream_that_ended_keeps_its_clock_if_it_is_near() {
+    let resumed = || Splice::resumed(5_000, ms(1_000));
+    let mut near = resumed();
+    assert_eq!(near.take(Kind::Video, 0, VIDEO_HEADER, ms(4_000)), Some(5_000));
+    assert_eq!(near.take(Kind::Video, 4_000, KEYFRAME, ms(4_000)), None);
+    assert_eq!(near.take(Kind::Audio, 4_010, AUDIO, ms(4_000)), None);
+    assert_eq!(near.take(Kind::Video, 7_000, KEYFRAME, ms(4_000)), Some(7_000));
+    assert_eq!(near.take(Kind::Audio, 6_990, AUDIO, ms(4_000)), Some(6_990));
+    // Any other goes on after the gap.
+    let mut far = resumed();
+    assert_eq!(far.take(Kind::Video, 900_000, KEYFRAME, ms(4_000)), Some(8_000));
+    assert_eq!(far.take(Kind::Audio, 900_010, AUDIO, ms(4_000)), Some(8_010));
+    // Sound alone need not wait.
+    assert_eq!(resumed().take(Kind::Audio, 6_000, AUDIO, ms(4_000)), Some(6_000));
+}
+
+#[test]
 fn sound_alone_waits_as_long_as_a_video_may_be_expected() {
     // A stream that never had any.
     let mut splice = Splice::new();

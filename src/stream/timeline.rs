@@ -88,6 +88,11 @@ impl Timeline {
         Self { resume, newest: sent, floor: sent, ..Self::default() }
     }
 
+    /// A session that goes on from where another ended, with times that whoever sends it has already made to go on from there.
+    pub fn continued(resume: Option<Resume>) -> Self {
+        Self { resume: None, ..Self::new(resume) }
+    }
+
     /// What the next publisher of the name needs; `None` if players never saw a timestamp.
     pub fn resume(&self, now: Duration) -> Option<Resume> {
         let newest = self.newest?;

@@ -279,19 +279,19 @@ impl Stream {
 pub struct Relays(serde_json::Value);
 
 impl Relays {
-    fn line<'a>(&'a self, list: &str, stream: &str) -> Option<&'a serde_json::Value> {
+    fn lines<'a>(&'a self, list: &str, stream: &str) -> impl Iterator<Item = &'a serde_json::Value> {
         let lines = self.0[list].as_array().unwrap_or_else(|| panic!("no list {list} in {}", self.0));
-        lines.iter().find(|line| line["stream"] == stream)
+        lines.iter().filter(move |line| line["stream"] == stream)
     }
 
     /// A property of a stream that is pulled, as text.
     pub fn pull(&self, stream: &str, property: &str) -> Option<String> {
-        Some(text(self.line("pulls", stream)?, property))
+        self.lines("pulls", stream).next().map(|line| text(line, property))
     }
 
-    /// A property of a stream that is pushed to one target, as text.
-    pub fn push(&self, stream: &str, property: &str) -> Option<String> {
-        Some(text(self.line("pushes", stream)?, property))
+    /// That property of each push of a stream, as text: in the order of its targets.
+    pub fn pushes(&self, stream: &str, property: &str) -> Vec<String> {
+        self.lines("pushes", stream).map(|line| text(line, property)).collect()
     }
 }
 

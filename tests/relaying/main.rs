@@ -20,8 +20,12 @@ macro_rules! on_both_drivers {
 
 mod chain;
 mod command;
+mod crowd;
 mod ending;
+mod failover;
 mod fake;
 mod local;
 mod missing;
 mod nginx;
+mod secure;
+mod tls;

@@ -317,7 +317,6 @@ impl Core {
                 Some(log) => {
                     let Some(pull) = self.relays.pulls.get_mut(index) else { return };
                     pull.log = Some(log);
-                    pull.splice = Splice::new();
                 }
                 None => {
                     self.yield_pull(index);
@@ -373,13 +372,19 @@ impl Core {
 
     /// Takes the stream's name and begins its log.
     fn claim_pulled(&mut self, index: usize, publisher: ConnId) -> Option<(usize, u64)> {
-        let pull = self.relays.pulls.get(index)?;
+        let pull = self.relays.pulls.get_mut(index)?;
         let key = pull.key.clone();
         let claim = self.directory.claim_pulled(&key, self.port.shard()).ok()?;
+        // Pulled again soon after it ended, it keeps its source's times, as after any change of source: nodes that have it
+        // from here as well as from elsewhere would find it moved.
+        pull.splice = claim.resume.map_or_else(Splice::new, |resume| {
+            let ago = self.time.process().saturating_sub(resume.ended_at);
+            Splice::resumed(resume.sent, self.time.now().saturating_sub(ago))
+        });
         let local = self.streams.enter(&key, &self.relays);
         self.metrics.publishers.add(1);
         let provenance = Provenance { hops: Box::default(), capabilities: Some(Capabilities::of_relay()) };
-        let broadcast = Broadcast::new(self.streams.broadcast.clone(), claim.resume);
+        let broadcast = Broadcast::spliced(self.streams.broadcast.clone(), claim.resume);
         let owned = Owned::new(broadcast, publisher, claim.followers, self.port.shard(), &self.time, provenance.into());
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });
         self.stream_begins(local, &key);

@@ -167,6 +167,33 @@ fn a_pull_outlives_its_last_player_for_the_linger_only() {
 }
 
 #[test]
+fn a_stream_pulled_again_keeps_its_sources_times() {
+    let mut world = chain(2, 1);
+    let publisher = world.begin(0, "show");
+    let first = world.ask(1, 0, "show");
+    world.second(&[(0, publisher)], 0);
+    world.nodes[1].lose(first, CloseReason::PeerReset);
+    for second in 1..6 {
+        world.second(&[(0, publisher)], second * 1_000);
+    }
+    assert_eq!(world.links(), 0, "nobody wants it any more");
+    let second = world.ask(1, 0, "show");
+    world.second(&[(0, publisher)], 6_000);
+    assert_eq!(world.dialled[0], 2);
+    for kind in [Kind::Video, Kind::Audio] {
+        let got = world.got(1, second, kind);
+        let media: Vec<_> = got.iter().filter(|(_, payload)| payload != AVC && payload != AAC).collect();
+        let sent = |payload: &[u8]| payload.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
+        let late_by = if kind == Kind::Audio { 5 } else { 0 };
+        // From the origin's last keyframe on.
+        assert_eq!(media.first().and_then(|(_, payload)| sent(payload)), Some(5_000), "{kind:?}");
+        assert!(media.iter().all(|(time, payload)| sent(payload) == Some(*time - late_by)), "{kind:?}: {media:?}");
+        assert_eq!(media.len(), 50, "{kind:?}");
+    }
+    world.empty();
+}
+
+#[test]
 fn a_stream_that_exists_nowhere_is_refused_within_the_time_outs_and_asked_for_once_in_a_while() {
     let mut world = chain(2, 2);
     world.health[0] = Health::Down;
