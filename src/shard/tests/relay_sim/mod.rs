@@ -84,7 +84,6 @@ fn a_seed_means_the_same_each_time() {
 #[test]
 fn replay() {
     if let Some(seed) = number("SHARDCAST_SEED") {
-        tracing_subscriber::fmt().without_time().with_ansi(false).with_test_writer().init();
         println!("{:#?}", Scene::draw(seed));
         println!("{:#?}", run(seed));
     }

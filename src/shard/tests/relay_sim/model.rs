@@ -70,7 +70,7 @@ fn steps(time: std::time::Duration) -> usize {
 const SLACK: usize = STEPS_PER_SECOND * 3 / 2;
 const GOP_STEPS: usize = GOP as usize;
 /// Upstream connections that one node may begin within ten seconds.
-const DIALS_MAX: u64 = 15;
+const DIALS_AT_MOST: u64 = 15;
 /// Without a frame for so long, a stream may have ended.
 const STREAM_OVER: usize = 4 * STEPS_PER_SECOND;
 /// By how much sound and picture may be apart, beyond a frame.
@@ -99,7 +99,7 @@ fn check_dials(played: &Played<'_>, outcome: &mut Outcome) {
         for (node, dials) in dials.iter().enumerate() {
             let before = step.checked_sub(window).map_or(0, |before| played.dials[before][node]);
             outcome.most_dials = outcome.most_dials.max(dials - before);
-            assert!(dials - before <= DIALS_MAX, "n{node} made {} connections by step {step}", dials - before);
+            assert!(dials - before <= DIALS_AT_MOST, "n{node} made {} connections by step {step}", dials - before);
         }
     }
 }
@@ -263,8 +263,8 @@ impl View<'_, '_> {
         let came = player
             .heard
             .iter()
-            .filter(|heard| heard.kind == Kind::Video)
-            .filter_map(|heard| matches!(Content::of(heard), Some(Content::Frame { .. })).then(|| steps(heard.at)));
+            .filter(|heard| heard.kind == Kind::Video && matches!(Content::of(heard), Some(Content::Frame { .. })))
+            .map(|heard| steps(heard.at));
         let mut from = player.joined;
         let came: Vec<usize> = came.chain([player.left]).collect();
         for until in came {
