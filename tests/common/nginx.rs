@@ -6,12 +6,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{
-    seconds,
-    tool::{require, scratch},
-    wait_for,
-};
+use super::{seconds, tool::scratch, wait_for};
 
+/// Not on everybody's PATH.
+const PROGRAM: &str = "/usr/sbin/nginx";
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 
 /// An nginx with the application `live`. Dropping it ends it.
@@ -23,7 +21,9 @@ pub struct Nginx {
 
 impl Nginx {
     pub fn start() -> Self {
-        assert!(Path::new(MODULE).is_file(), "nginx's RTMP module is not installed: run `tests/run`");
+        for path in [PROGRAM, MODULE] {
+            assert!(Path::new(path).is_file(), "{path} is not installed: run `tests/run`");
+        }
         // Somebody may take the port before nginx does.
         (0..5).find_map(|_| Self::try_start()).expect("nginx accepts on one of five ports")
     }
@@ -42,14 +42,14 @@ impl Nginx {
              application live {{ live on; publish_notify on; }} }} }}\n"
         );
         std::fs::write(folder.join("nginx.conf"), config).expect("the build's temporary folder can be written");
-        let child = Command::new(require("nginx"))
+        let child = Command::new(PROGRAM)
             .args(["-c", "nginx.conf", "-e", "error.log", "-p"])
             .arg(&folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("it is on PATH");
+            .expect("it is installed");
         let mut nginx = Self { child, folder, rtmp };
         let is_up = wait_for("nginx to accept or to end", seconds(10), || {
             let ended = nginx.child.try_wait().expect("the child can be waited for").is_some();
