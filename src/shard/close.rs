@@ -67,6 +67,8 @@ reasons! {
         UpstreamUnreachable => "upstream_unreachable",
         UpstreamNotFound => "upstream_not_found",
         UpstreamRefused => "upstream_refused",
+        /// The node that a stream is pushed to has another publisher of the name, or does not know yet that it is gone.
+        UpstreamNameTaken => "upstream_name_taken",
         /// The node that a stream is pushed to ended it.
         UpstreamEnded => "upstream_ended",
     }

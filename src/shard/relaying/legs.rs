@@ -233,7 +233,7 @@ impl Core {
         let fault = match reason {
             CloseReason::UpstreamUnreachable => Fault::Unreachable,
             CloseReason::UpstreamNotFound => Fault::NotFound,
-            CloseReason::UpstreamRefused => Fault::Refused,
+            CloseReason::UpstreamRefused | CloseReason::UpstreamNameTaken => Fault::Refused,
             _ => Fault::Broken,
         };
         if matches!(reason, CloseReason::PeerClosed | CloseReason::PeerReset) {
@@ -251,6 +251,7 @@ impl Core {
 fn reason_of(error: &SessionError) -> CloseReason {
     match error {
         error if error.is_not_found() => CloseReason::UpstreamNotFound,
+        SessionError::Refused { code, .. } if **code == *"NetStream.Publish.BadName" => CloseReason::UpstreamNameTaken,
         SessionError::Refused { .. } => CloseReason::UpstreamRefused,
         error => CloseReason::from(error),
     }

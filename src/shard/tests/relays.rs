@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    liar::Lie,
     rig::{AAC, AVC, INTER, KEY, SOUND},
     world::{Health, World},
 };
@@ -276,6 +277,22 @@ impl World {
             Some(publisher) => publisher,
             None => self.begin(node, name),
         }
+    }
+}
+
+#[test]
+fn a_source_that_lies_is_left_for_the_backup() {
+    for lie in Lie::ALL {
+        let mut world = edge_of_two();
+        world.health[1] = Health::Lying(lie);
+        let backup = [(2, world.begin(2, "show"))];
+        let player = world.ask(0, 0, "show");
+        for second in 0..5 {
+            world.second(&backup, second * 1_000);
+        }
+        let frames = world.frames(0, player);
+        assert!(frames.last().is_some_and(|last| last.0 >= 4_900), "{lie:?}: {frames:?}");
+        world.empty();
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
         UPSTREAM_STALL_DEFAULT,
     },
     rtmp::message::Kind,
+    shard::tests::rig::Heard,
 };
 
 /// What the seeds met, to see that they meet everything.
@@ -260,11 +261,9 @@ impl View<'_, '_> {
     /// While a source works it has pictures, but for the time that it takes to find out.
     fn check_gaps(&mut self) {
         let player = self.player;
-        let came = player
-            .heard
-            .iter()
-            .filter(|heard| heard.kind == Kind::Video && matches!(Content::of(heard), Some(Content::Frame { .. })))
-            .map(|heard| steps(heard.at));
+        let is_picture =
+            |heard: &&Heard| heard.kind == Kind::Video && matches!(Content::of(heard), Some(Content::Frame { .. }));
+        let came = player.heard.iter().filter(is_picture).map(|heard| steps(heard.at));
         let mut from = player.joined;
         let came: Vec<usize> = came.chain([player.left]).collect();
         for until in came {
