@@ -67,6 +67,10 @@ series! {
     counter "reconnect_requests_total" reconnect_requests "Clients asked to go on at another server.";
     gauge "reconnecting" reconnecting "Clients asked to leave, or to be asked, that are still here.";
     counter "accept_failures_total" accept_failures "Accepts that failed for want of descriptors or memory.";
+    counter "upstream_dials_total" upstream_dials "Connections to other nodes begun.";
+    counter "pulls_begun_total" pulls_begun "Times a pulled stream was taken from a source, or went over to one.";
+    counter "pulls_missed_total" pulls_missed "Times no source had a stream that was asked for.";
+    counter "pushes_begun_total" pushes_begun "Times a target began to take a stream.";
     counter "slow_turns_total" slow_turns "Turns of the shard that took longer than 100 ms.";
 }
 

@@ -33,10 +33,7 @@ enum State {
     Connecting,
     /// Connected, and not yet publishing.
     Asking,
-    /// `due`: since when bytes have waited for the target without its taking any.
-    Publishing {
-        due: Option<Duration>,
-    },
+    Publishing,
     Waiting {
         until: Duration,
     },
@@ -49,10 +46,6 @@ pub enum PushHeard {
     Connected,
     /// The target takes the stream.
     Publishing,
-    /// Bytes wait for the target. Heard again while it takes none, this changes nothing.
-    Due,
-    /// The target took bytes. If more wait, [`Due`](Self::Due) follows.
-    Progress,
     /// The connection is gone.
     Failed(Fault),
     /// The target said no, and the connection is gone or is being closed.
@@ -119,11 +112,7 @@ impl Pusher {
         }
         match (heard, self.state) {
             (PushHeard::Connected, State::Connecting) => self.enter(State::Asking, now),
-            (PushHeard::Publishing, State::Connecting | State::Asking) => {
-                self.enter(State::Publishing { due: None }, now);
-            }
-            (PushHeard::Due, State::Publishing { due: None }) => self.state = State::Publishing { due: Some(now) },
-            (PushHeard::Progress, State::Publishing { .. }) => self.state = State::Publishing { due: None },
+            (PushHeard::Publishing, State::Connecting | State::Asking) => self.enter(State::Publishing, now),
             (PushHeard::Failed(fault), _) => self.failed(fault, now),
             (PushHeard::Refused, _) => {
                 self.backoff.exhaust();
@@ -155,40 +144,38 @@ impl Pusher {
             }
             State::Connecting if due => self.timed_out(Fault::Unreachable, now),
             State::Asking if due => self.timed_out(Fault::Silent, now),
-            State::Publishing { .. } if due => self.timed_out(Fault::Stalled, now),
             _ => None,
         }
     }
 
     pub fn deadline(&self) -> Option<Duration> {
-        // A target far away takes its time to answer, and its path may falter: patience as with players, if not more.
-        let patience = |of: Duration| of.max(PROGRESS_DEADLINE);
         match self.state {
-            State::Idle => None,
+            // A target that takes nothing is the host's to find, as players are.
+            State::Idle | State::Publishing => None,
             State::Closing => Some(self.since),
             State::Connecting => Some(self.since + self.timing.connect),
-            State::Asking => Some(self.since + patience(self.timing.first_byte)),
-            State::Publishing { due } => due.map(|due| due + patience(self.timing.stall)),
+            // A target far away takes its time to answer: patience as with players, if not more.
+            State::Asking => Some(self.since + self.timing.first_byte.max(PROGRESS_DEADLINE)),
             State::Waiting { until } => Some(until),
         }
     }
 
     pub fn is_publishing(&self) -> bool {
-        matches!(self.state, State::Publishing { .. })
+        matches!(self.state, State::Publishing)
     }
 
     pub fn report(&self) -> PushReport {
         let state = match self.state {
             State::Idle | State::Closing => "idle",
             State::Connecting | State::Asking => "connecting",
-            State::Publishing { .. } => "publishing",
+            State::Publishing => "publishing",
             State::Waiting { .. } => "waiting",
         };
         PushReport { state, since: self.since, attempts: self.attempts, last_fault: self.last_fault }
     }
 
     fn is_open(&self) -> bool {
-        matches!(self.state, State::Connecting | State::Asking | State::Publishing { .. })
+        matches!(self.state, State::Connecting | State::Asking | State::Publishing)
     }
 
     fn enter(&mut self, state: State, now: Duration) {

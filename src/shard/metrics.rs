@@ -79,7 +79,7 @@ pub struct ShardMetrics {
     /// Streams that were asked for and that no source had.
     pub pulls_missed: Counter,
     /// Streams that a target began to take.
-    pub pushes: Counter,
+    pub pushes_begun: Counter,
     closed: [Counter; CloseReason::ALL.len()],
     refused: [Counter; RefuseReason::ALL.len()],
 }
@@ -111,7 +111,7 @@ impl Default for ShardMetrics {
             upstream_dials: Counter::default(),
             pulls_begun: Counter::default(),
             pulls_missed: Counter::default(),
-            pushes: Counter::default(),
+            pushes_begun: Counter::default(),
             closed: std::array::from_fn(|_| Counter::default()),
             refused: std::array::from_fn(|_| Counter::default()),
         }

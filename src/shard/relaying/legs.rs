@@ -13,6 +13,7 @@ use crate::{
         STREAM_NOT_FOUND,
         capabilities::Capabilities,
         client::{ClientConfig, ClientEvent, ClientRole, ClientSession, SessionError, approach::Approach},
+        message::Kind,
     },
     shard::{
         close::CloseReason,
@@ -95,6 +96,7 @@ impl Core {
     pub(in crate::shard) fn hear_upstream(&mut self, id: ConnId, bytes: &[u8]) {
         let mut input = bytes;
         let now = self.time.now();
+        // Audio or video: who sends data alone has no stream.
         let mut media = None;
         while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing().is_none()) {
             let Some(upstream) = conn.session.upstream_mut() else { return };
@@ -109,7 +111,9 @@ impl Core {
                     self.metrics.messages_received.add(1);
                     let RelayId::Pull(index) = leg.relay else { continue };
                     let Some(pull) = self.relays.pulls.get_mut(index) else { continue };
-                    media = Some(leg);
+                    if kind != Kind::Data {
+                        media = Some(leg);
+                    }
                     match pull.take(leg.leg, kind, timestamp, payload, now) {
                         Taken::Publish { local, epoch, timestamp } => {
                             if self.streams.publish(local, epoch, kind, timestamp, payload, &self.time).is_err() {

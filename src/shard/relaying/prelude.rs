@@ -1,8 +1,10 @@
-//! What a source sends before its first picture: kept until the stream is taken from it.
+//! What a source sends before the stream is taken from it.
 //!
 //! A source is worth taking once players can begin with what it sends: at a keyframe or, where no video is in sight, once
 //! half a second of audio has come. Headers, metadata and audio from before are kept, so that nothing is missing of
-//! a stream that begins. Bounds: [`PRELUDE_MESSAGES_MAX`] and [`PRELUDE_BYTES_MAX`]; what goes beyond is dropped, and of a GOP all of it.
+//! a stream that begins. It may be taken later than that, at any time: what followed the newest keyframe is kept too, as
+//! frames to come depend on it. Bounds: [`PRELUDE_MESSAGES_MAX`] and [`PRELUDE_BYTES_MAX`]; where there is no room,
+//! media goes, and video begins at the next keyframe.
 
 use crate::{
     limits::{PRELUDE_AUDIO_MS, PRELUDE_BYTES_MAX, PRELUDE_MESSAGES_MAX},
@@ -10,6 +12,7 @@ use crate::{
     rtmp::message::Kind,
 };
 
+/// A message that is kept.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) kind: Kind,
@@ -17,67 +20,78 @@ pub(super) struct Held {
     pub(super) payload: Box<[u8]>,
 }
 
+/// A message, and whether it is of media, not a header.
+#[derive(Debug)]
+struct Kept {
+    message: Held,
+    is_coded: bool,
+}
+
 /// See the file's head.
 #[derive(Debug, Default)]
 pub(super) struct Prelude {
-    held: Vec<Held>,
+    held: Vec<Kept>,
     bytes: usize,
     video_seen: bool,
-    has_keyframe: bool,
+    /// All since a keyframe is here.
+    has_gop: bool,
+    /// A keyframe has been here.
+    has_begun: bool,
     first_audio: Option<u32>,
 }
 
 impl Prelude {
     /// Takes one message in. True if players can begin now.
     pub(super) fn take(&mut self, kind: Kind, timestamp: u32, payload: &[u8]) -> bool {
+        let role = match kind {
+            Kind::Video => media::classify_video(payload).map(|tag| tag.role),
+            Kind::Audio => media::classify_audio(payload).map(|tag| tag.role),
+            Kind::Data => Ok(Role::Unknown),
+        };
         // A malformed message is the log's to count, once the stream is taken.
-        let Some(role) = role_of(kind, payload) else { return false };
-        if role == Role::Keyframe && std::mem::replace(&mut self.has_keyframe, true) {
-            self.forget_media();
-        }
+        let Ok(role) = role else { return false };
         self.video_seen |= kind == Kind::Video || (kind == Kind::Data && speaks_of_video(payload));
         let begins = match (kind, role) {
-            (Kind::Video, Role::Keyframe) => true,
+            (Kind::Video, Role::Keyframe) => {
+                if std::mem::replace(&mut self.has_begun, true) {
+                    self.drop_coded();
+                }
+                true
+            }
             // Nothing can be done with what depends on frames that are not here.
-            (Kind::Video, Role::Coded) if !self.has_keyframe => return false,
+            (Kind::Video, Role::Coded) if !self.has_gop => return false,
             (Kind::Audio, Role::Coded) => {
                 let first = *self.first_audio.get_or_insert(timestamp);
                 !self.video_seen && timestamp.wrapping_sub(first) >= PRELUDE_AUDIO_MS
             }
             _ => false,
         };
-        let has_room = self.held.len() < PRELUDE_MESSAGES_MAX && self.bytes + payload.len() <= PRELUDE_BYTES_MAX;
-        if !has_room && self.has_keyframe && !begins {
-            self.has_keyframe = false;
-            self.forget_media();
-            return false;
+        let is_coded = matches!(role, Role::Keyframe | Role::Coded);
+        if !self.has_room(payload.len()) {
+            self.drop_coded();
         }
-        if begins || has_room {
+        let continues = begins || kind != Kind::Video || role != Role::Coded || self.has_gop;
+        if begins || (continues && self.has_room(payload.len())) {
+            self.has_gop |= role == Role::Keyframe;
             self.bytes += payload.len();
-            self.held.push(Held { kind, timestamp, payload: payload.into() });
+            self.held.push(Kept { message: Held { kind, timestamp, payload: payload.into() }, is_coded });
         }
         begins
     }
 
-    /// The source is taken at a later keyframe than the one that was kept.
-    fn forget_media(&mut self) {
-        let is_media = |held: &Held| matches!(role_of(held.kind, &held.payload), Some(Role::Keyframe | Role::Coded));
-        self.held.retain(|held| !is_media(held));
-        self.bytes = self.held.iter().map(|held| held.payload.len()).sum();
+    fn has_room(&self, bytes: usize) -> bool {
+        self.held.len() < PRELUDE_MESSAGES_MAX && self.bytes + bytes <= PRELUDE_BYTES_MAX
+    }
+
+    fn drop_coded(&mut self) {
+        self.has_gop = false;
+        self.held.retain(|kept| !kept.is_coded);
+        self.bytes = self.held.iter().map(|kept| kept.message.payload.len()).sum();
     }
 
     /// All that was kept, in order.
     pub(super) fn release(&mut self) -> Vec<Held> {
-        std::mem::take(self).held
-    }
-}
-
-/// `None` if it is malformed.
-fn role_of(kind: Kind, payload: &[u8]) -> Option<Role> {
-    match kind {
-        Kind::Video => media::classify_video(payload).ok().map(|tag| tag.role),
-        Kind::Audio => media::classify_audio(payload).ok().map(|tag| tag.role),
-        Kind::Data => Some(Role::Unknown),
+        std::mem::take(self).held.into_iter().map(|kept| kept.message).collect()
     }
 }
 
@@ -128,14 +142,31 @@ mod tests {
     }
 
     #[test]
-    fn a_later_keyframe_takes_the_place_of_what_was_kept_of_the_one_before() {
+    fn a_source_that_is_taken_later_has_all_since_its_newest_keyframe() {
         let mut prelude = Prelude::default();
-        for (kind, payload) in [(Kind::Video, AVC), (Kind::Video, KEY), (Kind::Audio, AAC), (Kind::Audio, SOUND)] {
-            prelude.take(kind, 0, payload);
+        for payload in [AVC, INTER, KEY, INTER] {
+            prelude.take(Kind::Video, 1, payload);
         }
-        assert!(prelude.take(Kind::Video, 9, KEY));
+        prelude.take(Kind::Audio, 2, SOUND);
+        assert!(prelude.take(Kind::Video, 3, KEY));
+        prelude.take(Kind::Audio, 4, SOUND);
+        prelude.take(Kind::Video, 5, INTER);
         let held: Vec<_> = prelude.release().into_iter().map(|held| (held.timestamp, held.payload)).collect();
-        assert_eq!(held, [(0, AVC.into()), (0, AAC.into()), (9, KEY.into())]);
+        assert_eq!(held, [(1, AVC.into()), (3, KEY.into()), (4, SOUND.into()), (5, INTER.into())]);
+    }
+
+    #[test]
+    fn a_gop_that_is_too_large_is_given_up_whole_and_headers_are_not() {
+        let mut prelude = Prelude::default();
+        for payload in [AVC, KEY, &[INTER, &vec![0; PRELUDE_BYTES_MAX - 20]].concat(), INTER, INTER] {
+            prelude.take(Kind::Video, 1, payload);
+        }
+        prelude.take(Kind::Audio, 2, AAC);
+        assert!(prelude.bytes <= PRELUDE_BYTES_MAX);
+        let held: Vec<_> = prelude.held.iter().map(|kept| &*kept.message.payload).collect();
+        assert_eq!(held, [AVC, AAC]);
+        assert!(prelude.take(Kind::Video, 3, KEY) && !prelude.take(Kind::Video, 4, INTER));
+        assert_eq!(prelude.release().len(), 4);
     }
 
     #[test]

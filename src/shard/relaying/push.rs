@@ -189,7 +189,7 @@ impl Core {
             tracing::info!(stream = %known.key, target = label, suppressed, "pushed");
         }
         conn.uses.push(Use::Playing { stream: stream_id.into(), local, watcher });
-        self.metrics.pushes.add(1);
+        self.metrics.pushes_begun.add(1);
         self.provide_view(local, watcher);
         self.wake(id);
     }

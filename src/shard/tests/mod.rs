@@ -2,10 +2,12 @@
 
 mod closing;
 mod ends;
+mod liar;
 mod merging;
 mod players;
 mod publishing;
 mod reconnecting;
+mod relay_sim;
 mod relays;
 mod rig;
 mod shards;

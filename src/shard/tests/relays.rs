@@ -9,7 +9,7 @@ use super::{
 use crate::{
     limits::{BACK_OFF_MAX, VIEW_LINGER},
     relay::{
-        lookup::InOrder,
+        lookup::{InOrder, Weighted},
         pattern::Pattern,
         rules::{PullRule, PushRule},
         template::Template,
@@ -18,11 +18,12 @@ use crate::{
     shard::{
         close::{CloseReason, RefuseReason},
         config::Config,
+        reconnect::ReconnectRequest,
         relaying::report::RelayReport,
     },
 };
 
-fn pulls(config: &mut Config, pattern: &str, sources: &[&str]) {
+pub(super) fn pulls(config: &mut Config, pattern: &str, sources: &[&str]) {
     let templates = sources.iter().map(|source| Template::parse(source).expect("a template")).collect();
     config.relays.pulls.push(PullRule {
         pattern: Pattern::parse(pattern).expect("a pattern"),
@@ -32,7 +33,7 @@ fn pulls(config: &mut Config, pattern: &str, sources: &[&str]) {
     });
 }
 
-fn pushes(config: &mut Config, pattern: &str, targets: &[&str]) {
+pub(super) fn pushes(config: &mut Config, pattern: &str, targets: &[&str]) {
     let targets = targets.iter().map(|target| Template::parse(target).expect("a template")).collect();
     config.relays.pushes.push(PushRule { pattern: Pattern::parse(pattern).expect("a pattern"), targets });
 }
@@ -99,7 +100,8 @@ impl World {
         self.got(node, player, Kind::Video).into_iter().filter(|(_, payload)| payload != AVC).collect()
     }
 
-    fn empty(&mut self) {
+    /// All leave; nothing may be left of them a while later.
+    pub(super) fn empty(&mut self) {
         for node in 0..self.nodes.len() {
             for peer in 0..self.nodes[node].peers.len() {
                 if self.nodes[node].peers[peer].open {
@@ -484,4 +486,96 @@ fn the_stream_goes_back_to_a_primary_that_is_behind_without_a_gap() {
         assert!(gaps.is_empty(), "behind by {primary_ms}, {backup_ms}: {gaps:?}");
         world.empty();
     }
+}
+
+/// Node 1 asks whoever is connected to go on at node 2.
+fn ask_to_leave_for_n2(world: &mut World) {
+    let request = ReconnectRequest {
+        tc_url: Some("rtmp://n2/live".to_owned()),
+        description: "maintenance".to_owned(),
+        over: Duration::ZERO,
+    };
+    assert!(world.nodes[1].cores[0].request_reconnect(Arc::new(request)) >= 1, "it says that it can");
+    world.settle();
+}
+
+#[test]
+fn a_source_that_asks_to_be_left_is_left_for_where_it_says_without_a_gap() {
+    let mut world = World::new(3, 1, |node, config| {
+        if node == 0 {
+            pulls(config, "live/*", &["rtmp://n1/live/{stream}"]);
+        }
+    });
+    let publishers = [(1, world.begin(1, "show")), (2, world.begin(2, "show"))];
+    let player = world.ask(0, 0, "show");
+    for second in 0..3 {
+        world.second(&publishers, second * 1_000);
+    }
+    ask_to_leave_for_n2(&mut world);
+    for second in 3..8 {
+        world.second(&publishers, second * 1_000);
+    }
+    assert_eq!((world.dialled[1], world.dialled[2], world.links()), (1, 1, 1));
+    let times: Vec<_> = world.frames(0, player).into_iter().map(|(timestamp, _)| timestamp).collect();
+    assert_eq!(times, (0..200).map(|frame| frame * 40).collect::<Vec<_>>());
+    world.empty();
+}
+
+#[test]
+fn a_target_that_asks_to_be_left_is_left_for_where_it_says() {
+    let mut world = World::new(3, 1, |node, config| {
+        if node == 0 {
+            pushes(config, "live", &["rtmp://n1/live/{stream}"]);
+        }
+    });
+    let publisher = world.begin(0, "show");
+    let player = world.ask(2, 0, "show");
+    world.second(&[(0, publisher)], 0);
+    ask_to_leave_for_n2(&mut world);
+    for second in 1..4 {
+        world.second(&[(0, publisher)], second * 1_000);
+    }
+    assert_eq!((world.dialled[1], world.dialled[2], world.links()), (1, 1, 1));
+    assert!(world.frames(2, player).len() >= 75);
+    world.empty();
+}
+
+#[test]
+fn a_lost_origins_streams_move_and_others_stay() {
+    let origins = ["rtmp://n1/live/{stream}", "rtmp://n2/live/{stream}", "rtmp://n3/live/{stream}"];
+    let mut world = World::new(4, 1, |node, config| {
+        if node == 0 {
+            let templates = origins.iter().map(|origin| (Template::parse(origin).expect("a template"), 1)).collect();
+            config.relays.pulls.push(PullRule {
+                pattern: Pattern::parse("live/*").expect("a pattern"),
+                origins: Arc::new(Weighted { origins: templates, backups: Vec::new() }),
+                always: false,
+                linger: Duration::from_secs(3),
+            });
+        }
+    });
+    let names: Vec<String> = (0..12).map(|index| format!("s{index}")).collect();
+    let mut publishers = Vec::new();
+    for node in 1..4 {
+        publishers.extend(names.iter().map(|name| (node, world.begin(node, name))).collect::<Vec<_>>());
+    }
+    let players: Vec<usize> = names.iter().map(|name| world.ask(0, 0, name)).collect();
+    world.second(&publishers, 0);
+    let before = world.dialled.clone();
+    assert_eq!(before.iter().sum::<usize>(), 12, "each stream at one origin");
+    assert!(before[1..].iter().all(|dialled| *dialled > 0), "{before:?}");
+    world.health[1] = Health::Down;
+    world.strike(1, false);
+    let publishers: Vec<_> = publishers.into_iter().filter(|(node, _)| *node != 1).collect();
+    for second in 1..4 {
+        world.second(&publishers, second * 1_000);
+    }
+    let moved = world.dialled[2] + world.dialled[3] - before[2] - before[3];
+    let reports = RelayReport::of([world.nodes[0].cores[0].relay_report()].into_iter()).pulls;
+    let attempts: Vec<_> = reports.iter().map(|pull| (&pull.source, pull.attempts, &pull.last_fault)).collect();
+    assert_eq!(moved, before[1], "those of the lost one, once each: {attempts:?}");
+    for player in players {
+        assert!(world.frames(0, player).last().expect("frames").0 >= 3_900);
+    }
+    world.empty();
 }

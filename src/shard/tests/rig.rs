@@ -51,6 +51,15 @@ impl Bell for CountingBell {
     }
 }
 
+/// A message of media, and when it came.
+#[derive(Clone, Debug)]
+pub(super) struct Heard {
+    pub(super) at: Duration,
+    pub(super) kind: Kind,
+    pub(super) timestamp: u32,
+    pub(super) payload: Box<[u8]>,
+}
+
 /// A client and its connection.
 pub(super) struct Peer {
     pub(super) core: usize,
@@ -60,6 +69,7 @@ pub(super) struct Peer {
     pub(super) raw: Vec<u8>,
     /// What it meant to the client, but for media.
     pub(super) events: Vec<String>,
+    pub(super) heard: Vec<Heard>,
     /// Bytes it takes at once, and sends it takes until it is allowed more.
     pub(super) send_bytes: usize,
     pub(super) sends_allowed: usize,
@@ -124,6 +134,7 @@ impl Rig {
             session: ClientSession::new(config, 5, self.now),
             raw: Vec::new(),
             events: Vec::new(),
+            heard: Vec::new(),
             send_bytes: usize::MAX,
             sends_allowed: usize::MAX,
             parked: false,
@@ -363,7 +374,9 @@ impl Peer {
         let mut input = bytes;
         loop {
             match self.session.receive(&mut input, now) {
-                Ok(Some(ClientEvent::Media { .. })) => {}
+                Ok(Some(ClientEvent::Media { kind, timestamp, payload })) => {
+                    self.heard.push(Heard { at: now, kind, timestamp, payload: payload.into() });
+                }
                 Ok(Some(ClientEvent::Status { code, .. })) if code == "NetStream.Play.Reset" => {}
                 Ok(Some(ClientEvent::Status { code, .. })) => self.events.push(code),
                 Ok(Some(event)) => self.events.push(format!("{event:?}")),

@@ -1,9 +1,13 @@
 //! Nodes joined in memory: what one dials is a connection of another, and time passes for all at once.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
-use super::rig::Rig;
+use super::{
+    liar::{Liar, Lie},
+    rig::Rig,
+};
 use crate::{
+    egress::Piece,
     limits::TICK,
     relay::upstream::Endpoint,
     shard::{
@@ -30,6 +34,27 @@ struct Link {
     open: [bool; 2],
     /// Nothing passes, and nobody is told.
     silent: bool,
+    /// Sends that never complete, as the way is silent.
+    stuck: [Option<Piece>; 2],
+    /// On its way from each side.
+    under_way: [VecDeque<(Duration, Parcel)>; 2],
+    /// What is dialled, if it is not the node's core.
+    liar: Option<Box<Liar>>,
+}
+
+#[derive(Debug)]
+enum Parcel {
+    Bytes(Vec<u8>),
+    /// The sender has closed.
+    End,
+}
+
+/// How long connections between nodes take, and how they deliver.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Way {
+    pub(super) delay: Duration,
+    /// Bytes taken and delivered at a time; 0: all at once.
+    pub(super) piece_bytes: usize,
 }
 
 /// What a node does when it is dialled.
@@ -42,6 +67,8 @@ pub(super) enum Health {
     Unreachable,
     /// Connections are accepted and never served.
     Silent,
+    /// Connections are served, but not as they should be.
+    Lying(Lie),
 }
 
 pub(super) struct World {
@@ -52,23 +79,30 @@ pub(super) struct World {
     waiting: Vec<(End, Duration)>,
     /// Connections made to each node.
     pub(super) dialled: Vec<usize>,
+    pub(super) way: Way,
 }
 
 impl World {
     /// Nodes called `n0`, `n1` and so on, with so many cores each; dial them by these names.
     pub(super) fn new(nodes: usize, cores: usize, configure: impl Fn(usize, &mut Config)) -> Self {
-        let node = |index: usize| {
-            Rig::with(cores, |config| {
+        Self::of(&vec![cores; nodes], configure)
+    }
+
+    /// As [`new`](Self::new), with the cores of each node.
+    pub(super) fn of(cores: &[usize], configure: impl Fn(usize, &mut Config)) -> Self {
+        let node = |(index, cores): (usize, &usize)| {
+            Rig::with(*cores, |config| {
                 config.relays.node = format!("n{index}");
                 configure(index, config);
             })
         };
         Self {
-            nodes: (0..nodes).map(node).collect(),
-            health: vec![Health::Well; nodes],
+            nodes: cores.iter().enumerate().map(node).collect(),
+            health: vec![Health::Well; cores.len()],
             links: Vec::new(),
             waiting: Vec::new(),
-            dialled: vec![0; nodes],
+            dialled: vec![0; cores.len()],
+            way: Way::default(),
         }
     }
 
@@ -88,8 +122,9 @@ impl World {
         for round in 0.. {
             assert!(round < 10_000, "they never rest");
             self.nodes.iter_mut().for_each(Rig::settle);
-            let busy = self.answer_dials() | self.hear_cores() | self.carry();
+            let busy = self.answer_dials() | self.hear_cores() | self.carry() | self.deliver();
             if !busy {
+                self.links.retain(|link| link.open != [false; 2]);
                 return;
             }
         }
@@ -120,9 +155,12 @@ impl World {
 
     fn lose(&mut self, index: usize, side: usize, reason: CloseReason) {
         let End { node, core, id } = self.links[index].ends[side];
-        if std::mem::take(&mut self.links[index].open[side]) {
-            self.nodes[node].cores[core].peer_closed(id, reason);
-            self.nodes[node].cores[core].remove(id);
+        if std::mem::take(&mut self.links[index].open[side]) && !self.links[index].is_liar(side) {
+            let core = &mut self.nodes[node].cores[core];
+            core.peer_closed(id, reason);
+            // Its id may be another's from now on.
+            core.take_aborts().retain(|aborted| *aborted != id);
+            core.remove(id);
         }
     }
 
@@ -165,12 +203,23 @@ impl World {
             }
             Health::Unreachable => self.waiting.push((from, self.nodes[0].now + dial.patience)),
             health => {
-                let core = self.links.len() % self.nodes[to].cores.len();
-                let id = self.nodes[to].cores[core].connect(([10, 0, 0, from.node as u8], 1).into());
                 self.nodes[from.node].cores[from.core].dialed(from.id, ([10, 0, 0, to as u8], 1_935).into());
-                let ends = [from, End { node: to, core, id }];
-                let silent = health == Health::Silent;
-                self.links.push(Link { ends, parked: [false; 2], open: [true; 2], silent });
+                let (liar, at) = match health {
+                    Health::Lying(lie) => (Some(Liar::new(lie, self.nodes[0].now)), (usize::MAX, usize::MAX)),
+                    _ => {
+                        let core = self.dialled[to] % self.nodes[to].cores.len();
+                        (None, (core, self.nodes[to].cores[core].connect(([10, 0, 0, from.node as u8], 1).into())))
+                    }
+                };
+                self.links.push(Link {
+                    ends: [from, End { node: to, core: at.0, id: at.1 }],
+                    parked: [false; 2],
+                    open: [true; 2],
+                    silent: health == Health::Silent,
+                    stuck: [None, None],
+                    under_way: Default::default(),
+                    liar: liar.map(Box::new),
+                });
             }
         }
     }
@@ -209,21 +258,28 @@ impl World {
 
     /// One side has closed: the other learns it, unless the way is silent.
     fn end(&mut self, index: usize, side: usize) {
-        let End { node, core, id } = self.links[index].ends[side];
-        if std::mem::take(&mut self.links[index].open[side]) {
-            self.nodes[node].cores[core].remove(id);
-            if !self.links[index].silent {
-                self.lose(index, 1 - side, CloseReason::PeerClosed);
+        let due = self.nodes[0].now + self.way.delay;
+        let link = &mut self.links[index];
+        let End { node, core, id } = link.ends[side];
+        if std::mem::take(&mut link.open[side]) {
+            link.stuck[side] = None;
+            link.under_way[side].push_back((due, Parcel::End));
+            if !link.is_liar(side) {
+                self.nodes[node].cores[core].remove(id);
             }
         }
     }
 
-    /// Takes what each side has to send to the other.
+    /// Takes what each side has to send.
     fn carry(&mut self) -> bool {
         let mut busy = false;
         for index in 0..self.links.len() {
             for side in 0..2 {
-                while self.links[index].open[side] && !self.links[index].parked[side] {
+                if self.links[index].is_liar(side) {
+                    busy |= self.carry_lies(index);
+                    continue;
+                }
+                while self.links[index].sends(side) {
                     busy = true;
                     self.carry_one(index, side);
                 }
@@ -233,19 +289,80 @@ impl World {
     }
 
     fn carry_one(&mut self, index: usize, side: usize) {
-        let End { node, core, id } = self.links[index].ends[side];
-        let to = self.links[index].ends[1 - side];
+        let Way { delay, piece_bytes } = self.way;
+        let due = self.nodes[0].now + delay;
+        let link = &mut self.links[index];
+        let End { node, core, id } = link.ends[side];
         let sender = &mut self.nodes[node].cores[core];
         match sender.transmit(id) {
+            Transmit::Send(piece) if link.silent => link.stuck[side] = Some(piece),
             Transmit::Send(piece) => {
-                let bytes = piece.as_slice().to_vec();
-                self.links[index].parked[side] = sender.sent(id, piece, bytes.len());
-                if !self.links[index].silent && self.links[index].open[1 - side] {
-                    self.nodes[to.node].cores[to.core].receive(to.id, &bytes);
-                }
+                let count = if piece_bytes == 0 { piece.len() } else { piece.len().min(piece_bytes) };
+                link.under_way[side].push_back((due, Parcel::Bytes(piece.as_slice()[..count].to_vec())));
+                link.parked[side] = sender.sent(id, piece, count);
             }
-            Transmit::Park => self.links[index].parked[side] = true,
+            Transmit::Park => link.parked[side] = true,
             Transmit::Close => self.end(index, side),
         }
+    }
+
+    fn carry_lies(&mut self, index: usize) -> bool {
+        let now = self.nodes[0].now;
+        let link = &mut self.links[index];
+        let Some(liar) = link.liar.as_mut().filter(|_| link.open[1]) else { return false };
+        let lies = liar.speak(now);
+        let busy = !lies.is_empty();
+        if busy {
+            link.under_way[1].push_back((now + self.way.delay, Parcel::Bytes(lies)));
+        }
+        busy
+    }
+
+    /// Gives each side what has arrived.
+    fn deliver(&mut self) -> bool {
+        let now = self.nodes[0].now;
+        let mut busy = false;
+        for index in 0..self.links.len() {
+            for from in 0..2 {
+                while let Some(parcel) = self.links[index].arrived(from, now) {
+                    busy = true;
+                    self.deliver_one(index, 1 - from, parcel);
+                }
+            }
+        }
+        busy
+    }
+
+    fn deliver_one(&mut self, index: usize, side: usize, parcel: Parcel) {
+        let now = self.nodes[0].now;
+        let Parcel::Bytes(bytes) = parcel else {
+            self.lose(index, side, CloseReason::PeerClosed);
+            return;
+        };
+        let link = &mut self.links[index];
+        let End { node, core, id } = link.ends[side];
+        if !link.open[side] {
+            return;
+        }
+        if let Some(liar) = link.liar.as_mut().filter(|_| side == 1) {
+            liar.hear(&bytes, now);
+        } else {
+            self.nodes[node].cores[core].receive(id, &bytes);
+        }
+    }
+}
+
+impl Link {
+    fn is_liar(&self, side: usize) -> bool {
+        side == 1 && self.liar.is_some()
+    }
+
+    fn sends(&self, side: usize) -> bool {
+        self.open[side] && !self.parked[side] && self.stuck[side].is_none()
+    }
+
+    fn arrived(&mut self, from: usize, now: Duration) -> Option<Parcel> {
+        let is_due = !self.silent && self.under_way[from].front().is_some_and(|(due, _)| *due <= now);
+        if is_due { self.under_way[from].pop_front().map(|(_, parcel)| parcel) } else { None }
     }
 }
