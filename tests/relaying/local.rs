@@ -1,19 +1,35 @@
 //! A node that pulls from another one on its machine, over a socket file.
 
+use std::path::PathBuf;
+
 use crate::common::{
     media,
     packets::{Joined, Seen, assert_received, ffprobe, probed},
     seconds,
     server::{Driver, Server},
-    tool::{require, scratch},
+    tool::require,
 };
+
+/// Where a node listens. Not in the build's folder: a socket's path has 107 bytes at most.
+struct SocketFile(PathBuf);
+
+impl SocketFile {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("shardcast-relaying-{}.sock", std::process::id())))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // A node that was killed leaves it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
 
 #[test]
 fn a_stream_passes_a_socket_file() {
-    // Not in the build's folder: a socket's path has 107 bytes at most.
-    let name = scratch("node.sock").file_name().expect("a name").to_string_lossy().into_owned();
-    let path = std::env::temp_dir().join(format!("shardcast-{}-{name}", std::process::id()));
-    let listen = format!("unix:{}", path.display());
+    let file = SocketFile::new();
+    let listen = format!("unix:{}", file.0.display());
     let origin = Server::start(Driver::Auto, 2, &["--rtmp", &listen, "--unpublish-grace-s", "1"]);
     let rule = format!("live/*={listen}");
     let edge = Server::start(Driver::Auto, 2, &["--pull", &rule, "--unpublish-grace-s", "1"]);
