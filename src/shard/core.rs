@@ -336,8 +336,10 @@ impl Core {
         self.wake(id);
     }
 
+    /// Not of connections to other nodes: `relaying` says of which stream they were.
     pub(super) fn log_close(&mut self, id: ConnId, reason: CloseReason, what: &str) {
-        if let Some(conn) = self.conns.get(id).filter(|conn| conn.closing().is_none()) {
+        let is_told = |conn: &&Box<Conn>| conn.closing().is_none() && conn.session.upstream().is_none();
+        if let Some(conn) = self.conns.get(id).filter(is_told) {
             self.close_log.line(self.port.shard(), conn.peer(), reason, what, self.time.now());
         }
     }

@@ -236,8 +236,14 @@ impl Core {
             CloseReason::UpstreamRefused | CloseReason::UpstreamNameTaken => Fault::Refused,
             _ => Fault::Broken,
         };
-        if matches!(reason, CloseReason::PeerClosed | CloseReason::PeerReset) {
-            self.note_fault(leg, id, "it closed the connection".to_owned());
+        match reason {
+            CloseReason::PeerClosed | CloseReason::PeerReset => {
+                self.note_fault(leg, id, "it closed the connection".to_owned());
+            }
+            CloseReason::NoProgress | CloseReason::LagBytes | CloseReason::Skips => {
+                self.note_fault(leg, id, "it does not take what it is sent fast enough".to_owned());
+            }
+            _ => {}
         }
         match leg.relay {
             RelayId::Pull(index) => self.pull_leg_closed(index, leg.leg, id, fault),
