@@ -338,8 +338,8 @@ impl Core {
 
     /// Not of connections to other nodes: `relaying` says of which stream they were.
     pub(super) fn log_close(&mut self, id: ConnId, reason: CloseReason, what: &str) {
-        let is_told = |conn: &&Box<Conn>| conn.closing().is_none() && conn.session.upstream().is_none();
-        if let Some(conn) = self.conns.get(id).filter(is_told) {
+        let conn = self.conns.get(id).filter(|conn| conn.closing().is_none() && conn.session.upstream().is_none());
+        if let Some(conn) = conn {
             self.close_log.line(self.port.shard(), conn.peer(), reason, what, self.time.now());
         }
     }
