@@ -221,6 +221,9 @@ pub const PRELUDE_AUDIO_MS: u32 = 500;
 /// What is held back of a stream, at most, while it goes over to a source that is a little behind.
 pub const HANDOVER_MAX: Duration = Duration::from_secs(1);
 pub const HANDOVER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Letters shown of what another node says, and the least that a secret in it has to be hidden.
+pub const SAID_LETTERS_MAX: usize = 300;
+pub const SECRET_LETTERS_MIN: usize = 4;
 /// Nodes a stream may pass.
 pub const HOPS_MAX: usize = 8;
 /// Bytes of a node's name in the list of hops.

@@ -17,6 +17,7 @@ use crate::{
         key::StreamKey,
         server::{PlayRefusal, PublishRefusal},
     },
+    stream::directory::{DirectoryError, Owner},
 };
 
 impl Core {
@@ -24,20 +25,17 @@ impl Core {
     pub(super) fn start_publish(&mut self, id: ConnId, stream: u32, key: StreamKey) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.session.has_passed(self.relays.node()) {
-            self.metrics.refused(RefuseReason::Loop).add(1);
             let description = format!("'{key}' has come by this node before");
-            conn.session.refuse_publish(stream, PublishRefusal::Denied, &description);
+            self.refuse_publish(id, stream, &key, PublishRefusal::Denied, RefuseReason::Loop, &description);
             return;
         }
         let claim = match self.directory.claim(&key, self.port.shard()) {
             Ok(claim) => claim,
             Err(error) => {
-                self.metrics.refused(RefuseReason::NameTaken).add(1);
-                if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
-                    tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish refused: {error}");
-                }
-                let description = format!("'{key}' is being published already");
-                conn.session.refuse_publish(stream, PublishRefusal::NameTaken, &description);
+                let is_pulled = matches!(error, DirectoryError::Taken(Owner { pulled: true, .. }));
+                let how = if is_pulled { "being pulled from another node" } else { "being published already" };
+                let description = format!("'{key}' is {how}");
+                self.refuse_publish(id, stream, &key, PublishRefusal::NameTaken, RefuseReason::NameTaken, &description);
                 return;
             }
         };
@@ -54,6 +52,23 @@ impl Core {
         let owned = Owned::new(broadcast, id, claim.followers, self.port.shard(), &self.time, provenance.into());
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });
         self.stream_begins(local, &key);
+    }
+
+    fn refuse_publish(
+        &mut self,
+        id: ConnId,
+        stream: u32,
+        key: &StreamKey,
+        why: PublishRefusal,
+        reason: RefuseReason,
+        description: &str,
+    ) {
+        self.metrics.refused(reason).add(1);
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
+            tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish refused: {description}");
+        }
+        conn.session.refuse_publish(stream, why, description);
     }
 
     /// A log of a publisher that came, here or on another shard: players go there once theirs has ended.

@@ -139,10 +139,7 @@ impl Core {
                 Ok(Some(ClientEvent::Reconnect { tc_url, .. })) => Said::Reconnect { tc_url },
                 Ok(Some(ClientEvent::Playing)) => continue,
                 Ok(Some(ClientEvent::Status { code, .. })) if code == STREAM_NOT_FOUND => Said::NotFound,
-                Ok(Some(ClientEvent::Status { code, description, level })) => {
-                    tracing::debug!(code, description, level, "an upstream says");
-                    continue;
-                }
+                Ok(Some(ClientEvent::Status { .. })) => continue,
                 Ok(None) => break,
                 Err(error) => Said::Failed(error),
             };
@@ -212,18 +209,20 @@ impl Core {
 
     /// Keeps what went wrong for reports, and says it.
     pub(super) fn note_fault(&mut self, leg: LegId, id: ConnId, what: String) {
-        let (stream, label, fault) = match leg.relay {
+        let (stream, upstream, fault) = match leg.relay {
             RelayId::Pull(index) => {
                 let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) else { return };
-                (pull.key.clone(), pull.label_of(leg.leg), &mut pull.fault)
+                let Some(source) = pull.source_of(leg.leg).cloned() else { return };
+                (pull.key.clone(), source, &mut pull.fault)
             }
             RelayId::Push(index) => {
                 let Some(push) = self.relays.pushes.get_mut(index).filter(|push| push.has(id)) else { return };
-                (push.key.clone(), push.target.label.clone(), &mut push.fault)
+                (push.key.clone(), push.target.clone(), &mut push.fault)
             }
         };
+        let what = upstream.shown(&what);
         if let Some(suppressed) = self.stream_lines.take(crate::limits::STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
-            tracing::warn!(%stream, upstream = label, suppressed, "relay: {what}");
+            tracing::warn!(%stream, upstream = upstream.label, suppressed, "relay: {what}");
         }
         *fault = Some(what);
     }

@@ -14,6 +14,7 @@ mod handover;
 mod legs;
 mod prelude;
 mod pull;
+mod pulling;
 mod push;
 pub mod report;
 
