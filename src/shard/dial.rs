@@ -1,7 +1,7 @@
 //! Outgoing connections: a name looked up, its addresses tried, a socket that is connected.
 //!
-//! A [`Dialler`] is a shard's. Names go to threads of their own ([`blocking`]) at each dial; addresses race as RFC 8305 has
-//! it ([`race`]); the sockets do not block and are waited for in one epoll set. A dial ends when one has connected, when none
+//! A `Dialler` is a shard's. Names go to threads of their own (`blocking`) at each dial; addresses race as RFC 8305 has
+//! it (`race`); the sockets do not block and are waited for in one epoll set. A dial ends when one has connected, when none
 //! did, when its patience is over, or when it is given up: then all of its sockets are closed. What follows on the socket, TLS
 //! included, is the driver's.
 //!
