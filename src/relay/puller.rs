@@ -72,7 +72,6 @@ pub struct Puller {
     sources: Vec<Upstream>,
     timing: Timing,
     linger: Duration,
-    always: bool,
     orders: VecDeque<Order>,
     wanted: bool,
     /// Wanted since the last `Stop`.
@@ -110,16 +109,15 @@ pub struct Puller {
 }
 
 impl Puller {
-    /// `sources`: the best first. `always`: wanted for ever.
-    pub fn new(sources: Vec<Upstream>, timing: Timing, linger: Duration, always: bool, seed: u64) -> Self {
+    /// `sources`: the best first.
+    pub fn new(sources: Vec<Upstream>, timing: Timing, linger: Duration, seed: u64) -> Self {
         Self {
             sources,
             timing,
             linger,
-            always,
             orders: VecDeque::new(),
-            wanted: always,
-            started: always,
+            wanted: false,
+            started: false,
             stop_at: Duration::ZERO,
             legs: 0,
             first: None,
@@ -161,7 +159,7 @@ impl Puller {
 
     /// Nobody wants the stream any more.
     pub fn unwant(&mut self, now: Duration) {
-        if self.wanted && !self.always {
+        if self.wanted {
             self.wanted = false;
             self.stop_at = now + self.linger;
         }

@@ -95,7 +95,7 @@ impl World {
         Self {
             seed,
             now: Duration::from_secs(chance.next() % 1_000),
-            puller: Puller::new(upstreams, Timing::default(), LINGER, false, chance.next()),
+            puller: Puller::new(upstreams, Timing::default(), LINGER, chance.next()),
             health: HealthBook::new(chance.next()),
             moods: vec![Mood::Closed; sources],
             links: BTreeMap::new(),

@@ -19,14 +19,10 @@ struct Rig {
 
 impl Rig {
     fn new(sources: usize) -> Self {
-        Self::with(sources, false)
-    }
-
-    fn with(sources: usize, always: bool) -> Self {
         let key = StreamKey::new("", "live", "show").unwrap();
         let source = |number| Template::parse(&format!("rtmp://n{number}")).unwrap().fill(&key);
         let sources = (0..sources).map(source).collect();
-        let puller = Puller::new(sources, Timing::default(), LINGER, always, 11);
+        let puller = Puller::new(sources, Timing::default(), LINGER, 11);
         Self { puller, health: HealthBook::new(3), now: Duration::from_secs(1_000) }
     }
 
@@ -171,8 +167,8 @@ fn who_asks_and_leaves_at_once_learns_nobody_a_thing_twice() {
 
 #[test]
 fn an_asker_shortens_a_long_pause_but_not_below_the_memory_of_the_miss() {
-    let mut rig = Rig::with(1, true);
-    assert_eq!(rig.orders(), [Order::Open { leg: 0, source: 0 }]);
+    let mut rig = Rig::new(1);
+    assert_eq!(rig.wanted(), [Order::Open { leg: 0, source: 0 }]);
     for leg in 0..8 {
         assert_eq!(rig.heard(leg, Heard::Failed(Fault::NotFound)), [Order::Missing]);
         assert_eq!(rig.due(), [Order::Open { leg: leg + 1, source: 0 }]);
@@ -309,15 +305,6 @@ fn a_lingering_pull_that_breaks_is_over() {
     let mut rig = Rig::steady(2);
     rig.puller.unwant(rig.now);
     assert_eq!(rig.heard(0, Heard::Failed(Fault::Broken)), [Order::Stop]);
-}
-
-#[test]
-fn a_pull_that_is_always_on_needs_no_player() {
-    let mut rig = Rig::with(1, true);
-    assert_eq!(rig.orders(), [Order::Open { leg: 0, source: 0 }]);
-    rig.puller.unwant(rig.now);
-    rig.heard(0, BEGINS);
-    assert_eq!(rig.sent(&[0], LINGER * 2), []);
 }
 
 #[test]

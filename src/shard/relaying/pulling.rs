@@ -85,7 +85,7 @@ impl Core {
 
     fn puller(&self, rule: &PullRule, key: &StreamKey, seed: u64) -> Puller {
         let sources = rule.origins.candidates(key);
-        Puller::new(sources, self.config.relays.timing, rule.linger, rule.always, seed)
+        Puller::new(sources, self.config.relays.timing, rule.linger, seed)
     }
 
     pub(super) fn drive_pull(&mut self, index: usize) {

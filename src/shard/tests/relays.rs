@@ -454,6 +454,33 @@ fn what_is_always_on_is_there_before_anybody_asks() {
 }
 
 #[test]
+fn what_is_always_on_and_published_here_asks_no_source() {
+    let mut world = World::new(2, 1, |node, config| {
+        if node == 1 {
+            pulls(config, "live/show", &["rtmp://n0/live/show"]);
+            config.relays.pulls[0].always = true;
+        }
+    });
+    // The source has nothing yet, so the name is free here.
+    world.second(&[], 0);
+    let ours = world.begin(1, "show");
+    let theirs = world.begin(0, "show");
+    for second in 1..5 {
+        world.second(&[(0, theirs), (1, ours)], second * 1_000);
+    }
+    let dialled = world.dialled[0];
+    for second in 5..12 {
+        world.second(&[(0, theirs), (1, ours)], second * 1_000);
+    }
+    assert_eq!(world.dialled[0], dialled, "before: {dialled}");
+    world.nodes[1].lose(ours, CloseReason::PeerReset);
+    for second in 12..20 {
+        world.second(&[(0, theirs)], second * 1_000);
+    }
+    assert_eq!((world.dialled[0], world.links()), (dialled + 1, 1), "after the grace");
+}
+
+#[test]
 fn a_node_that_ends_ends_what_it_pulls_and_pushes_in_order() {
     let mut world = World::new(3, 2, |node, config| {
         if node == 1 {
