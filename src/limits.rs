@@ -221,6 +221,8 @@ pub const PRELUDE_AUDIO_MS: u32 = 500;
 /// What is held back of a stream, at most, while it goes over to a source that is a little behind.
 pub const HANDOVER_MAX: Duration = Duration::from_secs(1);
 pub const HANDOVER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What the bit rate of a relay is an average of.
+pub const RATE_WINDOW: Duration = Duration::from_secs(1);
 /// Letters shown of what another node says, and the least that a secret in it has to be hidden.
 pub const SAID_LETTERS_MAX: usize = 300;
 pub const SECRET_LETTERS_MIN: usize = 4;

@@ -105,6 +105,7 @@ mod tests {
             target: target.into(),
             state: state.into(),
             bytes_out: 10,
+            bits_per_second: 0,
             lag_ms: 500,
             attempts: 2,
             last_fault: None,

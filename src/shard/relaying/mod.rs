@@ -16,6 +16,7 @@ mod prelude;
 mod pull;
 mod pulling;
 mod push;
+mod rate;
 pub mod report;
 
 use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
@@ -158,6 +159,7 @@ impl Core {
         for index in self.relays.pulls.iter().map(|(index, _)| index).collect::<Vec<_>>() {
             self.tick_pull(index);
         }
+        self.note_push_rates();
         let now = self.time.now();
         let due = |push: &Push| push.is_due(now);
         for index in self.relays.pushes.iter().filter(|(_, push)| due(push)).map(|(index, _)| index).collect::<Vec<_>>()

@@ -10,6 +10,7 @@ use super::{
     Provenance,
     handover::{Handover, Holds},
     prelude::Prelude,
+    rate::Rate,
 };
 use crate::{
     relay::{
@@ -73,6 +74,7 @@ pub(super) struct Pull {
     pub(super) yields_until: Option<Duration>,
     pub(super) fault: Option<String>,
     pub(super) bytes_in: u64,
+    pub(super) rate: Rate,
     /// Shard time at which it began, or went over to another source.
     pub(super) since: Duration,
 }

@@ -10,6 +10,7 @@ use super::{
     legs::Way,
     prelude::{Held, Prelude},
     pull::{Pull, PullLeg, Taken, approach},
+    rate::Rate,
 };
 use crate::{
     ingress::Broadcast,
@@ -76,6 +77,7 @@ impl Core {
             yields_until: is_published.then(|| now + self.config.unpublish_grace),
             fault: None,
             bytes_in: 0,
+            rate: Rate::default(),
             since: now,
         };
         let index = self.relays.pulls.insert(pull);
@@ -360,6 +362,7 @@ impl Core {
     pub(super) fn tick_pull(&mut self, index: usize) {
         let now = self.time.now();
         let Some(pull) = self.relays.pulls.get_mut(index) else { return };
+        pull.rate.note(pull.bytes_in, now);
         if let Some(until) = pull.yields_until {
             let is_published = self.directory.owner(&pull.key).is_some();
             if is_published {

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{LegId, Provenance, RelayId, legs::Way, pull};
+use super::{LegId, Provenance, RelayId, legs::Way, pull, rate::Rate};
 use crate::{
     ingress::ViewKey,
     limits::STREAM_LOG_LINES_PER_SECOND,
@@ -37,7 +37,8 @@ pub(super) struct Push {
     leg: Leg,
     pub(super) fault: Option<String>,
     /// Of the connections before.
-    pub(super) bytes_before: u64,
+    bytes_before: u64,
+    pub(super) rate: Rate,
 }
 
 impl Push {
@@ -89,6 +90,7 @@ impl Core {
                 leg: 0,
                 fault: None,
                 bytes_before: 0,
+                rate: Rate::default(),
             };
             let index = self.relays.pushes.insert(push);
             if let Some(stream) = self.streams.slab.get_mut(local) {
@@ -145,6 +147,22 @@ impl Core {
         if let Some(conn) = push.conn.take() {
             self.note_bytes(index, conn);
             self.close_upstream(conn);
+        }
+    }
+
+    /// What the target was sent, over all connections.
+    pub(super) fn bytes_out(&self, push: &Push) -> u64 {
+        let upstream = push.conn.and_then(|id| self.conns.get(id)).and_then(|conn| conn.session.upstream());
+        push.bytes_before + upstream.map_or(0, |upstream| upstream.bytes_out)
+    }
+
+    pub(super) fn note_push_rates(&mut self) {
+        let now = self.time.now();
+        for index in self.relays.pushes.iter().map(|(index, _)| index).collect::<Vec<_>>() {
+            let Some(bytes) = self.relays.pushes.get(index).map(|push| self.bytes_out(push)) else { continue };
+            if let Some(push) = self.relays.pushes.get_mut(index) {
+                push.rate.note(bytes, now);
+            }
         }
     }
 

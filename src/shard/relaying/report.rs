@@ -27,6 +27,8 @@ pub struct PullLine {
     /// On all shards.
     pub players: u64,
     pub bytes_in: u64,
+    /// Over the last second.
+    pub bits_per_second: u64,
     /// Connections begun.
     pub attempts: u64,
     pub last_fault: Option<String>,
@@ -43,6 +45,8 @@ pub struct PushLine {
     pub target: String,
     pub state: String,
     pub bytes_out: u64,
+    /// Over the last second.
+    pub bits_per_second: u64,
     /// How far what it was sent is behind what came in.
     pub lag_ms: u64,
     pub attempts: u64,
@@ -90,6 +94,7 @@ impl Core {
                 sources: pull.puller.sources().len(),
                 players: 0,
                 bytes_in: pull.bytes_in,
+                bits_per_second: pull.rate.bits_per_second(),
                 attempts: report.attempts,
                 last_fault: pull.fault.clone(),
                 since_ms: since_ms(pull.since),
@@ -97,13 +102,13 @@ impl Core {
         });
         let pushes = self.relays.pushes.iter().map(|(_, push)| {
             let report = push.pusher.report();
-            let upstream = push.conn().and_then(|id| self.conns.get(id)).and_then(|conn| conn.session.upstream());
             PushLine {
                 stream: push.key.to_string(),
                 shard,
                 target: push.target.label.clone(),
                 state: report.state.to_owned(),
-                bytes_out: push.bytes_before + upstream.map_or(0, |upstream| upstream.bytes_out),
+                bytes_out: self.bytes_out(push),
+                bits_per_second: push.rate.bits_per_second(),
                 lag_ms: push.conn().map_or(0, |id| self.lag_ms(push.local(), id)),
                 attempts: report.attempts,
                 last_fault: push.fault.clone(),

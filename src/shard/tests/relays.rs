@@ -380,6 +380,7 @@ fn a_stream_is_pushed_to_all_targets_and_a_dead_one_is_nobody_elses_matter() {
     assert_eq!(world.links(), 2);
     let reports = RelayReport::of(world.nodes[0].cores.iter().map(|core| core.relay_report())).pushes;
     assert_eq!(reports.len(), 3);
+    assert_eq!(reports.iter().filter(|push| push.bits_per_second > 0).count(), 2, "{reports:?}");
     assert!(!format!("{reports:?}").contains("secret"), "{reports:?}");
     // It comes to life.
     world.health[3] = Health::Well;
