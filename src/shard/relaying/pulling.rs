@@ -350,11 +350,18 @@ impl Core {
         let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) else { return };
         let Some(source) = pull.leg_mut(leg.leg).map(|known| known.source) else { return };
         let Some(Ok(mut approach)) = pull.puller.sources().get(source).map(approach) else { return };
-        if let Err(why) = approach.moved(tc_url, now) {
-            tracing::warn!(stream = %pull.key, upstream = pull.label_of(leg.leg), "a request to reconnect: {why}");
+        let moved = approach.moved(tc_url, now);
+        // A source may say it with every message.
+        if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, now) {
+            let (stream, upstream) = (&pull.key, pull.label_of(leg.leg));
+            match &moved {
+                Ok(()) => tracing::info!(%stream, upstream, suppressed, "asked to reconnect"),
+                Err(why) => tracing::warn!(%stream, upstream, suppressed, "a request to reconnect: {why}"),
+            }
+        }
+        if moved.is_err() {
             return;
         }
-        tracing::info!(stream = %pull.key, upstream = pull.label_of(leg.leg), "asked to reconnect");
         pull.moved = Some((source, approach));
         pull.puller.moved(leg.leg, now);
     }

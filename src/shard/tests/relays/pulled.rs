@@ -1,134 +1,23 @@
-//! Streams between nodes: pulled on demand, from backups, pushed, and never in circles.
+//! Streams pulled: on demand, from backups, from where a source sends, and never in circles.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    liar::Lie,
-    rig::{AAC, AVC, INTER, KEY, SOUND},
-    world::{Health, World},
+    super::{
+        liar::Lie,
+        rig::{AAC, AVC, INTER, KEY},
+        world::{Health, World},
+    },
+    *,
 };
 use crate::{
-    limits::{BACK_OFF_MAX, VIEW_LINGER},
-    relay::{
-        lookup::{InOrder, Weighted},
-        pattern::Pattern,
-        rules::{PullRule, PushRule},
-        template::Template,
-    },
+    relay::{lookup::Weighted, pattern::Pattern, rules::PullRule, template::Template},
     rtmp::{client::ClientRole, message::Kind},
     shard::{
         close::{CloseReason, RefuseReason},
-        config::Config,
-        reconnect::ReconnectRequest,
         relaying::report::RelayReport,
     },
 };
-
-pub(super) fn pulls(config: &mut Config, pattern: &str, sources: &[&str]) {
-    let templates = sources.iter().map(|source| Template::parse(source).expect("a template")).collect();
-    config.relays.pulls.push(PullRule {
-        pattern: Pattern::parse(pattern).expect("a pattern"),
-        origins: Arc::new(InOrder(templates)),
-        always: false,
-        linger: Duration::from_secs(3),
-    });
-}
-
-pub(super) fn pushes(config: &mut Config, pattern: &str, targets: &[&str]) {
-    let targets = targets.iter().map(|target| Template::parse(target).expect("a template")).collect();
-    config.relays.pushes.push(PushRule { pattern: Pattern::parse(pattern).expect("a pattern"), targets });
-}
-
-/// Node 0 is the origin, each further node pulls from the one before.
-fn chain(nodes: usize, cores: usize) -> World {
-    World::new(nodes, cores, |node, config| {
-        if let Some(before) = node.checked_sub(1) {
-            pulls(config, "live/*", &[&format!("rtmp://n{before}/live/{{stream}}")]);
-        }
-    })
-}
-
-/// Node 0 pulls from node 1, the primary, or node 2, the backup.
-fn edge_of_two() -> World {
-    World::new(3, 1, |node, config| {
-        if node == 0 {
-            pulls(config, "live/*", &["rtmp://n1/live/{stream}", "rtmp://n2/live/{stream}"]);
-        }
-    })
-}
-
-impl World {
-    fn begin(&mut self, node: usize, name: &str) -> usize {
-        let publisher = self.nodes[node].connect(0, ClientRole::Publish, name);
-        self.settle();
-        assert_eq!(self.nodes[node].peers[publisher].events, ["Publishing"]);
-        self.send(node, publisher, 0, Kind::Video, AVC);
-        self.send(node, publisher, 0, Kind::Audio, AAC);
-        publisher
-    }
-
-    fn ask(&mut self, node: usize, core: usize, name: &str) -> usize {
-        let player = self.nodes[node].connect(core, ClientRole::Play, name);
-        self.settle();
-        player
-    }
-
-    fn send(&mut self, node: usize, publisher: usize, timestamp: u32, kind: Kind, payload: &[u8]) {
-        self.nodes[node].peers[publisher].session.send_media(kind, timestamp, payload);
-        self.settle();
-    }
-
-    /// A second of video and audio from each publisher, 25 frames and a keyframe first, in step with the clock.
-    fn second(&mut self, publishers: &[(usize, usize)], from_ms: u32) {
-        for frame in 0..25 {
-            let timestamp = from_ms + frame * 40;
-            let payload = [if frame == 0 { KEY } else { INTER }, &timestamp.to_be_bytes()].concat();
-            for (node, publisher) in publishers {
-                self.send(*node, *publisher, timestamp, Kind::Video, &payload);
-                self.send(*node, *publisher, timestamp + 5, Kind::Audio, &[SOUND, &timestamp.to_be_bytes()].concat());
-            }
-            self.pass_ms(40);
-        }
-    }
-
-    /// Timestamp and payload of what a player got of `kind`.
-    fn got(&self, node: usize, player: usize, kind: Kind) -> Vec<(u32, Vec<u8>)> {
-        let media = self.nodes[node].peers[player].media(1).into_iter().filter(|(of, ..)| *of == kind.type_id());
-        media.map(|(_, timestamp, payload)| (timestamp, payload)).collect()
-    }
-
-    fn frames(&self, node: usize, player: usize) -> Vec<(u32, Vec<u8>)> {
-        self.got(node, player, Kind::Video).into_iter().filter(|(_, payload)| payload != AVC).collect()
-    }
-
-    /// All leave; nothing may be left of them a while later.
-    pub(super) fn empty(&mut self) {
-        for node in 0..self.nodes.len() {
-            for peer in 0..self.nodes[node].peers.len() {
-                if self.nodes[node].peers[peer].open {
-                    self.nodes[node].lose(peer, CloseReason::PeerReset);
-                }
-            }
-        }
-        self.settle();
-        self.pass_ms((2 * BACK_OFF_MAX + 2 * VIEW_LINGER).as_millis() as u64);
-        assert_eq!(self.links(), 0, "connections between nodes");
-        for (index, node) in self.nodes.iter().enumerate() {
-            for (core, metrics) in node.cores.iter().zip(&node.metrics) {
-                assert!(core.relays.is_empty(), "node {index} remembers relays: {:?}", core.relays);
-                assert!(core.conns.is_empty() && core.streams.slab.is_empty(), "node {index}");
-                let levels = (metrics.connections.get(), metrics.publishers.get(), metrics.players.get());
-                assert_eq!(levels, (0, 0, 0), "node {index}");
-            }
-            assert_eq!(node.shared.gauge.bytes(), 0);
-            assert_eq!(node.shared.directory.waited_names(), 0);
-        }
-    }
-}
-
-fn never_step_back(messages: &[(u32, Vec<u8>)]) {
-    assert!(messages.windows(2).all(|pair| pair[0].0 <= pair[1].0), "a step back in {messages:?}");
-}
 
 #[test]
 fn players_on_all_shards_share_one_connection_to_the_origin_and_see_what_was_published() {
@@ -270,16 +159,6 @@ fn a_backup_takes_over_and_the_primary_again_when_it_is_well() {
     }
 }
 
-impl World {
-    /// Its publisher, if the strike took it along, else the one there is.
-    fn begin_again(&mut self, node: usize, name: &str) -> usize {
-        match self.nodes[node].peers.iter().position(|peer| peer.open) {
-            Some(publisher) => publisher,
-            None => self.begin(node, name),
-        }
-    }
-}
-
 #[test]
 fn a_source_that_lies_is_left_for_the_backup() {
     for lie in Lie::ALL {
@@ -353,91 +232,6 @@ fn a_chain_of_nodes_passes_everything_on() {
 }
 
 #[test]
-fn a_stream_is_pushed_to_all_targets_and_a_dead_one_is_nobody_elses_matter() {
-    let mut world = World::new(4, 2, |node, config| {
-        if node == 0 {
-            let targets = ["rtmp://n1/live/{stream}", "rtmp://n2/app/secret", "rtmp://n3/live/{stream}"];
-            pushes(config, "live/*", &targets);
-        }
-    });
-    world.health[3] = Health::Unreachable;
-    let publisher = world.begin(0, "show");
-    let meta = b"\x02\0\x0AonMetaData\x08\0\0\0\0\0\0\x09";
-    world.send(0, publisher, 0, Kind::Data, meta);
-    let at_first = world.ask(1, 1, "show");
-    world.pass_ms(200);
-    for second in 0..3 {
-        world.second(&[(0, publisher)], second * 1_000);
-    }
-    assert_eq!(world.frames(1, at_first).len(), 75);
-    assert_eq!(world.got(1, at_first, Kind::Data).iter().filter(|(_, payload)| payload == meta).count(), 1);
-    assert!(
-        world.nodes[2].cores[0]
-            .directory
-            .owner(&crate::rtmp::key::StreamKey::new("", "app", "secret").expect("a key"))
-            .is_some()
-    );
-    assert_eq!(world.links(), 2);
-    let reports = RelayReport::of(world.nodes[0].cores.iter().map(|core| core.relay_report())).pushes;
-    assert_eq!(reports.len(), 3);
-    assert_eq!(reports.iter().filter(|push| push.bits_per_second > 0).count(), 2, "{reports:?}");
-    assert!(!format!("{reports:?}").contains("secret"), "{reports:?}");
-    // It comes to life.
-    world.health[3] = Health::Well;
-    let at_third = world.ask(3, 0, "show");
-    for second in 3..12 {
-        world.second(&[(0, publisher)], second * 1_000);
-    }
-    assert!(world.frames(3, at_third).len() >= 100);
-    assert_eq!(world.frames(1, at_first).len(), 300);
-    world.empty();
-}
-
-#[test]
-fn a_publisher_that_comes_back_goes_on_over_the_same_connections() {
-    let mut world = World::new(2, 2, |node, config| {
-        if node == 0 {
-            pushes(config, "live", &["rtmp://n1"]);
-        }
-    });
-    let publisher = world.begin(0, "show");
-    let player = world.ask(1, 0, "show");
-    world.second(&[(0, publisher)], 0);
-    world.nodes[0].lose(publisher, CloseReason::PeerReset);
-    world.settle();
-    world.pass_ms(1_000);
-    let again = world.begin(0, "show");
-    world.second(&[(0, again)], 0);
-    let frames = world.frames(1, player);
-    assert_eq!(frames.len(), 50);
-    never_step_back(&frames);
-    assert_eq!((world.dialled[1], world.links()), (1, 1));
-    // The end is passed on.
-    world.nodes[0].lose(again, CloseReason::PeerReset);
-    world.settle();
-    world.pass_ms(6_000);
-    assert_eq!(world.links(), 0);
-    world.pass_ms(6_000);
-    assert!(world.nodes[1].peers[player].events.last().is_some_and(|event| event.contains("Ended")));
-    world.empty();
-}
-
-#[test]
-fn what_is_pushed_in_a_circle_is_refused() {
-    let mut world = World::new(2, 1, |node, config| {
-        pushes(config, "live/*", &[&format!("rtmp://n{}/live/{{stream}}", 1 - node)]);
-    });
-    let publisher = world.begin(0, "show");
-    let player = world.ask(1, 0, "show");
-    world.second(&[(0, publisher)], 0);
-    world.second(&[(0, publisher)], 1_000);
-    assert_eq!(world.frames(1, player).len(), 50);
-    assert!(world.nodes[0].refused(RefuseReason::Loop) >= 1);
-    assert!(world.dialled[0] <= 3, "a refusal is not asked again at once: {}", world.dialled[0]);
-    world.empty();
-}
-
-#[test]
 fn what_is_always_on_is_there_before_anybody_asks() {
     let mut world = World::new(2, 3, |node, config| {
         if node == 1 {
@@ -482,28 +276,6 @@ fn what_is_always_on_and_published_here_asks_no_source() {
 }
 
 #[test]
-fn a_node_that_ends_ends_what_it_pulls_and_pushes_in_order() {
-    let mut world = World::new(3, 2, |node, config| {
-        if node == 1 {
-            pulls(config, "live/*", &["rtmp://n0/live/{stream}"]);
-            pushes(config, "live/*", &["rtmp://n2/live/{stream}"]);
-        }
-    });
-    let publisher = world.begin(0, "show");
-    let player = world.ask(1, 0, "show");
-    let beyond = world.ask(2, 1, "show");
-    world.second(&[(0, publisher)], 0);
-    world.second(&[(0, publisher)], 1_000);
-    assert_eq!((world.frames(1, player).len(), world.frames(2, beyond).len()), (50, 50));
-    world.nodes[1].cores.iter_mut().for_each(|core| core.shutdown());
-    world.settle();
-    world.pass_ms(500);
-    assert_eq!(world.links(), 0);
-    assert!(world.nodes[1].cores.iter().all(|core| core.has_ended()));
-    assert_eq!(world.nodes[2].closed(CloseReason::PeerClosed), 1, "its end was an orderly one");
-}
-
-#[test]
 fn the_stream_goes_back_to_a_primary_that_is_behind_without_a_gap() {
     for (primary_ms, backup_ms) in [(0, 120), (120, 0), (0, 0)] {
         let mut world = edge_of_two();
@@ -533,17 +305,6 @@ fn the_stream_goes_back_to_a_primary_that_is_behind_without_a_gap() {
     }
 }
 
-/// Node 1 asks whoever is connected to go on at node 2.
-fn ask_to_leave_for_n2(world: &mut World) {
-    let request = ReconnectRequest {
-        tc_url: Some("rtmp://n2/live".to_owned()),
-        description: "maintenance".to_owned(),
-        over: Duration::ZERO,
-    };
-    assert!(world.nodes[1].cores[0].request_reconnect(Arc::new(request)) >= 1, "it says that it can");
-    world.settle();
-}
-
 #[test]
 fn a_source_that_asks_to_be_left_is_left_for_where_it_says_without_a_gap() {
     let mut world = World::new(3, 1, |node, config| {
@@ -563,25 +324,6 @@ fn a_source_that_asks_to_be_left_is_left_for_where_it_says_without_a_gap() {
     assert_eq!((world.dialled[1], world.dialled[2], world.links()), (1, 1, 1));
     let times: Vec<_> = world.frames(0, player).into_iter().map(|(timestamp, _)| timestamp).collect();
     assert_eq!(times, (0..200).map(|frame| frame * 40).collect::<Vec<_>>());
-    world.empty();
-}
-
-#[test]
-fn a_target_that_asks_to_be_left_is_left_for_where_it_says() {
-    let mut world = World::new(3, 1, |node, config| {
-        if node == 0 {
-            pushes(config, "live", &["rtmp://n1/live/{stream}"]);
-        }
-    });
-    let publisher = world.begin(0, "show");
-    let player = world.ask(2, 0, "show");
-    world.second(&[(0, publisher)], 0);
-    ask_to_leave_for_n2(&mut world);
-    for second in 1..4 {
-        world.second(&[(0, publisher)], second * 1_000);
-    }
-    assert_eq!((world.dialled[1], world.dialled[2], world.links()), (1, 1, 1));
-    assert!(world.frames(2, player).len() >= 75);
     world.empty();
 }
 
