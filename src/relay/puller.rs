@@ -106,6 +106,8 @@ pub struct Puller {
     last_fault: Option<Fault>,
     /// Of what `report` calls the state.
     since: Duration,
+    /// Legs that were last ordered to be closed for being late, and what they failed to do.
+    late: Vec<(Leg, Fault)>,
 }
 
 impl Puller {
@@ -138,6 +140,7 @@ impl Puller {
             attempts: 0,
             last_fault: None,
             since: Duration::ZERO,
+            late: Vec::new(),
         }
     }
 
@@ -233,6 +236,11 @@ impl Puller {
         self.missing && self.first.is_none() && now < self.miss_until
     }
 
+    /// What a leg was too late for, when [`Order::Close`] says to close it.
+    pub fn was_late(&self, leg: Leg) -> Option<Fault> {
+        self.late.iter().find(|(late, _)| *late == leg).map(|(_, fault)| *fault)
+    }
+
     /// Whether it can be forgotten: nobody wants it, and there is no failure to keep in mind.
     pub fn is_idle(&self, now: Duration) -> bool {
         !self.started && self.orders.is_empty() && now >= self.remember_until
@@ -270,12 +278,15 @@ impl Puller {
     }
 
     fn time_out(&mut self, now: Duration, health: &mut HealthBook) {
+        self.late.clear();
         if let Some(second) = self.second.filter(|second| second.deadline(&self.timing) <= now) {
             self.orders.push_back(Order::Close { leg: second.attempt.leg });
+            self.late.push((second.attempt.leg, second.attempt.silence()));
             self.second_lost(second.attempt.silence(), now, health);
         }
         if let Some(first) = self.first.filter(|first| first.deadline(&self.timing) <= now) {
             self.orders.push_back(Order::Close { leg: first.leg });
+            self.late.push((first.leg, first.silence()));
             self.first_lost(first.silence(), now, health);
         }
     }

@@ -227,6 +227,17 @@ impl Core {
         *fault = Some(what);
     }
 
+    /// A leg is about to be closed for what it has not done in time.
+    pub(super) fn note_late(&mut self, leg: LegId, id: ConnId, fault: Fault) {
+        let what = match (fault, leg.relay) {
+            (Fault::Unreachable, _) => "the handshake was not over in time (--upstream-connect-ms)",
+            (Fault::Silent, RelayId::Pull(_)) => "no media came in time (--upstream-first-byte-ms)",
+            (Fault::Silent, RelayId::Push(_)) => "it did not take or refuse the stream in time",
+            _ => "no more media, or no keyframe, came in time (--upstream-stall-ms)",
+        };
+        self.note_fault(leg, id, what.to_owned());
+    }
+
     /// A leg's connection is gone, by whomever it was closed.
     pub(super) fn leg_closed(&mut self, leg: LegId, id: ConnId, reason: CloseReason) {
         let fault = match reason {

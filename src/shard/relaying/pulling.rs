@@ -95,7 +95,13 @@ impl Core {
         while let Some(pull) = self.relays.pulls.get_mut(index) {
             match pull.puller.next(now, &mut self.relays.health) {
                 Some(Order::Open { leg, source }) => self.open_pull_leg(index, leg, source),
-                Some(Order::Close { leg }) => self.close_pull_leg(index, leg),
+                Some(Order::Close { leg }) => {
+                    let late = pull.puller.was_late(leg).zip(pull.legs.iter().find(|known| known.leg == leg));
+                    if let Some((fault, conn)) = late.map(|(fault, known)| (fault, known.conn)) {
+                        self.note_late(LegId { relay: RelayId::Pull(index), leg }, conn, fault);
+                    }
+                    self.close_pull_leg(index, leg);
+                }
                 Some(Order::GoLive { leg }) => self.go_live(index, leg),
                 Some(Order::Missing) => self.pull_missing(index),
                 Some(Order::Stop) => self.stop_pull(index),

@@ -111,7 +111,13 @@ impl Core {
                     }
                     self.dial_target(index);
                 }
-                Some(PushOrder::Close) => self.close_push_leg(index),
+                Some(PushOrder::Close) => {
+                    let (leg, late) = (push.leg, push.pusher.report().last_fault);
+                    if let Some((fault, conn)) = late.zip(push.conn) {
+                        self.note_late(LegId { relay: RelayId::Push(index), leg }, conn, fault);
+                    }
+                    self.close_push_leg(index);
+                }
                 None => return,
             }
         }

@@ -366,3 +366,18 @@ fn a_lost_origins_streams_move_and_others_stay() {
     }
     world.empty();
 }
+
+#[test]
+fn a_source_that_is_silent_is_said_to_be() {
+    let mut world = edge_of_two();
+    let [primary, backup] = [1, 2].map(|node| world.begin(node, "show"));
+    let player = world.ask(0, 0, "show");
+    world.second(&[(1, primary), (2, backup)], 0);
+    for second in 1..5 {
+        world.second(&[(2, backup)], second * 1_000);
+    }
+    assert!(world.frames(0, player).len() > 50);
+    let report = RelayReport::of([world.nodes[0].cores[0].relay_report()].into_iter());
+    let fault = report.pulls[0].last_fault.as_deref().unwrap_or_default();
+    assert!(fault.contains("--upstream-stall-ms"), "{fault}");
+}
