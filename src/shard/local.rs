@@ -29,6 +29,9 @@ pub(super) struct Watcher {
     /// That log is not the newest there was when it asked to play, but a later one, or had nothing to begin at then. Else
     /// it waits for the next keyframe, without GOP cache.
     pub(super) was_there_first: bool,
+    /// It is another node, which gets the newest GOP at once: without media in time it would take the stream for missing,
+    /// and whether its players wait for a keyframe is its own to say.
+    pub(super) is_node: bool,
     /// It has seen this log already, in another view or before a pause: what came meanwhile is not for it.
     pub(super) joins_live: bool,
     pub(super) paused: bool,

@@ -60,6 +60,7 @@ impl Core {
             view: ViewKey { audio, video, ..ViewKey::new(stream, tracks) },
             epoch: known.newest_epoch(),
             was_there_first: known.has_not_begun(),
+            is_node: conn.session.is_node(),
             joins_live: false,
             paused: false,
             awaits_next: !known.is_live(),

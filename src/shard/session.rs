@@ -109,6 +109,14 @@ impl Session {
         }
     }
 
+    /// Whether the client is another node.
+    pub(super) fn is_node(&self) -> bool {
+        match self {
+            Self::Client(session) => session.hops().next().is_some(),
+            Self::Upstream(_) => true,
+        }
+    }
+
     /// What other nodes are told of what it publishes or asks for.
     pub(super) fn provenance(&self) -> Provenance {
         let hops = match self {

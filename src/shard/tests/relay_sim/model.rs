@@ -194,8 +194,9 @@ impl View<'_, '_> {
                     }
                     self.check_order(last[slot], of, number, at);
                     if last[slot].is_some_and(|last| last.of != of || number != last.number + 1) {
-                        // What the other kind said belongs to what was before.
-                        last = [None; 2];
+                        // What the other kind said belongs to what was before, unless it went over first.
+                        let is_current = |last: &Last| last.of == of && last.number.abs_diff(number) <= 1;
+                        last = last.map(|last| last.filter(is_current));
                     }
                     last[slot] = Some(Last { of, number, timestamp });
                     self.check_sync(last, at);
@@ -228,7 +229,8 @@ impl View<'_, '_> {
     /// Sound and picture of one publisher's are as far apart as it sent them.
     fn check_sync(&self, last: [Option<Last>; 2], at: usize) {
         let [Some(video), Some(audio)] = last else { return };
-        if video.of != audio.of || video.number.abs_diff(audio.number) > GOP {
+        // One of them may have gone over to another source's clock, and the other not yet.
+        if video.of != audio.of || video.number != audio.number {
             return;
         }
         let offset = |of: Last, after: u32| of.timestamp.wrapping_sub(of.number * FRAME_MS + after);

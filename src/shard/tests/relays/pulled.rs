@@ -381,3 +381,25 @@ fn a_source_that_is_silent_is_said_to_be() {
     let fault = report.pulls[0].last_fault.as_deref().unwrap_or_default();
     assert!(fault.contains("--upstream-stall-ms"), "{fault}");
 }
+
+#[test]
+fn an_origin_without_gop_cache_gives_nodes_the_gop_and_players_the_next_keyframe() {
+    let mut world = World::new(2, 2, |node, config| {
+        config.gop_cache = false;
+        if node == 1 {
+            pulls(config, "live/*", &["rtmp://n0/live/{stream}"]);
+        }
+    });
+    let publisher = world.begin(0, "show");
+    world.send(0, publisher, 0, Kind::Video, KEY);
+    let late = world.ask(0, 1, "show");
+    let beyond = world.ask(1, 1, "show");
+    // More than the time-outs to the next keyframe.
+    for at in 1..100 {
+        world.send(0, publisher, at * 40, Kind::Video, INTER);
+        world.pass_ms(40);
+    }
+    assert_eq!(world.frames(0, late).len(), 0);
+    assert_eq!(world.frames(1, beyond).len(), 100);
+    world.empty();
+}
