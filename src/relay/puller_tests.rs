@@ -244,6 +244,17 @@ fn a_stream_returns_to_its_primary_at_a_keyframe_once_that_is_proven() {
 }
 
 #[test]
+fn a_primary_that_breaks_soon_after_the_return_is_left_for_the_backup_at_once() {
+    let mut rig = Rig::on_backup();
+    // The backup has not served for long.
+    rig.puller.return_at = Some(rig.now);
+    assert_eq!(rig.orders(), [Order::Open { leg: 2, source: 0 }]);
+    assert_eq!(rig.heard(2, Heard::Connected), []);
+    assert_eq!(rig.ordered(&[1, 2]), [Order::GoLive { leg: 2 }, Order::Close { leg: 1 }]);
+    assert_eq!(rig.heard(2, Heard::Failed(Fault::Broken)), [Order::Open { leg: 3, source: 1 }]);
+}
+
+#[test]
 fn a_primary_that_stays_away_is_tried_less_and_less_while_the_backup_serves() {
     let mut rig = Rig::on_backup();
     let mut tried = Vec::new();

@@ -29,10 +29,8 @@ pub(super) struct Watcher {
     /// That log is not the newest there was when it asked to play, but a later one, or had nothing to begin at then. Else
     /// it waits for the next keyframe, without GOP cache.
     pub(super) was_there_first: bool,
-    /// It is another node, which gets the newest GOP at once: without media in time it would take the stream for missing,
-    /// and whether its players wait for a keyframe is its own to say.
-    pub(super) is_node: bool,
-    /// It has seen this log already, in another view or before a pause: what came meanwhile is not for it.
+    /// It begins at the next keyframe: it has seen this log already, in another view or before a pause, so that what came
+    /// meanwhile is not for it; or it has come late and there is no GOP cache for it.
     pub(super) joins_live: bool,
     pub(super) paused: bool,
     /// Nobody published when it asked: what ended before is not for it, nor is it told of that end.

@@ -109,7 +109,8 @@ impl Session {
         }
     }
 
-    /// Whether the client is another node.
+    /// Whether the client is another node, which gets the newest GOP at once: without media in time it would take the
+    /// stream for missing, and whether its own players wait for a keyframe is its to say.
     pub(super) fn is_node(&self) -> bool {
         match self {
             Self::Client(session) => session.hops().next().is_some(),

@@ -191,8 +191,7 @@ impl Watcher {
         let (view, waited) = (self.view, self.waited());
         let player = self.player.get_or_insert_with(|| {
             metrics.joins.add(1);
-            let live = self.joins_live || (!policy.gop_cache && !waited && !self.is_node);
-            let player = Player::new(window, live, time.now());
+            let player = Player::new(window, self.joins_live, time.now());
             if waited { player.from_first() } else { player }
         });
         let skips = player.skips();

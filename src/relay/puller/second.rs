@@ -36,13 +36,16 @@ impl Puller {
         }
     }
 
-    /// The second leg takes over from the first.
+    /// The second leg takes over from the first. Should it break soon, the source that was left without need is the next.
     pub(super) fn switch(&mut self, to: Attempt, now: Duration, health: &HealthBook) {
         let Some(from) = self.first.replace(to) else { return };
         if self.is_steady(&from) {
             self.backoff.reset();
-            self.round = self.order(health, now);
-            self.round.retain(|source| *source != to.source);
+        }
+        self.round = self.order(health, now);
+        self.round.retain(|source| *source != to.source && *source != from.source);
+        if from.source != to.source {
+            self.round.push_front(from.source);
         }
         self.second = None;
         self.move_at = None;

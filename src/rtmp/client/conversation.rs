@@ -194,7 +194,10 @@ impl Conversation {
                 Ok(None)
             }
             // Servers answer releaseStream and FCPublish with _error; that is no refusal.
-            "_error" if command.transaction == CONNECT || command.transaction == CREATE_STREAM => {
+            "_error"
+                if self.phase != Phase::Live
+                    && (command.transaction == CONNECT || command.transaction == CREATE_STREAM) =>
+            {
                 Err(refused(&command.own_argument().map_err(amf)?))
             }
             "onStatus" => {

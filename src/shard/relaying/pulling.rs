@@ -323,6 +323,7 @@ impl Core {
         let now = self.time.now();
         if let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.live == Some(leg)) {
             pull.live = None;
+            pull.moved = None;
             pull.dark_since = Some(now);
         }
     }
@@ -353,7 +354,11 @@ impl Core {
     /// A source asks to be left for another place, and serves until then.
     pub(super) fn pull_moved(&mut self, index: usize, leg: LegId, id: ConnId, tc_url: Option<&str>) {
         let now = self.time.now();
-        let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) else { return };
+        let Some(pull) =
+            self.relays.pulls.get_mut(index).filter(|pull| pull.live == Some(leg.leg) && pull.has(leg.leg, id))
+        else {
+            return;
+        };
         let Some(source) = pull.leg_mut(leg.leg).map(|known| known.source) else { return };
         let Some(Ok(mut approach)) = pull.puller.sources().get(source).map(approach) else { return };
         let moved = approach.moved(tc_url, now);

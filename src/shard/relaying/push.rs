@@ -202,7 +202,6 @@ impl Core {
             view: ViewKey::pushed(stream_id.into(), tracks),
             epoch: known.newest_epoch(),
             was_there_first: known.has_not_begun(),
-            is_node: true,
             joins_live: false,
             paused: false,
             awaits_next: !is_live,
