@@ -2,8 +2,8 @@
 //!
 //! Each stream has a home, a shard that a hash of its name picks: all that is pulled or pushed of it goes through the home,
 //! so a node has one upstream connection per stream and source, however many shards have players. `demand` is how other
-//! shards tell the home that they have players; `pull` writes the log of what comes in, as a publisher's shard does;
-//! `push` follows a stream as a player's shard does, each target with a cursor of its own; `legs` are the connections.
+//! shards tell the home that they have players; `pull` and `pulling` write the log of what comes in, as a publisher's shard
+//! does; `push` follows a stream as a player's shard does, each target with a cursor of its own; `legs` are the connections.
 //!
 //! Bounds: [`PULLS_MAX`](crate::limits::PULLS_MAX) pulls a shard, a handful of legs each; as many pushes as the streams
 //! published have targets in the configuration. Driven by [`Core`]: connections tell it what happened as it happens,
