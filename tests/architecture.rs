@@ -17,16 +17,17 @@ const HEIGHTS: &[(&str, u8)] = &[
     ("ingress", 3),
     ("egress", 3),
     ("relay", 3),
+    ("access", 3),
     ("shard", 4),
     ("control", 5),
     ("main", 6),
 ];
 
 /// Neighbours of equal height, of which the first may name the second.
-const NEIGHBOURS: &[(&str, &str)] = &[("media", "rtmp")];
+const NEIGHBOURS: &[(&str, &str)] = &[("media", "rtmp"), ("access", "relay")];
 
 /// Rooms without sockets, runtimes, clocks, random sources, files or threads.
-const PURE: &[&str] = &["limits", "rtmp", "media", "http", "stream", "ingress", "egress", "relay"];
+const PURE: &[&str] = &["limits", "rtmp", "media", "http", "stream", "ingress", "egress", "relay", "access"];
 
 /// What a pure room must not name: paths, and words wherever they stand.
 const WORLD_PATHS: &[&str] = &[

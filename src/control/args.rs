@@ -354,6 +354,8 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         sockets,
         relays,
         upstream_ca,
+        access: Default::default(),
+        takeover: Default::default(),
     };
     Ok(Settings {
         face: Face::Banner,

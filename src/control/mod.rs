@@ -48,7 +48,7 @@ use crate::{
     limits,
     shard::{
         config::DriverChoice,
-        fleet::{Fleet, FleetEnd, StartError},
+        fleet::{Fleet, FleetEnd, Sockets, StartError},
     },
 };
 
@@ -141,7 +141,9 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         .build()
         .map_err(|error| failed("cannot start the control thread", error))?;
     let admin = settings.admin.map(|addr| listen(addr, given)).transpose()?;
-    let fleet = Fleet::start(settings.config.clone()).map_err(|error| start_fault(error, settings, given))?;
+    let fleet = Sockets::bind(&settings.config)
+        .and_then(|sockets| Fleet::start_on(sockets, settings.config.clone()))
+        .map_err(|error| start_fault(error, settings, given))?;
     for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
         tracing::warn!("{note}");
     }

@@ -1,9 +1,14 @@
 //! What a fleet of shards is started with.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{listen_addr::ListenAddr, merge::Merging, socket_options::SocketOptions};
-use crate::{limits, media::TrackChoice, relay::rules::RelayRules};
+use crate::{
+    access::{AccessInForce, Takeover},
+    limits,
+    media::TrackChoice,
+    relay::rules::RelayRules,
+};
 
 /// Which monoio driver the shards run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -54,6 +59,9 @@ pub struct Config {
     pub relays: RelayRules,
     /// A file of root certificates (PEM) that other nodes' are checked by, in place of the system's.
     pub upstream_ca: Option<PathBuf>,
+    /// Who may publish and play.
+    pub access: Arc<AccessInForce>,
+    pub takeover: Takeover,
 }
 
 impl Default for Config {
@@ -79,6 +87,8 @@ impl Default for Config {
             sockets: SocketOptions::default(),
             relays: RelayRules::default(),
             upstream_ca: None,
+            access: Arc::default(),
+            takeover: Takeover::default(),
         }
     }
 }

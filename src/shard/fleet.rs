@@ -187,12 +187,28 @@ struct Seat {
 /// What a shard's thread says once it runs, or cannot.
 type Started = Result<(ShardFacts, Option<io::Error>), io::Error>;
 
+/// What a fleet will listen on, before it has threads: meanwhile the process can give up what it needed to bind.
+#[derive(Debug)]
+pub struct Sockets(Bound);
+
+impl Sockets {
+    /// Probes and binds every address of `config`.
+    pub fn bind(config: &Config) -> Result<Self, StartError> {
+        listener::bind_all(&config.rtmp, &config.cpus, &config.sockets).map(Self)
+    }
+}
+
 impl Fleet {
-    /// Probes and binds every address, then starts a thread per shard. Returns once all listen.
+    /// Binds and starts.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        let sockets = Sockets::bind(&config)?;
+        Self::start_on(sockets, config)
+    }
+
+    /// Starts a thread per shard. `sockets` were bound with the same `config`. Returns once all listen.
+    pub fn start_on(sockets: Sockets, config: Config) -> Result<Self, StartError> {
         let shards = config.cpus.len();
-        let Bound { by_shard, addrs: rtmp, clamps, files } =
-            listener::bind_all(&config.rtmp, &config.cpus, &config.sockets)?;
+        let Sockets(Bound { by_shard, addrs: rtmp, clamps, files }) = sockets;
         let bell_error = |source| StartError::Runtime { shard: 0, source };
         let mut mailboxes = Vec::new();
         let mut bells: Vec<Box<dyn Bell>> = Vec::new();
