@@ -329,9 +329,15 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Clients asked to reconnect are asked over this long, unless `over_ms` says otherwise; and at most.
 pub const RECONNECT_OVER_DEFAULT: Duration = Duration::from_secs(5);
 pub const RECONNECT_OVER_MAX_MS: u64 = 600_000;
-/// How long clients that were asked to reconnect have to leave a node that ends (`--drain-timeout-s`).
+/// How long a node that drains takes for it at most (`--drain-timeout-s`).
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// How often a node that ends looks whether they have left.
+/// Over how long clients are moved (`--drain-window-s`).
+pub const DRAIN_WINDOW_DEFAULT: Duration = Duration::from_secs(10);
+/// For how long connections are taken after readiness has gone (`--drain-converge-s`).
+pub const DRAIN_CONVERGE_DEFAULT: Duration = Duration::from_secs(5);
+/// Orders to leave, or to stay, that may wait; more are refused.
+pub const DRAIN_ORDERS: usize = 4;
+/// How often a node that drains looks whether its clients have left.
 pub const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Pause of the admin listener after accept failed.
 pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);

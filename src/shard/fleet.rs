@@ -90,6 +90,7 @@ pub enum FleetEnd {
 pub(super) enum Command {
     Shutdown,
     StopAccepting,
+    ReleaseListeners,
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
     ReportRelays(Sender<RelayPart>),
@@ -311,6 +312,15 @@ impl Fleet {
         lock(&self.files).clear();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::StopAccepting);
+        }
+    }
+
+    /// Takes no more connections here, but lets whoever has the listeners too take them: another process, to which they were
+    /// handed over. Socket files stay.
+    pub fn release_listeners(&self) {
+        lock(&self.files).drain(..).for_each(UnixFile::keep);
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::ReleaseListeners);
         }
     }
 

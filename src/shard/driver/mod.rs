@@ -193,6 +193,8 @@ impl Driver {
                 self.with_core(Core::shutdown);
             }
             Command::StopAccepting => self.stop_accepting(),
+            // What waits for connections holds a descriptor of its own, and lets go of it at the next connection.
+            Command::ReleaseListeners => self.listeners.borrow_mut().clear(),
             Command::Reconnect(request, answer) => {
                 // Whoever asked may have lost patience.
                 let _ = answer.send(self.with_core(|core| core.request_reconnect(request)));
