@@ -356,6 +356,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         upstream_ca,
         access: Default::default(),
         takeover: Default::default(),
+        callbacks: Default::default(),
     };
     Ok(Settings {
         face: Face::Banner,

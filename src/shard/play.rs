@@ -42,7 +42,7 @@ impl Core {
             return;
         }
         match self.judge(id, Action::Play, &key, query) {
-            Verdict::Allowed(_) => self.grant_play(id, stream, key, choice),
+            Verdict::Allowed(_) => self.ask_play(id, stream, key, query, choice),
             Verdict::Refused(refusal) => self.deny_play(id, stream, &key, &refusal),
         }
     }
@@ -257,6 +257,7 @@ impl Core {
 
     /// Undoes a use that was taken from its connection.
     pub(super) fn detach(&mut self, id: ConnId, used: Use) {
+        self.tell_done(id, &used);
         match used {
             Use::Publishing { local, epoch, .. } => self.end_publish(local, epoch),
             Use::Playing { local, watcher, .. } => {
@@ -342,6 +343,7 @@ impl Core {
     /// Ends what this shard publishes and plays. Players are told once they have had the last messages.
     pub(super) fn end_everything(&mut self) {
         for id in self.conns.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+            self.refuse_pending(id);
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let publishes = conn.uses.iter().filter(|used| matches!(used, Use::Publishing { .. }));
             let publishes: Vec<u32> = publishes.map(Use::stream).collect();

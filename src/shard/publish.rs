@@ -31,7 +31,7 @@ impl Core {
             return;
         }
         match self.judge(id, Action::Publish, &key, query) {
-            Verdict::Allowed(credential) => self.grant_publish(id, stream, key, credential),
+            Verdict::Allowed(credential) => self.ask_publish(id, stream, key, query, credential),
             Verdict::Refused(refusal) => self.deny_publish(id, stream, &key, &refusal),
         }
     }
