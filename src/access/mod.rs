@@ -3,6 +3,8 @@
 //! Pure and synchronous: the time comes from outside, and what has to be asked of somebody else (HTTP callbacks) is not here.
 //! The shard decides by [`AccessRules::decide`] when a client asks to publish or play, never for media.
 
+pub mod network;
+
 use std::{
     net::IpAddr,
     sync::{Arc, PoisonError, RwLock},

@@ -11,7 +11,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use slab::Slab;
 
 use super::{
-    close::{CloseReason, RefuseReason},
+    admission::{Admission, handshakes::Handshakes},
+    close::{CloseReason, RefuseReason, TurnedAway},
     close_log::{CloseLog, LineBudget},
     config::Config,
     conn::{Closing, Conn, ConnId},
@@ -50,12 +51,14 @@ pub struct Shared {
     pub directory: Arc<Directory>,
     pub gauge: LogGauge,
     pub merge_windows: MergeWindows,
+    pub admission: Arc<Admission>,
 }
 
 impl Shared {
     /// For the shards of a process that begins.
     pub fn new(config: Config) -> Self {
         Self {
+            admission: Arc::new(Admission::new(config.ceilings.clone())),
             config: Arc::new(config),
             directory: Arc::default(),
             gauge: LogGauge::default(),
@@ -85,6 +88,10 @@ pub struct Core {
     pub(super) relays: Relays,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) handshakes: Handshakes,
+    /// Of lines about connections turned away, for each reason.
+    pub(super) turned_away_lines: [LineBudget; TurnedAway::ALL.len()],
     /// Seeds the next connection's handshake.
     nonce: u64,
     ending: bool,
@@ -94,6 +101,7 @@ impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
         let relays = Relays::new(Arc::new(config.relays.clone()), port.shards(), nonce);
+        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), port.shards());
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),
@@ -111,6 +119,9 @@ impl Core {
             dials: Vec::new(),
             relays,
             reconnecting: None,
+            admission: shared.admission.clone(),
+            handshakes,
+            turned_away_lines: Default::default(),
             nonce,
             ending: false,
         }
@@ -128,13 +139,16 @@ impl Core {
         let session = ServerSession::new(config, nonce, self.time.now());
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
-        self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)))
+        let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)));
+        self.begin_handshake(id);
+        id
     }
 
     /// The driver has let go of the connection's socket.
     pub fn remove(&mut self, id: ConnId) {
         self.close(id, CloseReason::PeerClosed, true);
-        if self.conns.try_remove(id).is_some() {
+        if let Some(conn) = self.conns.try_remove(id) {
+            self.give_place_back(&conn);
             self.metrics.connections.add(-1);
             self.note_left(id);
         }
@@ -187,6 +201,7 @@ impl Core {
                 }
             }
         }
+        self.note_connected(id);
         self.flush_touched();
         self.wake_if_output(id);
     }
@@ -319,6 +334,7 @@ impl Core {
         if first {
             conn.loose_ends().closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
             self.metrics.closed(reason).add(1);
+            self.handshakes.leave(id);
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }

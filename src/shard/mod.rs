@@ -6,7 +6,9 @@
 //! core on a monoio runtime of its own thread; [`dial`] and `tls` are its outgoing connections. [`fleet`] is all of them, as
 //! the control thread sees them.
 
+pub mod admission;
 mod bell;
+pub mod ceilings;
 pub mod close;
 mod close_log;
 pub mod config;
@@ -14,6 +16,7 @@ pub mod conn;
 pub mod core;
 pub mod dial;
 mod driver;
+mod entering;
 pub mod fleet;
 mod follow;
 pub mod listen_addr;

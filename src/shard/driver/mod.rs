@@ -16,6 +16,7 @@ use std::{
     future::poll_fn,
     io,
     net::TcpListener,
+    os::fd::OwnedFd,
     rc::{Rc, Weak},
     sync::Arc,
     task::{Poll, Waker},
@@ -25,6 +26,7 @@ use std::{
 use self::{dialling::Dials, secure::Secure};
 use super::{
     bell::BellWaiter,
+    close_log::LineBudget,
     core::Core,
     dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
@@ -114,6 +116,10 @@ pub(super) struct Driver {
     sleeps_until: Cell<Duration>,
     listeners: RefCell<Vec<Listener>>,
     mailbox: Arc<Mailbox>,
+    /// A descriptor for the time when there are no others: see [`reading`].
+    reserve: RefCell<Option<OwnedFd>>,
+    /// Of lines about accepts that failed.
+    accept_lines: RefCell<LineBudget>,
 }
 
 impl Driver {
@@ -140,6 +146,8 @@ impl Driver {
             sleeps_until: Cell::new(Duration::MAX),
             listeners: RefCell::new(Vec::new()),
             mailbox,
+            reserve: RefCell::new(reading::reserve()),
+            accept_lines: RefCell::default(),
         }))
     }
 
