@@ -331,6 +331,36 @@ pub const MERGE_LOAD_FULL: f64 = 0.75;
 /// A shard's load is averaged over this long.
 pub const MERGE_LOAD_TIME: Duration = Duration::from_secs(1);
 
+// Admission (docs/limits.md).
+
+/// New connections per second from one address, and how many at once before that counts (`--connects-per-ip`).
+pub const CONNECTS_PER_IP_PER_SECOND: u32 = 200;
+pub const CONNECTS_PER_IP_BURST: u32 = 4_000;
+/// Largest numbers of `--connects-per-ip`.
+pub const CONNECTS_PER_IP_MOST: u32 = 1_000_000;
+/// Networks that limits by address are not for (`--limits-exempt`).
+pub const EXEMPT_NETWORKS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
+/// Addresses without connections that are remembered because of what they did, and how often it is looked whether any of them
+/// can be forgotten when there are too many.
+pub const ADDRESSES_IDLE_MAX: usize = 131_072;
+pub const ADDRESSES_SWEEP_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that have not sent their `connect` (`--handshakes-max`), and at most this share of all connections.
+pub const HANDSHAKES_MAX_DEFAULT: usize = 4_096;
+pub const HANDSHAKES_SHARE_DIVISOR: usize = 2;
+/// Largest number of `--connections-max`, `--handshakes-max`, `--publishers-max` and `--players-per-stream-max`.
+pub const FLAG_COUNT_MAX: u64 = 100_000_000;
+/// What of its control group's memory a process takes by itself (`--memory-max auto`).
+pub const MEMORY_OF_GROUP_PERCENT: u64 = 90;
+/// Descriptors of a process that are not for its clients: so many, and so many more for each shard.
+pub const RESERVED_FILES: usize = 48;
+pub const RESERVED_FILES_PER_SHARD: usize = 16;
+/// Descriptors the admin listener holds ready for the time when there are no others: a connection and what answering takes.
+pub const ADMIN_RESERVED_FILES: usize = 4;
+/// Log lines about accepts that fail, per second and shard.
+pub const ACCEPT_LOG_LINES_PER_SECOND: u32 = 1;
+/// Log lines about connections turned away, for each reason, per second and shard.
+pub const TURNED_AWAY_LOG_LINES_PER_SECOND: u32 = 1;
+
 // Control: command line, log and admin listener.
 
 /// From asking to the answer of a callback (`--callback-timeout-ms`), and its bounds.
