@@ -4,6 +4,7 @@
 //! then the file that one of them may name, and checks what concerns several at once.
 
 mod ceilings;
+mod containment;
 mod drain;
 pub(super) mod given;
 pub(super) mod relays;
@@ -19,8 +20,11 @@ use clap::{
 pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{ceilings::CeilingArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
+use self::{
+    ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs,
+};
 use super::{
+    containment::Containment,
     cores::{self, Allowance},
     file::ConfigFile,
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
@@ -194,6 +198,9 @@ pub(super) struct Args {
     #[command(flatten)]
     sockets: SocketArgs,
 
+    #[command(flatten)]
+    containment: ContainmentArgs,
+
     /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
     #[arg(long, env = "SHARDCAST_LOG", value_name = "LEVEL", default_value = "info", value_parser = values::log_filter)]
     #[arg(help_heading = "Log (on stderr)")]
@@ -306,6 +313,7 @@ pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: DrainSettings,
+    pub(super) containment: Containment,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
     /// For the log once it runs: accepted, but worth knowing.
@@ -368,6 +376,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         config,
         admin: args.admin.0,
         drain: args.drain.drain(),
+        containment: args.containment.containment(args.config),
         log: args.log,
         log_format: args.log_format,
         notes,
