@@ -57,6 +57,8 @@ reasons! {
         ReplyBacklog => "reply_backlog",
         PlayRefused => "play_refused",
         PublisherIdle => "publisher_idle",
+        /// Another publisher has its name now.
+        Replaced => "replaced",
         StreamNotFound => "stream_not_found",
         NoProgress => "no_progress",
         LagBytes => "lag_bytes",

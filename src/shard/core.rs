@@ -23,6 +23,7 @@ use super::{
     relaying::Relays,
     session::Session,
     streams::Streams,
+    takeover::Takeovers,
     time::ShardTime,
     uses::Use,
 };
@@ -83,6 +84,7 @@ pub struct Core {
     hurries: Vec<ConnId>,
     pub(super) dials: Vec<Dial>,
     pub(super) relays: Relays,
+    pub(super) takeovers: Takeovers,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
     /// Seeds the next connection's handshake.
@@ -110,6 +112,7 @@ impl Core {
             hurries: Vec::new(),
             dials: Vec::new(),
             relays,
+            takeovers: Takeovers::default(),
             reconnecting: None,
             nonce,
             ending: false,
@@ -149,9 +152,24 @@ impl Core {
     /// Bytes came in.
     pub fn receive(&mut self, id: ConnId, bytes: &[u8]) {
         self.metrics.bytes_received.add(bytes.len() as u64);
+        self.hear(id, bytes);
+    }
+
+    /// Acts on what a connection has said.
+    pub(super) fn hear(&mut self, id: ConnId, bytes: &[u8]) {
         let mut consumed = 0;
         while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing().is_none()) {
             let mut input = &bytes[consumed..];
+            match self.takeovers.hold(id, input) {
+                None => {}
+                Some(true) => break,
+                Some(false) => {
+                    let what = "it sent more than is kept while its publish was being decided";
+                    self.log_close(id, CloseReason::InFlightBytes, what);
+                    self.close(id, CloseReason::InFlightBytes, false);
+                    break;
+                }
+            }
             let Session::Client(session) = &mut conn.session else {
                 self.hear_upstream(id, bytes);
                 return;
@@ -322,6 +340,7 @@ impl Core {
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }
+            self.stop_waiting(id, None);
             while let Some(used) = self.conns.get_mut(id).and_then(|conn| conn.uses.pop()) {
                 self.detach(id, used);
             }
@@ -409,7 +428,8 @@ impl Core {
 
     /// Process time at which [`Core::timers`] must be called; for ever if only ticks are due.
     pub fn due_at(&self) -> Duration {
-        self.streams.next_timer(&self.time).unwrap_or(Duration::MAX)
+        let retry = self.takeovers.are_to_be_told().then(|| self.time.process() + limits::MESH_RETRY);
+        self.streams.next_timer(&self.time).into_iter().chain(retry).min().unwrap_or(Duration::MAX)
     }
 
     /// Begins the orderly end: publishers are let go, players get what is left and their end of stream.

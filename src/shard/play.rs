@@ -18,6 +18,7 @@ use crate::{
         message::Kind,
         server::PlayRefusal,
     },
+    stream::directory::Origin,
 };
 
 impl Core {
@@ -89,7 +90,7 @@ impl Core {
     fn goes_in_circles(&self, id: ConnId, key: &StreamKey) -> bool {
         self.conns.get(id).is_some_and(|conn| conn.session.has_passed(self.relays.node()))
             && self.relays.pull_rule(key).is_some()
-            && self.directory.owner(key).is_none_or(|owner| owner.pulled)
+            && self.directory.owner(key).is_none_or(|owner| owner.origin == Origin::Pulled)
     }
 
     /// As [`follow`](Self::follow), for what is pushed from here: the owner has told of the stream already.
@@ -211,6 +212,7 @@ impl Core {
 
     /// A message stream of the connection goes back to doing nothing.
     pub(super) fn end_use(&mut self, id: ConnId, stream: u32) {
+        self.stop_waiting(id, Some(stream));
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(used) = conn.uses.remove_where(|used| used.stream() == stream) else { return };
         if let Use::Playing { local, watcher, .. } = used {
@@ -326,6 +328,7 @@ impl Core {
     /// Ends what this shard publishes and plays. Players are told once they have had the last messages.
     pub(super) fn end_everything(&mut self) {
         for id in self.conns.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+            self.stop_waiting(id, None);
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let publishes = conn.uses.iter().filter(|used| matches!(used, Use::Publishing { .. }));
             let publishes: Vec<u32> = publishes.map(Use::stream).collect();

@@ -8,16 +8,18 @@ use super::{
     core::Core,
     local::{LocalLog, LocalStream, Owned, Source},
     mesh::message::MeshMessage,
+    takeover::Asked,
     uses::Use,
 };
 use crate::{
+    access::Credential,
     ingress::{Broadcast, ViewKey},
-    limits::{LOGS_MAX, STREAM_LOG_LINES_PER_SECOND},
+    limits::{LOGS_MAX, STREAM_LOG_LINES_PER_SECOND, TAKEOVER_WAIT},
     rtmp::{
         key::StreamKey,
         server::{PlayRefusal, PublishRefusal},
     },
-    stream::directory::{DirectoryError, Owner},
+    stream::directory::Claim,
 };
 
 impl Core {
@@ -29,15 +31,26 @@ impl Core {
             self.refuse_publish(id, stream, &key, PublishRefusal::Denied, RefuseReason::Loop, &description);
             return;
         }
-        let claim = match self.directory.claim(&key, self.port.shard()) {
-            Ok(claim) => claim,
-            Err(error) => {
-                let is_pulled = matches!(error, DirectoryError::Taken(Owner { pulled: true, .. }));
-                let how = if is_pulled { "being pulled from another node" } else { "being published already" };
-                let description = format!("'{key}' is {how}");
-                self.refuse_publish(id, stream, &key, PublishRefusal::NameTaken, RefuseReason::NameTaken, &description);
-                return;
+        self.grant_publish(id, stream, &key, None);
+    }
+
+    /// A connection may publish `key`, by the word of `credential`: it gets the name, waits for it or is refused.
+    pub(super) fn grant_publish(&mut self, id: ConnId, stream: u32, key: &StreamKey, credential: Option<Credential>) {
+        match self.ask_for_name(id, stream, key, credential) {
+            Asked::Granted(claim) => self.begin_publish(id, stream, key, claim),
+            Asked::Waits => self.pursue_takeover(id),
+            Asked::Refused(why) => {
+                let description = format!("'{key}' {why}");
+                self.refuse_publish(id, stream, key, PublishRefusal::NameTaken, RefuseReason::NameTaken, &description);
             }
+        }
+    }
+
+    /// The name is the connection's.
+    pub(super) fn begin_publish(&mut self, id: ConnId, stream: u32, key: &StreamKey, claim: Claim) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            self.directory.release(key, claim.epoch, claim.resume);
+            return;
         };
         let provenance = conn.session.provenance();
         conn.session.accept_publish(stream);
@@ -45,16 +58,16 @@ impl Core {
             tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish");
             tracing::debug!(peer = %conn.peer(), capabilities = ?conn.session.capabilities(), "publish");
         }
-        let local = self.streams.enter(&key, &self.relays);
+        let local = self.streams.enter(key, &self.relays);
         conn.uses.push(Use::Publishing { stream, local, epoch: claim.epoch });
         self.metrics.publishers.add(1);
         let broadcast = Broadcast::new(self.streams.broadcast.clone(), claim.resume);
         let owned = Owned::new(broadcast, id, claim.followers, self.port.shard(), &self.time, provenance.into());
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });
-        self.stream_begins(local, &key);
+        self.stream_begins(local, key);
     }
 
-    fn refuse_publish(
+    pub(super) fn refuse_publish(
         &mut self,
         id: ConnId,
         stream: u32,
@@ -170,8 +183,14 @@ impl Core {
     /// Log `epoch` has ended: its players wait for the publisher to come back.
     pub(super) fn log_ended(&mut self, local: usize, epoch: u64) {
         let now = self.time.now();
-        let grace = if self.is_ending() { Duration::ZERO } else { self.config.unpublish_grace };
+        let ending = self.is_ending();
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        let grace = match self.config.unpublish_grace {
+            _ if ending => Duration::ZERO,
+            // Whoever replaces a publisher has not left its players.
+            grace if grace < TAKEOVER_WAIT && self.directory.goes_on_after(&stream.key, epoch) => TAKEOVER_WAIT,
+            grace => grace,
+        };
         if stream.newest_epoch() == epoch && stream.ended_at.is_none() {
             stream.ended_at = Some(self.time.process());
             stream.grace_until = Some(now + grace);

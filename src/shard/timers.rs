@@ -44,6 +44,7 @@ impl Core {
     pub fn tick(&mut self) {
         self.tick_connections();
         self.tick_streams();
+        self.tick_takeovers();
         self.tick_relays();
         self.ask_to_reconnect();
         self.turn();

@@ -11,5 +11,6 @@ mod relay_sim;
 mod relays;
 mod rig;
 mod shards;
+mod takeover;
 mod tracks;
 mod world;

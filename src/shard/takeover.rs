@@ -1,0 +1,238 @@
+//! Taking over a live name: a second publisher waits until the first has been ended on whatever shard that is.
+//!
+//! The directory promises the name to the second one, so nobody comes in between. The first one's shard is asked to end
+//! it, writes down where its stream stops and says so; then the second gets the name and goes on from there. Whether the
+//! first one's connection is alive does not matter, nor whether it ends by itself meanwhile. Refused are whoever the
+//! policy does not let replace the first, a third while a second waits, and for [`TAKEOVER_PAUSE`] everybody: two
+//! encoders that both come back whenever they are replaced change places no more often than that. Bounds: one who waits
+//! for a name, for [`TAKEOVER_WAIT`] at most; meanwhile its connection is not listened to, and what comes is held, up to
+//! [`HELD_BYTES_MAX`].
+
+use std::time::Duration;
+
+use super::{
+    close::{CloseReason, RefuseReason},
+    conn::ConnId,
+    core::Core,
+    mesh::{Port, message::MeshMessage},
+    uses::Use,
+};
+use crate::{
+    access::{Credential, Takeover},
+    limits::{HELD_BYTES_MAX, STREAM_LOG_LINES_PER_SECOND, TAKEOVER_PAUSE, TAKEOVER_WAIT},
+    rtmp::{key::StreamKey, server::PublishRefusal},
+    stream::directory::{Answer, Claim, Claimant, DirectoryError, Origin, Owner},
+};
+
+/// Why a name is not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotToBeHad {
+    #[error("is being published already")]
+    Published,
+    #[error("is being published already, and not with the same credential")]
+    OtherCredential,
+    #[error("is being pulled from another node")]
+    Pulled,
+    #[error("was taken over from another publisher just now")]
+    JustTaken,
+    #[error("is being taken over by another publisher")]
+    Promised,
+    #[error("was not given up in time by its publisher")]
+    NotReleased,
+}
+
+/// Why whoever comes with `credential` may not replace `owner`, at `now` of the process's time.
+fn objection(policy: Takeover, owner: &Owner, credential: Option<[u8; 16]>, now: Duration) -> Option<NotToBeHad> {
+    let same = credential.is_some() && credential == owner.credential;
+    match (owner.origin, policy) {
+        (Origin::Inherited, _) => return None,
+        (Origin::Pulled, Takeover::Reject | Takeover::ReplaceIfSameCredential) => return Some(NotToBeHad::Pulled),
+        (Origin::Published, Takeover::Reject) => return Some(NotToBeHad::Published),
+        (Origin::Published, Takeover::ReplaceIfSameCredential) if !same => return Some(NotToBeHad::OtherCredential),
+        _ => {}
+    }
+    let just_now = owner.took_over_at.is_some_and(|at| now.saturating_sub(at) < TAKEOVER_PAUSE);
+    just_now.then_some(NotToBeHad::JustTaken)
+}
+
+/// What becomes of a publisher that asked for a name.
+pub(super) enum Asked {
+    Granted(Claim),
+    /// It will be granted or refused.
+    Waits,
+    Refused(NotToBeHad),
+}
+
+/// A publisher that waits for another one to be ended.
+#[derive(Debug)]
+struct Waiting {
+    conn: ConnId,
+    /// Of the connection.
+    stream: u32,
+    key: StreamKey,
+    claimant: Claimant,
+    owner: Owner,
+    /// What the name was promised as.
+    heir: u64,
+    /// The owner's shard knows.
+    told: bool,
+    /// Shard time.
+    until: Duration,
+    /// What the connection has said since.
+    held: Vec<u8>,
+}
+
+/// The publishers of a shard that wait for a name.
+#[derive(Debug, Default)]
+pub(super) struct Takeovers(Vec<Waiting>);
+
+impl Takeovers {
+    /// Whether some owner's shard has not been told yet, for want of room in its queue.
+    pub(super) fn are_to_be_told(&self) -> bool {
+        self.0.iter().any(|waiting| !waiting.told)
+    }
+
+    pub(super) fn has(&self, id: ConnId) -> bool {
+        self.0.iter().any(|waiting| waiting.conn == id)
+    }
+
+    /// Keeps what a connection says while it waits. `None`: it does not. `Some(false)`: that is too much.
+    pub(super) fn hold(&mut self, id: ConnId, bytes: &[u8]) -> Option<bool> {
+        let waiting = self.0.iter_mut().find(|waiting| waiting.conn == id)?;
+        let has_room = waiting.held.len() + bytes.len() <= HELD_BYTES_MAX;
+        if has_room {
+            waiting.held.extend_from_slice(bytes);
+        }
+        Some(has_room)
+    }
+
+    pub(super) fn tell(&mut self, port: &mut Port) {
+        for waiting in self.0.iter_mut().filter(|waiting| !waiting.told) {
+            let Waiting { key, owner, heir, .. } = waiting;
+            let message = MeshMessage::Yield { key: key.clone(), epoch: owner.epoch, heir: *heir };
+            waiting.told = port.send(owner.shard, message).is_ok();
+        }
+    }
+
+    /// Takes out the first of which `is_it`.
+    fn take(&mut self, is_it: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
+        self.0.iter().position(is_it).map(|index| self.0.remove(index))
+    }
+}
+
+impl Core {
+    /// A publisher asks for a name. Who waits for it is in [`Takeovers`] from here on.
+    pub(super) fn ask_for_name(
+        &mut self,
+        id: ConnId,
+        stream: u32,
+        key: &StreamKey,
+        credential: Option<Credential>,
+    ) -> Asked {
+        let credential = credential.map(|Credential(of)| of);
+        let claimant = Claimant { shard: self.port.shard(), origin: Origin::Published, credential };
+        let (policy, now) = (self.config.takeover, self.time.process());
+        let objection = |owner: &Owner| objection(policy, owner, credential, now);
+        match self.directory.ask(key, claimant, |owner| objection(owner).is_none()) {
+            Ok(Answer::Granted(claim)) => Asked::Granted(claim),
+            Ok(Answer::Promised { owner, heir }) => {
+                let told = owner.shard == self.port.shard();
+                let until = self.time.now() + TAKEOVER_WAIT;
+                let (key, held) = (key.clone(), Vec::new());
+                self.takeovers.0.push(Waiting { conn: id, stream, key, claimant, owner, heir, told, until, held });
+                Asked::Waits
+            }
+            Err(DirectoryError::Taken(owner)) => Asked::Refused(objection(&owner).unwrap_or(NotToBeHad::Published)),
+            Err(DirectoryError::Promised | DirectoryError::Full) => Asked::Refused(NotToBeHad::Promised),
+        }
+    }
+
+    /// Sees to it that the publishers are ended that others on this connection wait for.
+    pub(super) fn pursue_takeover(&mut self, id: ConnId) {
+        let own = self.port.shard();
+        let here = self.takeovers.0.iter().find(|waiting| waiting.conn == id && waiting.owner.shard == own);
+        if let Some((key, epoch, heir)) = here.map(|waiting| (waiting.key.clone(), waiting.owner.epoch, waiting.heir)) {
+            self.end_replaced(&key, epoch);
+            self.name_released(&key, heir);
+            return;
+        }
+        self.takeovers.tell(&mut self.port);
+        self.ring();
+    }
+
+    /// A shard has a publisher that is to replace the one here.
+    pub(super) fn yield_asked(&mut self, from: usize, key: StreamKey, epoch: u64, heir: u64) {
+        self.end_replaced(&key, epoch);
+        self.streams.replies.push_back((from, MeshMessage::Yielded { key, heir }));
+    }
+
+    /// Ends the publisher with `epoch`, if it has not ended by itself.
+    fn end_replaced(&mut self, key: &StreamKey, epoch: u64) {
+        if self.end_replaced_pull(key, epoch) {
+            return;
+        }
+        let Some(local) = self.streams.by_key.get(key).copied() else { return };
+        let Some(owned) = self.streams.slab.get(local).and_then(|stream| stream.owned(epoch)) else { return };
+        let id = owned.publisher;
+        let is_it =
+            |used: &Use| matches!(used, Use::Publishing { local: of, epoch: at, .. } if (*of, *at) == (local, epoch));
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(stream) = conn.uses.iter().find(|used| is_it(used)).map(Use::stream) else { return };
+        conn.session.replace_publish(stream, "replaced by another publisher");
+        self.end_use(id, stream);
+        if self.conns.get(id).is_some_and(|conn| conn.uses.is_empty()) && !self.takeovers.has(id) {
+            self.log_close(id, CloseReason::Replaced, &format!("another publisher has taken over '{key}'"));
+            self.close(id, CloseReason::Replaced, false);
+        }
+        self.wake(id);
+    }
+
+    /// Whoever had the name has released it: it is theirs to whom it was promised, if they are still there.
+    pub(super) fn name_released(&mut self, key: &StreamKey, heir: u64) {
+        let Some(waiting) = self.takeovers.take(|waiting| waiting.heir == heir && waiting.key == *key) else { return };
+        match self.directory.redeem(key, waiting.claimant, heir, self.time.process()) {
+            Ok(claim) => {
+                self.metrics.takeovers.add(1);
+                if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
+                    tracing::info!(stream = %key, suppressed, "taken over from another publisher");
+                }
+                self.begin_publish(waiting.conn, waiting.stream, key, claim);
+            }
+            Err(_) => self.refuse_heir(&waiting, NotToBeHad::NotReleased),
+        }
+        self.hear_held(waiting);
+    }
+
+    fn refuse_heir(&mut self, waiting: &Waiting, why: NotToBeHad) {
+        self.directory.renounce(&waiting.key, waiting.heir);
+        let Waiting { conn, stream, key, .. } = waiting;
+        let description = format!("'{key}' {why}");
+        let reason = RefuseReason::NameTaken;
+        self.refuse_publish(*conn, *stream, key, PublishRefusal::NameTaken, reason, &description);
+    }
+
+    /// Listens to a connection again.
+    fn hear_held(&mut self, waiting: Waiting) {
+        if !waiting.held.is_empty() {
+            self.hear(waiting.conn, &waiting.held);
+        }
+        self.wake_if_output(waiting.conn);
+    }
+
+    /// Called at ticks: who has waited for too long is refused.
+    pub(super) fn tick_takeovers(&mut self) {
+        let now = self.time.now();
+        while let Some(waiting) = self.takeovers.take(|waiting| now >= waiting.until) {
+            self.refuse_heir(&waiting, NotToBeHad::NotReleased);
+            self.hear_held(waiting);
+        }
+    }
+
+    /// The connection, or its message `stream`, does not wait for a name any more.
+    pub(super) fn stop_waiting(&mut self, id: ConnId, stream: Option<u32>) {
+        let is_it = |waiting: &Waiting| waiting.conn == id && stream.is_none_or(|stream| stream == waiting.stream);
+        while let Some(waiting) = self.takeovers.take(is_it) {
+            self.directory.renounce(&waiting.key, waiting.heir);
+        }
+    }
+}
