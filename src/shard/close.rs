@@ -92,6 +92,8 @@ reasons! {
         NotFound => "not_found",
         /// The stream has come by this node before.
         Loop => "loop",
+        /// A rule says no.
+        Access => "access",
     }
 }
 

@@ -11,6 +11,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use slab::Slab;
 
 use super::{
+    asking::Asking,
     close::{CloseReason, RefuseReason},
     close_log::{CloseLog, LineBudget},
     config::Config,
@@ -90,6 +91,7 @@ pub struct Core {
     /// Seeds the next connection's handshake.
     nonce: u64,
     ending: bool,
+    pub(super) asking: Asking,
 }
 
 impl Core {
@@ -116,6 +118,7 @@ impl Core {
             reconnecting: None,
             nonce,
             ending: false,
+            asking: Asking::default(),
         }
     }
 
@@ -188,7 +191,9 @@ impl Core {
                         self.metrics.tags_malformed.add(1);
                     }
                 }
-                Ok(Some(ServerEvent::Publish { stream, key, .. })) => self.start_publish(id, stream, key),
+                Ok(Some(ServerEvent::Publish { stream, key, query })) => {
+                    self.start_publish(id, stream, key, &query);
+                }
                 Ok(Some(ServerEvent::Play { stream, key, query })) => self.start_play(id, stream, key, &query),
                 Ok(Some(ServerEvent::Ended { stream })) => self.end_use(id, stream),
                 Ok(Some(ServerEvent::Receive { stream, kind, on })) => self.choose_kinds(id, stream, kind, on),

@@ -10,6 +10,7 @@ use super::{
     uses::Use,
 };
 use crate::{
+    access::{Action, Refusal, Verdict},
     egress::{Piece, Player},
     ingress::ViewKey,
     media::{TrackChoice, TrackChoiceError},
@@ -41,6 +42,21 @@ impl Core {
             self.refuse_play(id, stream, PlayRefusal::Failed, description, CloseReason::PlayRefused);
             return;
         }
+        match self.judge(id, Action::Play, &key, query) {
+            Verdict::Allowed(_) => self.grant_play(id, stream, key, choice),
+            Verdict::Refused(refusal) => self.deny_play(id, stream, &key, &refusal),
+        }
+    }
+
+    /// It may not.
+    pub(super) fn deny_play(&mut self, id: ConnId, stream: u32, key: &StreamKey, refusal: &Refusal) {
+        self.log_denied(id, Action::Play, key, refusal);
+        self.metrics.refused(RefuseReason::Access).add(1);
+        self.refuse_play(id, stream, PlayRefusal::Failed, &refusal.why, CloseReason::PlayRefused);
+    }
+
+    /// It may play `key`, of which it gets the tracks of its `choice`.
+    pub(super) fn grant_play(&mut self, id: ConnId, stream: u32, key: StreamKey, choice: TrackChoice) {
         let local = self.streams.enter(&key, &self.relays);
         if !self.follow(local) {
             self.metrics.refused(RefuseReason::WaitedNames).add(1);

@@ -12,7 +12,7 @@ use super::{
     uses::Use,
 };
 use crate::{
-    access::Credential,
+    access::{Action, Credential, Refusal, Verdict},
     ingress::{Broadcast, ViewKey},
     limits::{LOGS_MAX, STREAM_LOG_LINES_PER_SECOND, TAKEOVER_WAIT},
     rtmp::{
@@ -23,25 +23,28 @@ use crate::{
 };
 
 impl Core {
-    /// A connection asks to publish `key` on its message stream `stream`.
-    pub(super) fn start_publish(&mut self, id: ConnId, stream: u32, key: StreamKey) {
+    /// A connection asks to publish `key` on its message stream `stream`. `query` came with the name.
+    pub(super) fn start_publish(&mut self, id: ConnId, stream: u32, key: StreamKey, query: &str) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.session.has_passed(self.relays.node()) {
             let description = format!("'{key}' has come by this node before");
             self.refuse_publish(id, stream, &key, PublishRefusal::Denied, RefuseReason::Loop, &description);
             return;
         }
-        self.grant_publish(id, stream, &key, None);
+        match self.judge(id, Action::Publish, &key, query) {
+            Verdict::Allowed(credential) => self.grant_publish(id, stream, key, credential),
+            Verdict::Refused(refusal) => self.deny_publish(id, stream, &key, &refusal),
+        }
     }
 
-    /// A connection may publish `key`, by the word of `credential`: it gets the name, waits for it or is refused.
-    pub(super) fn grant_publish(&mut self, id: ConnId, stream: u32, key: &StreamKey, credential: Option<Credential>) {
-        match self.ask_for_name(id, stream, key, credential) {
-            Asked::Granted(claim) => self.begin_publish(id, stream, key, claim),
+    /// It may publish `key`, by `credential` if it needed one: it does, or waits for the name, unless somebody else keeps it.
+    pub(super) fn grant_publish(&mut self, id: ConnId, stream: u32, key: StreamKey, credential: Option<Credential>) {
+        match self.ask_for_name(id, stream, &key, credential) {
+            Asked::Granted(claim) => self.begin_publish(id, stream, &key, claim),
             Asked::Waits => self.pursue_takeover(id),
             Asked::Refused(why) => {
                 let description = format!("'{key}' {why}");
-                self.refuse_publish(id, stream, key, PublishRefusal::NameTaken, RefuseReason::NameTaken, &description);
+                self.refuse_publish(id, stream, &key, PublishRefusal::NameTaken, RefuseReason::NameTaken, &description);
             }
         }
     }
@@ -65,6 +68,15 @@ impl Core {
         let owned = Owned::new(broadcast, id, claim.followers, self.port.shard(), &self.time, provenance.into());
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });
         self.stream_begins(local, key);
+    }
+
+    /// It may not.
+    pub(super) fn deny_publish(&mut self, id: ConnId, stream: u32, key: &StreamKey, refusal: &Refusal) {
+        self.log_denied(id, Action::Publish, key, refusal);
+        self.metrics.refused(RefuseReason::Access).add(1);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.session.refuse_publish(stream, PublishRefusal::Denied, &refusal.why);
+        }
     }
 
     pub(super) fn refuse_publish(

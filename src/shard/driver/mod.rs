@@ -19,7 +19,7 @@ use std::{
     rc::{Rc, Weak},
     sync::Arc,
     task::{Poll, Waker},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use self::{dialling::Dials, secure::Secure};
@@ -117,7 +117,8 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(core: Core, setting: Setting) -> io::Result<Rc<Self>> {
+    pub(super) fn new(mut core: Core, setting: Setting) -> io::Result<Rc<Self>> {
+        core.set_wall(unix_s());
         let Setting { start, metrics, nonblocking, mailbox, desk, sockets } = setting;
         let mail = Arc::clone(&mailbox);
         let deliver = move |id, answer| mail.send(Command::Answered(id, answer));
@@ -303,6 +304,7 @@ impl Driver {
                 self.end_late_handshakes();
                 let (busy, elapsed) = meter.sample();
                 self.with_core(|core| {
+                    core.set_wall(unix_s());
                     core.note_load(busy, elapsed);
                     core.tick();
                 });
@@ -313,6 +315,11 @@ impl Driver {
             }
         }
     }
+}
+
+/// To the tick: nothing that goes by it is finer than seconds.
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Lets every other task that is ready run first.
