@@ -7,6 +7,7 @@ mod drain;
 pub(super) mod given;
 pub(super) mod relays;
 mod sockets;
+mod takeover;
 
 use std::{error::Error as _, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -18,7 +19,7 @@ use clap::{
 pub(super) use self::drain::Drain;
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
+use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs, takeover::TakeoverArgs};
 use super::{
     cores::{self, Allowance},
     file::ConfigFile,
@@ -180,6 +181,9 @@ pub(super) struct Args {
     #[arg(value_parser = values::whole(0..=limits::FLAG_SECONDS_MAX, "seconds"))]
     #[arg(default_value_t = limits::UNPUBLISH_GRACE_DEFAULT.as_secs())]
     unpublish_grace_s: u64,
+
+    #[command(flatten)]
+    takeover: TakeoverArgs,
 
     #[command(flatten)]
     drain: DrainArgs,
@@ -355,7 +359,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         relays,
         upstream_ca,
         access: Default::default(),
-        takeover: Default::default(),
+        takeover: args.takeover.takeover,
     };
     Ok(Settings {
         face: Face::Banner,

@@ -236,3 +236,40 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_replace_whom() {
+        use NotToBeHad::{JustTaken, OtherCredential, Published, Pulled};
+        use Takeover::{Reject, Replace, ReplaceIfSameCredential};
+        let (ours, theirs) = (Some([1; 16]), Some([2; 16]));
+        let now = Duration::from_secs(100);
+        let just_now = Some(now - TAKEOVER_PAUSE / 2);
+        let before = Some(now - TAKEOVER_PAUSE);
+        let cases = [
+            (Reject, Origin::Published, ours, None, Some(Published)),
+            (Reject, Origin::Pulled, None, None, Some(Pulled)),
+            (Reject, Origin::Inherited, None, just_now, None),
+            (Replace, Origin::Published, theirs, None, None),
+            (Replace, Origin::Published, theirs, before, None),
+            (Replace, Origin::Published, ours, just_now, Some(JustTaken)),
+            (Replace, Origin::Pulled, None, None, None),
+            (ReplaceIfSameCredential, Origin::Published, ours, None, None),
+            (ReplaceIfSameCredential, Origin::Published, ours, just_now, Some(JustTaken)),
+            (ReplaceIfSameCredential, Origin::Published, theirs, None, Some(OtherCredential)),
+            (ReplaceIfSameCredential, Origin::Published, None, None, Some(OtherCredential)),
+            (ReplaceIfSameCredential, Origin::Pulled, None, None, Some(Pulled)),
+            (ReplaceIfSameCredential, Origin::Inherited, None, None, None),
+        ];
+        for (policy, origin, credential, took_over_at, expected) in cases {
+            let owner = Owner { shard: 0, epoch: 1, origin, credential, took_over_at };
+            assert_eq!(objection(policy, &owner, ours, now), expected, "{policy:?} {owner:?}");
+        }
+        let owner = Owner { shard: 0, epoch: 1, origin: Origin::Published, credential: None, took_over_at: None };
+        let nobody = objection(ReplaceIfSameCredential, &owner, None, now);
+        assert_eq!(nobody, Some(OtherCredential), "no credential is not the same as none");
+    }
+}

@@ -395,4 +395,61 @@ mod tests {
         assert_eq!(directory.follow(&key("one more"), 0), Err(DirectoryError::Full));
         assert!(directory.claim(&key("one more"), publisher(0)).is_ok(), "publishing is another matter");
     }
+
+    fn promise(directory: &Directory, name: &str, shard: usize) -> u64 {
+        match directory.ask(&key(name), publisher(shard), |_| true) {
+            Ok(Answer::Promised { heir, .. }) => heir,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_promised_name_goes_to_its_heir_alone_and_with_all_that_is_known_of_it() {
+        let directory = Directory::default();
+        let now = Duration::from_secs(7);
+        let first = directory.claim(&key("a"), publisher(0)).expect("free");
+        directory.follow(&key("a"), 4).expect("room");
+        let heir = promise(&directory, "a", 1);
+        assert!(heir > first.epoch);
+        let again = directory.ask(&key("a"), publisher(2), |_| true);
+        assert_eq!(again, Err(DirectoryError::Promised), "to one only");
+        let early = directory.redeem(&key("a"), publisher(1), heir, now);
+        assert!(matches!(early, Err(DirectoryError::Taken(owner)) if owner.epoch == first.epoch));
+        assert!(directory.goes_on_after(&key("a"), first.epoch));
+        let resume = Some(Resume { sent: 9, ended_at: now });
+        directory.release(&key("a"), first.epoch, resume);
+        assert!(directory.owner(&key("a")).is_none() && directory.is_taken(&key("a")));
+        assert_eq!(directory.claim(&key("a"), publisher(2)), Err(DirectoryError::Promised));
+        assert_eq!(directory.redeem(&key("a"), publisher(1), heir + 1, now), Err(DirectoryError::Promised));
+        let second = directory.redeem(&key("a"), publisher(1), heir, now).expect("promised");
+        assert_eq!(second, Claim { epoch: heir, followers: 1 << 4, resume });
+        let owner = directory.owner(&key("a")).expect("somebody");
+        assert_eq!((owner.shard, owner.took_over_at), (1, Some(now)));
+        assert!(directory.goes_on_after(&key("a"), first.epoch) && !directory.goes_on_after(&key("a"), heir));
+        directory.release(&key("a"), heir, None);
+        directory.unfollow(&key("a"), 4);
+        assert_eq!(directory.waited_names(), 0);
+        assert!(directory.stripes.iter().all(|stripe| stripe.lock().unwrap().is_empty()));
+    }
+
+    #[test]
+    fn a_promise_that_is_renounced_leaves_nothing_before_or_after_the_release() {
+        for released in [false, true] {
+            let directory = Directory::default();
+            let first = directory.claim(&key("a"), publisher(0)).expect("free");
+            let heir = promise(&directory, "a", 1);
+            if released {
+                directory.release(&key("a"), first.epoch, None);
+                assert_eq!(directory.waited_names(), 1);
+            }
+            directory.renounce(&key("a"), heir + 1);
+            assert!(directory.goes_on_after(&key("a"), first.epoch), "that is another's promise");
+            directory.renounce(&key("a"), heir);
+            assert!(!directory.goes_on_after(&key("a"), first.epoch));
+            directory.release(&key("a"), first.epoch, None);
+            assert_eq!(directory.waited_names(), 0);
+            assert!(directory.stripes.iter().all(|stripe| stripe.lock().unwrap().is_empty()));
+            assert!(directory.claim(&key("a"), publisher(2)).is_ok());
+        }
+    }
 }
