@@ -55,6 +55,8 @@ reasons! {
         Connect => "connect_rejected",
         StrayMedia => "stray_media",
         ReplyBacklog => "reply_backlog",
+        /// Behind a request that is not decided yet: no driver of this program reads as much.
+        UnreadBytes => "unread_bytes",
         PlayRefused => "play_refused",
         PublisherIdle => "publisher_idle",
         /// Another publisher has its name now.

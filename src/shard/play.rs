@@ -43,7 +43,7 @@ impl Core {
             return;
         }
         match self.judge(id, Action::Play, &key, query) {
-            Verdict::Allowed(_) => self.grant_play(id, stream, key, choice),
+            Verdict::Allowed(_) => self.ask_play(id, stream, key, query, choice),
             Verdict::Refused(refusal) => self.deny_play(id, stream, &key, &refusal),
         }
     }
@@ -228,7 +228,6 @@ impl Core {
 
     /// A message stream of the connection goes back to doing nothing.
     pub(super) fn end_use(&mut self, id: ConnId, stream: u32) {
-        self.stop_waiting(id, Some(stream));
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(used) = conn.uses.remove_where(|used| used.stream() == stream) else { return };
         if let Use::Playing { local, watcher, .. } = used {
@@ -259,6 +258,7 @@ impl Core {
 
     /// Undoes a use that was taken from its connection.
     pub(super) fn detach(&mut self, id: ConnId, used: Use) {
+        self.tell_done(id, &used);
         match used {
             Use::Publishing { local, epoch, .. } => self.end_publish(local, epoch),
             Use::Playing { local, watcher, .. } => {
@@ -344,7 +344,7 @@ impl Core {
     /// Ends what this shard publishes and plays. Players are told once they have had the last messages.
     pub(super) fn end_everything(&mut self) {
         for id in self.conns.iter().map(|(id, _)| id).collect::<Vec<_>>() {
-            self.stop_waiting(id, None);
+            self.refuse_pending(id);
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let publishes = conn.uses.iter().filter(|used| matches!(used, Use::Publishing { .. }));
             let publishes: Vec<u32> = publishes.map(Use::stream).collect();

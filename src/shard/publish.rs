@@ -8,7 +8,8 @@ use super::{
     core::Core,
     local::{LocalLog, LocalStream, Owned, Source},
     mesh::message::MeshMessage,
-    takeover::Asked,
+    questions::Event,
+    takeover::{Asked, NotToBeHad},
     uses::Use,
 };
 use crate::{
@@ -32,25 +33,34 @@ impl Core {
             return;
         }
         match self.judge(id, Action::Publish, &key, query) {
-            Verdict::Allowed(credential) => self.grant_publish(id, stream, key, credential),
+            Verdict::Allowed(credential) => self.ask_publish(id, stream, key, query, credential),
             Verdict::Refused(refusal) => self.deny_publish(id, stream, &key, &refusal),
         }
     }
 
     /// It may publish `key`, by `credential` if it needed one: it does, or waits for the name, unless somebody else keeps it.
-    pub(super) fn grant_publish(&mut self, id: ConnId, stream: u32, key: StreamKey, credential: Option<Credential>) {
-        match self.ask_for_name(id, stream, &key, credential) {
-            Asked::Granted(claim) => self.begin_publish(id, stream, &key, claim),
-            Asked::Waits => self.pursue_takeover(id),
-            Asked::Refused(why) => {
-                let description = format!("'{key}' {why}");
-                self.refuse_publish(id, stream, &key, PublishRefusal::NameTaken, RefuseReason::NameTaken, &description);
-            }
+    pub(super) fn grant_publish(
+        &mut self,
+        id: ConnId,
+        stream: u32,
+        key: StreamKey,
+        query: &str,
+        credential: Option<Credential>,
+    ) {
+        match self.ask_for_name(&key, credential) {
+            Asked::Granted(claim) => self.begin_publish(id, stream, &key, query, claim),
+            Asked::Promised(promise) => self.wait_for_name(id, stream, &key, query, promise),
+            Asked::Refused(why) => self.refuse_name(id, stream, &key, why),
         }
     }
 
+    pub(super) fn refuse_name(&mut self, id: ConnId, stream: u32, key: &StreamKey, why: NotToBeHad) {
+        let description = format!("'{key}' {why}");
+        self.refuse_publish(id, stream, key, PublishRefusal::NameTaken, RefuseReason::NameTaken, &description);
+    }
+
     /// The name is the connection's.
-    pub(super) fn begin_publish(&mut self, id: ConnId, stream: u32, key: &StreamKey, claim: Claim) {
+    pub(super) fn begin_publish(&mut self, id: ConnId, stream: u32, key: &StreamKey, query: &str, claim: Claim) {
         let Some(conn) = self.conns.get_mut(id) else {
             self.directory.release(key, claim.epoch, claim.resume);
             return;
@@ -68,6 +78,7 @@ impl Core {
         let owned = Owned::new(broadcast, id, claim.followers, self.port.shard(), &self.time, provenance.into());
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });
         self.stream_begins(local, key);
+        self.note_begun(id, stream, Event::PublishDone, key, query);
     }
 
     /// It may not.
@@ -79,7 +90,7 @@ impl Core {
         }
     }
 
-    pub(super) fn refuse_publish(
+    fn refuse_publish(
         &mut self,
         id: ConnId,
         stream: u32,

@@ -5,22 +5,23 @@
 //! first one's connection is alive does not matter, nor whether it ends by itself meanwhile. Refused are whoever the
 //! policy does not let replace the first, a third while a second waits, and for [`TAKEOVER_PAUSE`] everybody: two
 //! encoders that both come back whenever they are replaced change places no more often than that. Bounds: one who waits
-//! for a name, for [`TAKEOVER_WAIT`] at most; meanwhile its connection is not listened to, and what comes is held, up to
-//! [`HELD_BYTES_MAX`].
+//! for a name, for [`TAKEOVER_WAIT`](crate::limits::TAKEOVER_WAIT) at most; meanwhile its connection is not read (see
+//! [`asking`](super::asking)).
 
 use std::time::Duration;
 
 use super::{
-    close::{CloseReason, RefuseReason},
+    close::CloseReason,
     conn::ConnId,
     core::Core,
     mesh::{Port, message::MeshMessage},
+    questions::Ticket,
     uses::Use,
 };
 use crate::{
     access::{Credential, Takeover},
-    limits::{HELD_BYTES_MAX, STREAM_LOG_LINES_PER_SECOND, TAKEOVER_PAUSE, TAKEOVER_WAIT},
-    rtmp::{key::StreamKey, server::PublishRefusal},
+    limits::{STREAM_LOG_LINES_PER_SECOND, TAKEOVER_PAUSE},
+    rtmp::key::StreamKey,
     stream::directory::{Answer, Claim, Claimant, DirectoryError, Origin, Owner},
 };
 
@@ -58,28 +59,26 @@ fn objection(policy: Takeover, owner: &Owner, credential: Option<[u8; 16]>, now:
 /// What becomes of a publisher that asked for a name.
 pub(super) enum Asked {
     Granted(Claim),
-    /// It will be granted or refused.
-    Waits,
+    Promised(Promise),
     Refused(NotToBeHad),
+}
+
+/// A name that is to be released by its owner.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Promise {
+    claimant: Claimant,
+    owner: Owner,
+    heir: u64,
 }
 
 /// A publisher that waits for another one to be ended.
 #[derive(Debug)]
 struct Waiting {
-    conn: ConnId,
-    /// Of the connection.
-    stream: u32,
+    ticket: Ticket,
     key: StreamKey,
-    claimant: Claimant,
-    owner: Owner,
-    /// What the name was promised as.
-    heir: u64,
+    promise: Promise,
     /// The owner's shard knows.
     told: bool,
-    /// Shard time.
-    until: Duration,
-    /// What the connection has said since.
-    held: Vec<u8>,
 }
 
 /// The publishers of a shard that wait for a name.
@@ -92,24 +91,11 @@ impl Takeovers {
         self.0.iter().any(|waiting| !waiting.told)
     }
 
-    pub(super) fn has(&self, id: ConnId) -> bool {
-        self.0.iter().any(|waiting| waiting.conn == id)
-    }
-
-    /// Keeps what a connection says while it waits. `None`: it does not. `Some(false)`: that is too much.
-    pub(super) fn hold(&mut self, id: ConnId, bytes: &[u8]) -> Option<bool> {
-        let waiting = self.0.iter_mut().find(|waiting| waiting.conn == id)?;
-        let has_room = waiting.held.len() + bytes.len() <= HELD_BYTES_MAX;
-        if has_room {
-            waiting.held.extend_from_slice(bytes);
-        }
-        Some(has_room)
-    }
-
+    /// Asks the owners' shards, as far as their queues take it.
     pub(super) fn tell(&mut self, port: &mut Port) {
         for waiting in self.0.iter_mut().filter(|waiting| !waiting.told) {
-            let Waiting { key, owner, heir, .. } = waiting;
-            let message = MeshMessage::Yield { key: key.clone(), epoch: owner.epoch, heir: *heir };
+            let Promise { owner, heir, .. } = waiting.promise;
+            let message = MeshMessage::Yield { key: waiting.key.clone(), epoch: owner.epoch, heir };
             waiting.told = port.send(owner.shard, message).is_ok();
         }
     }
@@ -121,43 +107,36 @@ impl Takeovers {
 }
 
 impl Core {
-    /// A publisher asks for a name. Who waits for it is in [`Takeovers`] from here on.
-    pub(super) fn ask_for_name(
-        &mut self,
-        id: ConnId,
-        stream: u32,
-        key: &StreamKey,
-        credential: Option<Credential>,
-    ) -> Asked {
+    /// A publisher asks for a name, by the word of `credential`.
+    pub(super) fn ask_for_name(&mut self, key: &StreamKey, credential: Option<Credential>) -> Asked {
         let credential = credential.map(|Credential(of)| of);
         let claimant = Claimant { shard: self.port.shard(), origin: Origin::Published, credential };
         let (policy, now) = (self.config.takeover, self.time.process());
         let objection = |owner: &Owner| objection(policy, owner, credential, now);
         match self.directory.ask(key, claimant, |owner| objection(owner).is_none()) {
             Ok(Answer::Granted(claim)) => Asked::Granted(claim),
-            Ok(Answer::Promised { owner, heir }) => {
-                let told = owner.shard == self.port.shard();
-                let until = self.time.now() + TAKEOVER_WAIT;
-                let (key, held) = (key.clone(), Vec::new());
-                self.takeovers.0.push(Waiting { conn: id, stream, key, claimant, owner, heir, told, until, held });
-                Asked::Waits
-            }
+            Ok(Answer::Promised { owner, heir }) => Asked::Promised(Promise { claimant, owner, heir }),
             Err(DirectoryError::Taken(owner)) => Asked::Refused(objection(&owner).unwrap_or(NotToBeHad::Published)),
             Err(DirectoryError::Promised | DirectoryError::Full) => Asked::Refused(NotToBeHad::Promised),
         }
     }
 
-    /// Sees to it that the publishers are ended that others on this connection wait for.
-    pub(super) fn pursue_takeover(&mut self, id: ConnId) {
-        let own = self.port.shard();
-        let here = self.takeovers.0.iter().find(|waiting| waiting.conn == id && waiting.owner.shard == own);
-        if let Some((key, epoch, heir)) = here.map(|waiting| (waiting.key.clone(), waiting.owner.epoch, waiting.heir)) {
-            self.end_replaced(&key, epoch);
-            self.name_released(&key, heir);
+    /// A connection waits until the owner of the name it is promised has been ended, here at once.
+    pub(super) fn wait_for_name(&mut self, id: ConnId, stream: u32, key: &StreamKey, query: &str, promise: Promise) {
+        let Promise { owner, heir, .. } = promise;
+        let Some(ticket) = self.hold_for_name(id, stream, key, query) else {
+            self.directory.renounce(key, heir);
             return;
+        };
+        let is_here = owner.shard == self.port.shard();
+        self.takeovers.0.push(Waiting { ticket, key: key.clone(), promise, told: is_here });
+        if is_here {
+            self.end_replaced(key, owner.epoch);
+            self.name_released(key, heir);
+        } else {
+            self.takeovers.tell(&mut self.port);
+            self.ring();
         }
-        self.takeovers.tell(&mut self.port);
-        self.ring();
     }
 
     /// A shard has a publisher that is to replace the one here.
@@ -175,12 +154,13 @@ impl Core {
         let Some(owned) = self.streams.slab.get(local).and_then(|stream| stream.owned(epoch)) else { return };
         let id = owned.publisher;
         let is_it =
-            |used: &Use| matches!(used, Use::Publishing { local: of, epoch: at, .. } if (*of, *at) == (local, epoch));
+            |used: &&Use| matches!(used, Use::Publishing { local: of, epoch: at, .. } if (*of, *at) == (local, epoch));
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let Some(stream) = conn.uses.iter().find(|used| is_it(used)).map(Use::stream) else { return };
+        let Some(stream) = conn.uses.iter().find(is_it).map(Use::stream) else { return };
         conn.session.replace_publish(stream, "replaced by another publisher");
         self.end_use(id, stream);
-        if self.conns.get(id).is_some_and(|conn| conn.uses.is_empty()) && !self.takeovers.has(id) {
+        let is_idle = self.conns.get(id).is_some_and(|conn| conn.uses.is_empty() && conn.pending().is_none());
+        if is_idle {
             self.log_close(id, CloseReason::Replaced, &format!("another publisher has taken over '{key}'"));
             self.close(id, CloseReason::Replaced, false);
         }
@@ -189,50 +169,24 @@ impl Core {
 
     /// Whoever had the name has released it: it is theirs to whom it was promised, if they are still there.
     pub(super) fn name_released(&mut self, key: &StreamKey, heir: u64) {
-        let Some(waiting) = self.takeovers.take(|waiting| waiting.heir == heir && waiting.key == *key) else { return };
-        match self.directory.redeem(key, waiting.claimant, heir, self.time.process()) {
-            Ok(claim) => {
-                self.metrics.takeovers.add(1);
-                if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
-                    tracing::info!(stream = %key, suppressed, "taken over from another publisher");
-                }
-                self.begin_publish(waiting.conn, waiting.stream, key, claim);
+        let is_it = |waiting: &Waiting| waiting.promise.heir == heir && waiting.key == *key;
+        let Some(Waiting { ticket, promise, .. }) = self.takeovers.take(is_it) else { return };
+        let claim = self.directory.redeem(key, promise.claimant, heir, self.time.process()).ok();
+        if claim.is_none() {
+            self.directory.renounce(key, heir);
+        } else {
+            self.metrics.takeovers.add(1);
+            if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
+                tracing::info!(stream = %key, suppressed, "taken over from another publisher");
             }
-            Err(_) => self.refuse_heir(&waiting, NotToBeHad::NotReleased),
         }
-        self.hear_held(waiting);
+        self.end_wait_for_name(ticket, claim);
     }
 
-    fn refuse_heir(&mut self, waiting: &Waiting, why: NotToBeHad) {
-        self.directory.renounce(&waiting.key, waiting.heir);
-        let Waiting { conn, stream, key, .. } = waiting;
-        let description = format!("'{key}' {why}");
-        let reason = RefuseReason::NameTaken;
-        self.refuse_publish(*conn, *stream, key, PublishRefusal::NameTaken, reason, &description);
-    }
-
-    /// Listens to a connection again.
-    fn hear_held(&mut self, waiting: Waiting) {
-        if !waiting.held.is_empty() {
-            self.hear(waiting.conn, &waiting.held);
-        }
-        self.wake_if_output(waiting.conn);
-    }
-
-    /// Called at ticks: who has waited for too long is refused.
-    pub(super) fn tick_takeovers(&mut self) {
-        let now = self.time.now();
-        while let Some(waiting) = self.takeovers.take(|waiting| now >= waiting.until) {
-            self.refuse_heir(&waiting, NotToBeHad::NotReleased);
-            self.hear_held(waiting);
-        }
-    }
-
-    /// The connection, or its message `stream`, does not wait for a name any more.
-    pub(super) fn stop_waiting(&mut self, id: ConnId, stream: Option<u32>) {
-        let is_it = |waiting: &Waiting| waiting.conn == id && stream.is_none_or(|stream| stream == waiting.stream);
-        while let Some(waiting) = self.takeovers.take(is_it) {
-            self.directory.renounce(&waiting.key, waiting.heir);
+    /// The connection does not wait for a name any more.
+    pub(super) fn stop_waiting(&mut self, id: ConnId) {
+        while let Some(Waiting { key, promise, .. }) = self.takeovers.take(|waiting| waiting.ticket.conn == id) {
+            self.directory.renounce(&key, promise.heir);
         }
     }
 }
