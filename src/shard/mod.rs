@@ -41,6 +41,7 @@ pub mod socket_options;
 mod sockopt;
 mod steering;
 mod streams;
+mod takeover;
 pub mod time;
 mod timers;
 mod tls;
