@@ -296,6 +296,15 @@ pub const CONNECTS_PER_IP_PER_SECOND: u32 = 200;
 pub const CONNECTS_PER_IP_BURST: u32 = 4_000;
 /// Largest numbers of `--connects-per-ip`.
 pub const CONNECTS_PER_IP_MOST: u32 = 1_000_000;
+/// What the bit rate of a publisher is an average of: above `--publish-bitrate-max` in one, it is warned of, in two, closed.
+pub const PUBLISH_RATE_WINDOW: Duration = Duration::from_secs(5);
+/// Bounds of `--publish-bitrate-max`, in bits per second.
+pub const PUBLISH_BITRATE_MIN: u64 = 10_000;
+pub const PUBLISH_BITRATE_MOST: u64 = 1_000_000_000_000;
+/// Lengths of messages are limited in steps of this (`--message-bytes-max`): what has a length of its own arrives in several
+/// reads, and a step fits in a byte.
+pub const MESSAGE_STEP_BYTES: usize = 64 * 1024;
+pub const MESSAGE_STEPS_MAX: usize = 255;
 /// Networks that limits by address are not for (`--limits-exempt`).
 pub const EXEMPT_NETWORKS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
 /// Addresses without connections that are remembered because of what they did, and how often it is looked whether any of them

@@ -58,6 +58,7 @@ series! {
     counter "bytes_received_total" bytes_received "Bytes read from connections.";
     counter "bytes_sent_total" bytes_sent "Bytes the kernel took for connections.";
     counter "messages_received_total" messages_received "RTMP messages received.";
+    counter "publish_bitrate_warnings_total" publish_rate_warnings "Times a publisher was found above --publish-bitrate-max.";
     counter "tags_malformed_total" tags_malformed "Media messages dropped because their tag is malformed.";
     counter "sends_total" sends "Sends given to the kernel.";
     counter "skips_total" skips "Times a slow player skipped to a newer keyframe.";

@@ -137,6 +137,7 @@ impl Core {
         let config = ServerConfig { chunk_bytes: self.config.chunk_bytes };
         let nonce = self.chance();
         let session = ServerSession::new(config, nonce, self.time.now());
+        let session = session.limiting_messages(self.config.ceilings.message_bytes_max);
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
         let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)));

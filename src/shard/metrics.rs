@@ -82,6 +82,8 @@ pub struct ShardMetrics {
     pub pushes_begun: Counter,
     /// Connections that have not sent their connect yet.
     pub handshakes: Gauge,
+    /// Publishers that were found above the bit rate they may have.
+    pub publish_rate_warnings: Counter,
     turned_away: [Counter; TurnedAway::ALL.len()],
     closed: [Counter; CloseReason::ALL.len()],
     refused: [Counter; RefuseReason::ALL.len()],
@@ -116,6 +118,7 @@ impl Default for ShardMetrics {
             pulls_missed: Counter::default(),
             pushes_begun: Counter::default(),
             handshakes: Gauge::default(),
+            publish_rate_warnings: Counter::default(),
             turned_away: std::array::from_fn(|_| Counter::default()),
             closed: std::array::from_fn(|_| Counter::default()),
             refused: std::array::from_fn(|_| Counter::default()),

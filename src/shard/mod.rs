@@ -8,6 +8,7 @@
 
 pub mod admission;
 mod bell;
+mod bitrate;
 pub mod ceilings;
 pub mod close;
 mod close_log;

@@ -97,22 +97,28 @@ impl Core {
 
     /// Ends one publish; a connection that does nothing else ends with it.
     fn close_silent_publisher(&mut self, id: ConnId, stream: u32) {
-        let idle = self.config.publisher_idle;
+        let logged = format!("no media came for {:?} (--idle-timeout-s)", self.config.publisher_idle);
+        self.give_publisher_up(id, stream, CloseReason::PublisherIdle, "no media came for too long", &logged);
+    }
+
+    /// As [`close_silent_publisher`](Self::close_silent_publisher), for whatever reason.
+    pub(super) fn give_publisher_up(&mut self, id: ConnId, stream: u32, reason: CloseReason, told: &str, logged: &str) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.session.end_publish(stream, "no media came for too long");
+            conn.session.end_publish(stream, told);
         }
         if self.conns.get(id).is_some_and(|conn| conn.uses.len() > 1) {
             self.end_use(id, stream);
             self.wake(id);
             return;
         }
-        self.log_close(id, CloseReason::PublisherIdle, &format!("no media came for {idle:?} (--idle-timeout-s)"));
-        self.close(id, CloseReason::PublisherIdle, false);
+        self.log_close(id, reason, logged);
+        self.close(id, reason, false);
     }
 
     fn tick_streams(&mut self) {
         for local in self.streams.slab.iter().map(|(local, _)| local).collect::<Vec<_>>() {
             self.end_grace(local);
+            self.watch_bitrates(local);
             self.tick_watchers(local);
             self.drop_idle_views(local);
             self.forget_if_idle(local);
