@@ -16,6 +16,7 @@ mod docs_tests;
 mod exposition;
 mod file;
 mod logs;
+mod overload;
 mod process;
 mod progress;
 mod reconnect;
@@ -190,6 +191,7 @@ async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, settings: &Sett
         tokio::spawn(admin::serve(listener, Arc::clone(node)));
     }
     let mut ended = watch(&node.fleet)?;
+    overload::spawn(node);
     match &settings.face {
         Face::Banner => greet(node, admin_addr),
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),

@@ -61,6 +61,10 @@ reasons! {
         ReplyBacklog => "reply_backlog",
         PlayRefused => "play_refused",
         PublisherIdle => "publisher_idle",
+        /// The node has too much to do, and it was further behind than others.
+        Overload => "overload",
+        /// Messages that are not whole take too much memory, and it held more of them than others.
+        AssemblyBytes => "assembly_bytes",
         PublishBitrate => "publish_bitrate",
         MessageBytes => "message_bytes",
         StreamNotFound => "stream_not_found",
@@ -96,6 +100,7 @@ reasons! {
         NotFound => "not_found",
         Publishers => "publishers",
         Audience => "audience",
+        Overload => "overload",
         /// The stream has come by this node before.
         Loop => "loop",
     }

@@ -20,6 +20,7 @@ use super::{
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
+    overload::{Assembly, Overload, memory::Memory},
     reconnect::Reconnecting,
     relaying::Relays,
     session::Session,
@@ -52,12 +53,15 @@ pub struct Shared {
     pub gauge: LogGauge,
     pub merge_windows: MergeWindows,
     pub admission: Arc<Admission>,
+    pub memory: Arc<Memory>,
 }
 
 impl Shared {
     /// For the shards of a process that begins.
     pub fn new(config: Config) -> Self {
+        let memory = Memory::new(config.ceilings.memory_bytes_max.unwrap_or(0), config.gop_bytes_max);
         Self {
+            memory: Arc::new(memory),
             admission: Arc::new(Admission::new(config.ceilings.clone())),
             config: Arc::new(config),
             directory: Arc::default(),
@@ -90,6 +94,9 @@ pub struct Core {
     pub(super) reconnecting: Option<Box<Reconnecting>>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Handshakes,
+    pub(super) memory: Arc<Memory>,
+    pub(super) overload: Overload,
+    pub(super) assembly: Assembly,
     /// Of lines about connections turned away, for each reason.
     pub(super) turned_away_lines: [LineBudget; TurnedAway::ALL.len()],
     /// Seeds the next connection's handshake.
@@ -101,7 +108,8 @@ impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
         let relays = Relays::new(Arc::new(config.relays.clone()), port.shards(), nonce);
-        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), port.shards());
+        let shards = port.shards();
+        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), shards);
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),
@@ -121,6 +129,9 @@ impl Core {
             reconnecting: None,
             admission: shared.admission.clone(),
             handshakes,
+            memory: shared.memory.clone(),
+            overload: Overload::default(),
+            assembly: Assembly::new(shared.memory.most(), shards),
             turned_away_lines: Default::default(),
             nonce,
             ending: false,
@@ -150,6 +161,7 @@ impl Core {
         self.close(id, CloseReason::PeerClosed, true);
         if let Some(conn) = self.conns.try_remove(id) {
             self.give_place_back(&conn);
+            self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
             self.note_left(id);
         }
@@ -165,6 +177,7 @@ impl Core {
     pub fn receive(&mut self, id: ConnId, bytes: &[u8]) {
         self.metrics.bytes_received.add(bytes.len() as u64);
         let mut consumed = 0;
+        let held = self.conns.get(id).map_or(0, |conn| conn.session.in_flight_bytes());
         while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing().is_none()) {
             let mut input = &bytes[consumed..];
             let Session::Client(session) = &mut conn.session else {
@@ -203,6 +216,7 @@ impl Core {
             }
         }
         self.note_connected(id);
+        self.note_assembly(id, held);
         self.flush_touched();
         self.wake_if_output(id);
     }

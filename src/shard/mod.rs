@@ -27,6 +27,7 @@ mod local;
 pub mod merge;
 pub mod mesh;
 pub mod metrics;
+pub mod overload;
 mod play;
 mod poller;
 mod publish;

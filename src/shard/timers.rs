@@ -36,12 +36,15 @@ impl Core {
     pub fn note_load(&mut self, busy: Duration, elapsed: Duration) {
         let merger = &mut self.streams.merger;
         merger.sample(busy, elapsed);
+        let load = merger.load();
         self.metrics.load_permille.set((merger.load() * 1_000.0) as i64);
         self.metrics.merge_window_us.set(i64::try_from(merger.window().as_micros()).unwrap_or(i64::MAX));
+        self.note_cpu(load);
     }
 
     /// The coarse timers, every [`limits::TICK`].
     pub fn tick(&mut self) {
+        self.tick_overload();
         self.tick_connections();
         self.tick_streams();
         self.tick_relays();

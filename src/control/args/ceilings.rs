@@ -1,6 +1,6 @@
 //! The flags for what a node takes at most.
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use super::super::values::{self, Bytes};
 use crate::{
@@ -61,6 +61,18 @@ pub(super) struct CeilingArgs {
     #[arg(long, env = "SHARDCAST_MESSAGE_BYTES_MAX", value_name = "BYTES", default_value_t = Bytes(0))]
     #[arg(value_parser = message_bytes)]
     message_bytes_max: Bytes,
+
+    /// Memory this node may use (M, G suffixes), or off. Before it is reached GOPs are kept shorter, then new players refused,
+    /// slow ones closed, and new publishers refused. auto is 90 % of the memory of the control group, off without one
+    #[arg(long, env = "SHARDCAST_MEMORY_MAX", value_name = "auto|off|BYTES", default_value = "auto")]
+    #[arg(value_parser = memory)]
+    memory_max: MemoryText,
+
+    /// Whether a shard that has been full for seconds, or a node short of memory, sheds players and refuses new ones (on), or
+    /// serves everybody as well as it can (off)
+    #[arg(long, env = "SHARDCAST_OVERLOAD", value_name = "on|off", default_value = "on", action = ArgAction::Set)]
+    #[arg(value_parser = values::on_off)]
+    overload: bool,
 }
 
 impl CeilingArgs {
@@ -77,7 +89,8 @@ impl CeilingArgs {
             players_per_stream_max: small(self.players_per_stream_max),
             publish_bitrate_max: self.publish_bitrate_max,
             message_bytes_max: self.message_bytes_max.0,
-            ..Ceilings::default()
+            memory_bytes_max: self.memory_max.0,
+            sheds: self.overload,
         }
     }
 }
@@ -122,6 +135,20 @@ fn message_bytes(text: &str) -> Result<Bytes, String> {
     values::bytes_or_0(text, limits::MESSAGE_STEP_BYTES..=limits::MESSAGE_STEP_BYTES * limits::MESSAGE_STEPS_MAX)
 }
 
+/// As [`Ceilings::memory_bytes_max`].
+#[derive(Clone, Copy, Debug)]
+struct MemoryText(Option<u64>);
+
+fn memory(text: &str) -> Result<MemoryText, String> {
+    match text.trim() {
+        "auto" => Ok(MemoryText(None)),
+        "off" => Ok(MemoryText(Some(0))),
+        text => values::bytes_or_0(text, limits::MEMORY_BYTES_MIN..=limits::MEMORY_BYTES_MOST)
+            .map(|bytes| MemoryText(Some(bytes.0 as u64)))
+            .map_err(|why| why.replacen("expected 0", "expected auto, off", 1)),
+    }
+}
+
 /// One item of the list; "none" is an item that is no network.
 #[derive(Clone, Debug)]
 struct NetworkText(Option<Network>);
@@ -144,13 +171,15 @@ mod tests {
     fn every_flag_reaches_its_setting() {
         let line = "--connections-max 9 --connections-per-ip-max 8 --connects-per-ip 7:70 --limits-exempt 10.0.0.0/8,::1 \
                     --limits-exempt 192.0.2.1 --handshakes-max 6 --publishers-max 5 --players-per-stream-max 4 \
-                    --publish-bitrate-max 20M --message-bytes-max 2M";
+                    --publish-bitrate-max 20M --message-bytes-max 2M --memory-max 1G --overload off";
         let ceilings = settings_of(line).unwrap().config.ceilings;
         assert_eq!((ceilings.connections_max, ceilings.connections_per_ip_max), (Some(9), 8));
         assert_eq!(ceilings.connects_per_ip, Some(Rate { per_second: 7, burst: 70 }));
         let exempt = ceilings.exempt.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(exempt, ["10.0.0.0/8", "::1", "192.0.2.1"]);
         assert_eq!((ceilings.handshakes_max, ceilings.publishers_max, ceilings.players_per_stream_max), (6, 5, 4));
+        assert_eq!((ceilings.memory_bytes_max, ceilings.sheds), (Some(1 << 30), false));
+        assert_eq!(settings_of("--memory-max off").unwrap().config.ceilings.memory_bytes_max, Some(0));
         assert_eq!((ceilings.publish_bitrate_max, ceilings.message_bytes_max), (20_000_000, 2 << 20));
     }
 
@@ -173,6 +202,7 @@ mod tests {
         assert!(fault("--limits-exempt 10.1.0.0/8").contains("did you mean 10.0.0.0/8?"));
         assert!(fault("--limits-exempt home").contains(", or none"));
         assert!(fault("--publish-bitrate-max 5K").contains("from 10K to 1000G"));
+        assert!(fault("--memory-max 1M").contains("expected auto, off or bytes such as"));
         assert!(fault("--message-bytes-max 1").contains("expected 0 or bytes such as"));
         assert!(fault("--connections-max many").contains("whole number of connections"));
     }
