@@ -19,6 +19,7 @@ mod ending;
 mod exposition;
 mod file;
 mod logs;
+mod overload;
 mod process;
 mod progress;
 mod reconnect;
@@ -207,6 +208,7 @@ async fn supervise(
         tokio::spawn(admin::serve(listener, Arc::clone(node)));
     }
     let ended = watch(&node.fleet)?;
+    overload::spawn(node);
     match &settings.face {
         Face::Banner => greet(node, admin_addr),
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),

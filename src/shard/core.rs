@@ -21,6 +21,7 @@ use super::{
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
+    overload::{Assembly, Overload, memory::Memory},
     questions::Event,
     reconnect::Reconnecting,
     relaying::Relays,
@@ -55,12 +56,15 @@ pub struct Shared {
     pub gauge: LogGauge,
     pub merge_windows: MergeWindows,
     pub admission: Arc<Admission>,
+    pub memory: Arc<Memory>,
 }
 
 impl Shared {
     /// For the shards of a process that begins.
     pub fn new(config: Config) -> Self {
+        let memory = Memory::new(config.ceilings.memory_bytes_max.unwrap_or(0), config.gop_bytes_max);
         Self {
+            memory: Arc::new(memory),
             admission: Arc::new(Admission::new(config.ceilings.clone())),
             config: Arc::new(config),
             directory: Arc::default(),
@@ -94,6 +98,9 @@ pub struct Core {
     pub(super) reconnecting: Option<Box<Reconnecting>>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Handshakes,
+    pub(super) memory: Arc<Memory>,
+    pub(super) overload: Overload,
+    pub(super) assembly: Assembly,
     /// Of lines about connections turned away, for each reason.
     pub(super) turned_away_lines: [LineBudget; TurnedAway::ALL.len()],
     /// Seeds the next connection's handshake.
@@ -106,7 +113,8 @@ impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
         let relays = Relays::new(Arc::new(config.relays.clone()), port.shards(), nonce);
-        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), port.shards());
+        let shards = port.shards();
+        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), shards);
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),
@@ -127,6 +135,9 @@ impl Core {
             reconnecting: None,
             admission: shared.admission.clone(),
             handshakes,
+            memory: shared.memory.clone(),
+            overload: Overload::default(),
+            assembly: Assembly::new(shared.memory.most(), shards),
             turned_away_lines: Default::default(),
             nonce,
             ending: false,
@@ -149,6 +160,7 @@ impl Core {
         };
         let nonce = self.chance();
         let session = ServerSession::new(config, nonce, self.time.now());
+        let session = session.limiting_messages(self.config.ceilings.message_bytes_max);
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
         let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)));
@@ -161,6 +173,7 @@ impl Core {
         self.close(id, CloseReason::PeerClosed, true);
         if let Some(conn) = self.conns.try_remove(id) {
             self.give_place_back(&conn);
+            self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
             self.forget_client(id);
             self.note_left(id);
@@ -181,6 +194,7 @@ impl Core {
 
     pub(super) fn take_in(&mut self, id: ConnId, bytes: &[u8]) {
         let mut consumed = 0;
+        let held = self.conns.get(id).map_or(0, |conn| conn.session.in_flight_bytes());
         while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.listens()) {
             let mut input = &bytes[consumed..];
             let Session::Client(session) = &mut conn.session else {
@@ -225,6 +239,7 @@ impl Core {
             self.keep_unread(id, &bytes[consumed..]);
         }
         self.note_connected(id);
+        self.note_assembly(id, held);
         self.flush_touched();
         self.wake_if_output(id);
     }

@@ -9,6 +9,7 @@
 pub mod admission;
 mod asking;
 mod bell;
+mod bitrate;
 pub mod ceilings;
 pub mod close;
 mod close_log;
@@ -27,6 +28,7 @@ mod local;
 pub mod merge;
 pub mod mesh;
 pub mod metrics;
+pub mod overload;
 mod play;
 mod poller;
 mod publish;

@@ -6,6 +6,7 @@ mod ends;
 mod entering;
 mod liar;
 mod merging;
+mod overload;
 mod players;
 mod publishing;
 mod reconnecting;
