@@ -1,10 +1,11 @@
 //! The control thread: everything that is not media.
 //!
-//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
+//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check`, `relay`, `key` and `sign`) and the configuration (`file`,
 //! `rules`), starts the log (`logs`) and the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin
 //! listener (`admin`, `exposition`, `process`, `reconnect`) until a signal or a shard ends the process. It may block where
 //! shards may not. It never touches media.
 
+mod access;
 mod admin;
 mod args;
 mod banner;
@@ -14,12 +15,14 @@ mod cores;
 mod docs_tests;
 mod exposition;
 mod file;
+mod key;
 mod logs;
 mod process;
 mod progress;
 mod reconnect;
 mod relay;
 mod rules;
+mod sign;
 mod values;
 
 use std::{
@@ -72,6 +75,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     let given = Given::new(&args);
     let done = match command {
         "check" => check::run(&given, &Allowance::read()),
+        "key" => key::run(&given),
+        "sign" => sign::run(&given),
         "relay" => relay::settings(&given).and_then(|settings| Ok(serve(settings, &given)?)),
         _ => args::configure(&given, &Allowance::read())
             .map_err(Stop::from)
@@ -182,6 +187,9 @@ async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, settings: &Sett
     let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(listener) = admin {
         tokio::spawn(admin::serve(listener, Arc::clone(node)));
+    }
+    if let Some(access) = &settings.access {
+        access::keep(access.clone())?;
     }
     let mut ended = watch(&node.fleet)?;
     match &settings.face {
