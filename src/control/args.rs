@@ -4,6 +4,7 @@
 //! then the file that one of them may name, and checks what concerns several at once.
 
 mod access;
+mod ceilings;
 mod drain;
 pub(super) mod given;
 pub(super) mod relays;
@@ -17,10 +18,10 @@ use clap::{
 };
 
 pub(super) use self::access::AccessSource;
-pub(super) use self::drain::Drain;
+pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{access::AccessArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
+use self::{access::AccessArgs, ceilings::CeilingArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
 use super::{
     access::Access,
     cores::{self, Allowance},
@@ -191,6 +192,9 @@ pub(super) struct Args {
     drain: DrainArgs,
 
     #[command(flatten)]
+    ceilings: CeilingArgs,
+
+    #[command(flatten)]
     relays: RelayArgs,
 
     #[command(flatten)]
@@ -329,7 +333,7 @@ pub(super) struct Settings {
     pub(super) face: Face,
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
-    pub(super) drain: Option<Drain>,
+    pub(super) drain: DrainSettings,
     /// None: everybody may do everything, and there is nothing to read again.
     pub(super) access: Option<Access>,
     pub(super) log: String,
@@ -387,8 +391,10 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         sockets,
         relays,
         upstream_ca,
+        ceilings: args.ceilings.ceilings(),
         access: Arc::clone(&in_force),
         takeover: Default::default(),
+        callbacks: Default::default(),
     };
     Ok(Settings {
         face: Face::Banner,

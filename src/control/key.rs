@@ -53,22 +53,35 @@ struct KeyCommand {
 
 /// The exit code.
 pub(super) fn run(given: &Given) -> Result<u8, Stop> {
+    let Made { line, name, key } = make(given)?;
+    say(&format!("{line}\n"));
+    if let Some(key) = key {
+        // Nobody is left to tell if stderr is gone.
+        let _ = writeln!(std::io::stderr(), "the key of {name}, which is shown only now: {key}");
+    }
+    Ok(0)
+}
+
+pub(super) struct Made {
+    /// For the file.
+    pub(super) line: String,
+    name: String,
+    /// What was made and does not stand in the line.
+    key: Option<String>,
+}
+
+pub(super) fn make(given: &Given) -> Result<Made, Stop> {
     let own = Given::new(given.args().get(1..).unwrap_or_default());
     let command: KeyCommand = args::parse(KeyCommand::command(), &own)?;
     let fault = |why: String| Fault(EXIT_USAGE, why);
-    check_name(&command.name).map_err(|why| fault(format!("{:?}: {why}", command.name)))?;
-    if command.secret {
-        say(&format!("{} {}\n", command.name, random()?));
-        return Ok(0);
+    let KeyCommand { name, streams, stdin, secret } = command;
+    check_name(&name).map_err(|why| fault(format!("{name:?}: {why}")))?;
+    if secret {
+        return Ok(Made { line: format!("{name} {}", random()?), name, key: None });
     }
-    let key = if command.stdin { read().map_err(fault)? } else { random()? };
-    let line = keys::line(&command.name, &key, &random()?, &command.streams).map_err(fault)?;
-    say(&format!("{line}\n"));
-    if !command.stdin {
-        // Nobody is left to tell if stderr is gone.
-        let _ = writeln!(std::io::stderr(), "the key of {}, which is shown only now: {key}", command.name);
-    }
-    Ok(0)
+    let key = if stdin { read().map_err(fault)? } else { random()? };
+    let line = keys::line(&name, &key, &random()?, &streams).map_err(fault)?;
+    Ok(Made { line, name, key: (!stdin).then_some(key) })
 }
 
 fn random() -> Result<String, Fault> {

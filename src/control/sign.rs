@@ -67,12 +67,15 @@ struct SignCommand {
 
 /// The exit code.
 pub(super) fn run(given: &Given) -> Result<u8, Stop> {
+    say(&format!("{}\n", make(given)?));
+    Ok(0)
+}
+
+pub(super) fn make(given: &Given) -> Result<String, Stop> {
     let own = Given::new(given.args().get(1..).unwrap_or_default());
     let command: SignCommand = args::parse(SignCommand::command(), &own)?;
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let link = command.link(now_s).map_err(|why| Fault(EXIT_USAGE, why))?;
-    say(&format!("{link}\n"));
-    Ok(0)
+    Ok(command.link(now_s).map_err(|why| Fault(EXIT_USAGE, why))?)
 }
 
 impl SignCommand {
