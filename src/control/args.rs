@@ -5,6 +5,7 @@
 
 mod access;
 mod ceilings;
+mod containment;
 mod drain;
 pub(super) mod given;
 pub(super) mod relays;
@@ -21,9 +22,13 @@ pub(super) use self::access::AccessSource;
 pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{access::AccessArgs, ceilings::CeilingArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
+use self::{
+    access::AccessArgs, ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs, relays::RelayArgs,
+    sockets::SocketArgs,
+};
 use super::{
     access::Access,
+    containment::Containment,
     cores::{self, Allowance},
     file::ConfigFile,
     rules::access::AccessMade,
@@ -203,6 +208,9 @@ pub(super) struct Args {
     #[command(flatten)]
     sockets: SocketArgs,
 
+    #[command(flatten)]
+    containment: ContainmentArgs,
+
     /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
     #[arg(long, env = "SHARDCAST_LOG", value_name = "LEVEL", default_value = "info", value_parser = values::log_filter)]
     #[arg(help_heading = "Log (on stderr)")]
@@ -336,6 +344,7 @@ pub(super) struct Settings {
     pub(super) drain: DrainSettings,
     /// None: everybody may do everything, and there is nothing to read again.
     pub(super) access: Option<Access>,
+    pub(super) containment: Containment,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
     /// For the log once it runs: accepted, but worth knowing.
@@ -401,6 +410,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         config,
         admin: args.admin.0,
         drain: args.drain.drain(),
+        containment: args.containment.containment(args.config, &files),
         access: Some(Access { source: access, files, in_force }),
         log: args.log,
         log_format: args.log_format,
