@@ -1,10 +1,14 @@
 //! The control thread: everything that is not media.
 //!
-//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
-//! `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts the fleet of shards,
-//! says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`, `process`, `reconnect`)
-//! until something ends the process (`ending`, `course`). It may block where shards may not. It never touches media.
+//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check`, `relay`, `key` and `sign`) and the
+//! configuration (`file`, `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts
+//! the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`,
+//! `process`, `reconnect`) and keeps the rules in force (`access`) until something ends the process (`ending`, `course`). It
+//! may block where shards may not. It never touches media.
 
+mod access;
+#[cfg(test)]
+mod access_docs_tests;
 mod admin;
 mod args;
 mod banner;
@@ -18,6 +22,7 @@ mod docs_tests;
 mod ending;
 mod exposition;
 mod file;
+mod key;
 mod logs;
 mod overload;
 mod process;
@@ -25,6 +30,7 @@ mod progress;
 mod reconnect;
 mod relay;
 mod rules;
+mod sign;
 mod values;
 
 use std::{
@@ -73,6 +79,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     let given = Given::new(&args);
     let done = match command {
         "check" => check::run(&given, &Allowance::read()),
+        "key" => key::run(&given),
+        "sign" => sign::run(&given),
         "relay" => relay::settings(&given).and_then(|settings| Ok(serve(settings, &given)?)),
         _ => args::configure(&given, &Allowance::read())
             .map_err(Stop::from)
@@ -206,6 +214,9 @@ async fn supervise(
     let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(listener) = admin {
         tokio::spawn(admin::serve(listener, Arc::clone(node)));
+    }
+    if let Some(access) = &settings.access {
+        access::keep(access.clone())?;
     }
     let ended = watch(&node.fleet)?;
     overload::spawn(node);

@@ -138,7 +138,7 @@ impl Core {
         let Some(conn) = self.conns.get(id) else { return Verdict::Allowed(None) };
         let (app, tc_url) = (conn.session.app(), conn.session.tc_url());
         let ask = Ask { action, key, app, tc_url, query, peer: conn.peer().ip(), unix_s: self.asking.unix_s };
-        self.config.access.get().decide(&ask)
+        self.config.access.decide(&ask)
     }
 
     /// A client wants to connect.
