@@ -3,6 +3,7 @@
 //! [`configure`] turns arguments into the [`Settings`] the process starts with or an [`Answer`] to print: it reads the flags,
 //! then the file that one of them may name, and checks what concerns several at once.
 
+mod callbacks;
 mod drain;
 pub(super) mod given;
 pub(super) mod relays;
@@ -18,8 +19,9 @@ use clap::{
 pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
+use self::{callbacks::CallbackArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
 use super::{
+    callbacks::Plan,
     cores::{self, Allowance},
     file::ConfigFile,
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
@@ -188,6 +190,9 @@ pub(super) struct Args {
     relays: RelayArgs,
 
     #[command(flatten)]
+    callbacks: CallbackArgs,
+
+    #[command(flatten)]
     sockets: SocketArgs,
 
     /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
@@ -302,6 +307,8 @@ pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: DrainSettings,
+    /// Who is asked and told about clients.
+    pub(super) callbacks: Option<Plan>,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
     /// For the log once it runs: accepted, but worth knowing.
@@ -333,6 +340,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
     let relays = args.relays.rules(given, file, &mut notes)?;
     let upstream_ca = args.relays.upstream.ca();
     let upstream_ca = upstream_ca.map_err(|why| format!("{} {why}", given.origin("--upstream-ca")))?;
+    let callbacks = args.callbacks.plan(given, &relays.node, upstream_ca.clone(), &mut notes)?;
     let config = Config {
         rtmp: args.rtmp,
         cpus: plan.cpus,
@@ -356,13 +364,14 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         upstream_ca,
         access: Default::default(),
         takeover: Default::default(),
-        callbacks: Default::default(),
+        callbacks: callbacks.as_ref().map(Plan::for_shards).unwrap_or_default(),
     };
     Ok(Settings {
         face: Face::Banner,
         config,
         admin: args.admin.0,
         drain: args.drain.drain(),
+        callbacks,
         log: args.log,
         log_format: args.log_format,
         notes,

@@ -2,12 +2,13 @@
 //!
 //! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
 //! `rules`), starts the log (`logs`) and the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin
-//! listener (`admin`, `exposition`, `process`, `reconnect`) until something ends the process (`ending`, `course`). It may block where shards
+//! listener (`admin`, `exposition`, `process`, `reconnect`) until something ends the process (`ending`, `course`). `callbacks` asks other servers for the shards. It may block where shards
 //! may not. It never touches media.
 
 mod admin;
 mod args;
 mod banner;
+mod callbacks;
 mod check;
 mod cores;
 mod course;
@@ -38,6 +39,7 @@ use self::{
     admin::Node,
     args::{Answer, Face, Given, Settings},
     banner::Banner,
+    callbacks::Callbacks,
     cores::Allowance,
     ending::{Causes, Orders, Signals},
     logs::Log,
@@ -139,16 +141,31 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         .build()
         .map_err(|error| failed("cannot start the control thread", error))?;
     let admin = settings.admin.map(|addr| listen(addr, given)).transpose()?;
-    let fleet = Sockets::bind(&settings.config)
-        .and_then(|sockets| Fleet::start_on(sockets, settings.config.clone()))
+    let callbacks = settings.callbacks.as_ref().map(Callbacks::new).transpose();
+    let callbacks = callbacks.map_err(|why| Fault(EXIT_USAGE, format!("callbacks: {why}")))?;
+    let mut config = settings.config.clone();
+    if let Some(callbacks) = &callbacks {
+        config.callbacks = callbacks.for_shards();
+    }
+    let fleet = Sockets::bind(&config)
+        .and_then(|sockets| Fleet::start_on(sockets, config))
         .map_err(|error| start_fault(error, settings, given))?;
     for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
         tracing::warn!("{note}");
     }
     let (order, orders) = ending::orders();
-    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order));
-    let outcome =
-        runtime.block_on(supervise(&node, orders, admin, settings)).map_err(|error| failed("cannot serve", error));
+    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, callbacks.as_ref().map(Callbacks::counts)));
+    let outcome = runtime.block_on(async {
+        if let Some(callbacks) = callbacks {
+            callbacks.run(Arc::clone(&node.fleet));
+        }
+        let outcome = supervise(&node, orders, admin, settings).await;
+        if let (Ok(0), Some(counts)) = (&outcome, &node.callbacks) {
+            callbacks::flush(counts).await;
+        }
+        outcome
+    });
+    let outcome = outcome.map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.
     runtime.shutdown_background();
     outcome

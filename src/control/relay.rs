@@ -106,6 +106,7 @@ impl RelayCommand {
             config: Config { driver: self.driver, relays, upstream_ca, ..Config::default() },
             admin: self.admin.0,
             drain: DrainSettings::default(),
+            callbacks: None,
             log: self.log,
             log_format: self.log_format,
             notes,

@@ -89,7 +89,8 @@ impl Desk {
         Self(Arc::new(take))
     }
 
-    pub(super) fn take(&self, question: Question) -> bool {
+    /// Never blocks.
+    pub fn take(&self, question: Question) -> bool {
         (self.0)(question)
     }
 }
