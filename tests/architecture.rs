@@ -60,6 +60,8 @@ const TENANTS: &[(&str, &str)] = &[
     ("hyper", "control"),
     ("hyper_rustls", "control"),
     ("hyper_util", "control"),
+    ("landlock", "control"),
+    ("nix", "control"),
     ("tokio", "control"),
     ("tracing_subscriber", "control"),
     ("io_uring", "shard"),

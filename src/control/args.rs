@@ -4,6 +4,8 @@
 //! then the file that one of them may name, and checks what concerns several at once.
 
 mod callbacks;
+mod ceilings;
+mod containment;
 mod drain;
 pub(super) mod given;
 pub(super) mod relays;
@@ -19,9 +21,13 @@ use clap::{
 pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{callbacks::CallbackArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
+use self::{
+    callbacks::CallbackArgs, ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs, relays::RelayArgs,
+    sockets::SocketArgs,
+};
 use super::{
     callbacks::Plan,
+    containment::Containment,
     cores::{self, Allowance},
     file::ConfigFile,
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
@@ -187,6 +193,9 @@ pub(super) struct Args {
     drain: DrainArgs,
 
     #[command(flatten)]
+    ceilings: CeilingArgs,
+
+    #[command(flatten)]
     relays: RelayArgs,
 
     #[command(flatten)]
@@ -194,6 +203,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     sockets: SocketArgs,
+
+    #[command(flatten)]
+    containment: ContainmentArgs,
 
     /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
     #[arg(long, env = "SHARDCAST_LOG", value_name = "LEVEL", default_value = "info", value_parser = values::log_filter)]
@@ -309,6 +321,7 @@ pub(super) struct Settings {
     pub(super) drain: DrainSettings,
     /// Who is asked and told about clients.
     pub(super) callbacks: Option<Plan>,
+    pub(super) containment: Containment,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
     /// For the log once it runs: accepted, but worth knowing.
@@ -362,6 +375,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         sockets,
         relays,
         upstream_ca,
+        ceilings: args.ceilings.ceilings(),
         access: Default::default(),
         takeover: Default::default(),
         callbacks: callbacks.as_ref().map(Plan::for_shards).unwrap_or_default(),
@@ -372,6 +386,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         admin: args.admin.0,
         drain: args.drain.drain(),
         callbacks,
+        containment: args.containment.containment(args.config),
         log: args.log,
         log_format: args.log_format,
         notes,

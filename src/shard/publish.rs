@@ -38,6 +38,10 @@ impl Core {
 
     /// It may publish `key`, by `credential` if it needed one: it does, unless somebody else does already.
     pub(super) fn grant_publish(&mut self, id: ConnId, stream: u32, key: StreamKey, _credential: Option<Credential>) {
+        if let Err((reason, description)) = self.publish_within_limits() {
+            self.refuse_publish(id, stream, &key, PublishRefusal::Denied, reason, &description);
+            return;
+        }
         let Some(conn) = self.conns.get_mut(id) else { return };
         let claim = match self.directory.claim(&key, self.port.shard()) {
             Ok(claim) => claim,
@@ -58,6 +62,7 @@ impl Core {
         let local = self.streams.enter(&key, &self.relays);
         conn.uses.push(Use::Publishing { stream, local, epoch: claim.epoch });
         self.metrics.publishers.add(1);
+        self.admission.note_publisher();
         let broadcast = Broadcast::new(self.streams.broadcast.clone(), claim.resume);
         let owned = Owned::new(broadcast, id, claim.followers, self.port.shard(), &self.time, provenance.into());
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });

@@ -50,6 +50,8 @@ pub struct Ticket {
 pub struct Subject {
     /// Of all connections of the process, this one.
     pub client: u64,
+    /// It speaks TLS.
+    pub secure: bool,
     pub shard: usize,
     pub peer: SocketAddr,
     /// As in its connect, with their queries.

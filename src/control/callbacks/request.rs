@@ -98,7 +98,7 @@ struct StreamBody<'a> {
 }
 
 fn json(node: &str, question: &Question) -> String {
-    let Subject { client, shard, peer, app, tc_url, words, key, query } = &*question.subject;
+    let Subject { client, secure, shard, peer, app, tc_url, words, key, query } = &*question.subject;
     let stream = key.as_ref().map(|key| StreamBody {
         key: key.as_str(),
         vhost: key.as_str().split_once("//").map(|(vhost, _)| vhost),
@@ -114,7 +114,7 @@ fn json(node: &str, question: &Question) -> String {
             id: *client,
             address: peer.ip().to_string(),
             port: peer.port(),
-            protocol: "rtmp",
+            protocol: if *secure { "rtmps" } else { "rtmp" },
             flash_ver: &words.flash_version,
             swf_url: &words.swf_url,
             page_url: &words.page_url,

@@ -38,6 +38,7 @@ fn question(event: Event, client: u64, number: u64) -> Question {
     let is_connect = event == Event::Connect;
     let subject = Subject {
         client,
+        secure: client == 66,
         shard: 1,
         peer: ([192, 0, 2, 7], 40_000).into(),
         app: "live?a=b".to_owned(),
@@ -82,6 +83,7 @@ fn json_says_who_wants_what() {
     assert_eq!(headers["content-type"], "application/json");
     let (_, body) = written(&plan(1), &question(Event::Connect, 65, 9));
     assert!(!body.contains("stream"), "{body}");
+    assert!(written(&plan(1), &question(Event::Connect, 66, 9)).1.contains("\"protocol\":\"rtmps\""));
 }
 
 #[test]
