@@ -37,7 +37,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{ending::Order, exposition, logs::Log, process::Usage, reconnect};
+use super::{callbacks::Counts, ending::Order, exposition, logs::Log, process::Usage, reconnect};
 use crate::{
     limits::{
         ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX,
@@ -62,6 +62,8 @@ pub(super) struct Node {
     log: Log,
     /// For the task that ends the process.
     pub(super) orders: mpsc::Sender<Order>,
+    /// Of callbacks, if there are any.
+    pub(super) callbacks: Option<Arc<Counts>>,
     /// Listening and not ending.
     ready: AtomicBool,
     started: SystemTime,
@@ -70,9 +72,14 @@ pub(super) struct Node {
 
 impl Node {
     /// Ready from the first.
-    pub(super) fn new(fleet: Arc<Fleet>, log: Log, orders: mpsc::Sender<Order>) -> Self {
+    pub(super) fn new(
+        fleet: Arc<Fleet>,
+        log: Log,
+        orders: mpsc::Sender<Order>,
+        callbacks: Option<Arc<Counts>>,
+    ) -> Self {
         let ready = AtomicBool::new(true);
-        Self { fleet, log, orders, ready, started: SystemTime::now(), started_at: Instant::now() }
+        Self { fleet, log, orders, callbacks, ready, started: SystemTime::now(), started_at: Instant::now() }
     }
 
     /// From here `/readyz` is 503.
@@ -124,6 +131,7 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
         relays: &relays.unwrap_or_default(),
         shards: node.fleet.shards(),
         metrics: node.fleet.metrics(),
+        callbacks: node.callbacks.as_deref(),
         log_bytes: node.fleet.log_bytes(),
         memory: node.fleet.memory().into(),
         log_lines_dropped: node.log.lines_dropped(),
