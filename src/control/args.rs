@@ -3,6 +3,8 @@
 //! [`configure`] turns arguments into the [`Settings`] the process starts with or an [`Answer`] to print: it reads the flags,
 //! then the file that one of them may name, and checks what concerns several at once.
 
+mod ceilings;
+mod containment;
 mod drain;
 pub(super) mod given;
 pub(super) mod relays;
@@ -19,8 +21,12 @@ use clap::{
 pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs, takeover::TakeoverArgs};
+use self::{
+    ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs,
+    takeover::TakeoverArgs,
+};
 use super::{
+    containment::Containment,
     cores::{self, Allowance},
     file::ConfigFile,
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
@@ -189,10 +195,16 @@ pub(super) struct Args {
     drain: DrainArgs,
 
     #[command(flatten)]
+    ceilings: CeilingArgs,
+
+    #[command(flatten)]
     relays: RelayArgs,
 
     #[command(flatten)]
     sockets: SocketArgs,
+
+    #[command(flatten)]
+    containment: ContainmentArgs,
 
     /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
     #[arg(long, env = "SHARDCAST_LOG", value_name = "LEVEL", default_value = "info", value_parser = values::log_filter)]
@@ -306,6 +318,7 @@ pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: DrainSettings,
+    pub(super) containment: Containment,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
     /// For the log once it runs: accepted, but worth knowing.
@@ -358,6 +371,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         sockets,
         relays,
         upstream_ca,
+        ceilings: args.ceilings.ceilings(),
         access: Default::default(),
         takeover: args.takeover.takeover,
         callbacks: Default::default(),
@@ -367,6 +381,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         config,
         admin: args.admin.0,
         drain: args.drain.drain(),
+        containment: args.containment.containment(args.config),
         log: args.log,
         log_format: args.log_format,
         notes,

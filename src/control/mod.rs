@@ -1,14 +1,16 @@
 //! The control thread: everything that is not media.
 //!
 //! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
-//! `rules`), starts the log (`logs`) and the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin
-//! listener (`admin`, `exposition`, `process`, `reconnect`) until something ends the process (`ending`, `course`). It may block where shards
-//! may not. It never touches media.
+//! `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts the fleet of shards,
+//! says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`, `process`, `reconnect`)
+//! until something ends the process (`ending`, `course`). It may block where shards may not. It never touches media.
 
 mod admin;
 mod args;
 mod banner;
+mod ceilings;
 mod check;
+mod containment;
 mod cores;
 mod course;
 #[cfg(test)]
@@ -139,12 +141,20 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         .build()
         .map_err(|error| failed("cannot start the control thread", error))?;
     let admin = settings.admin.map(|addr| listen(addr, given)).transpose()?;
-    let fleet = Sockets::bind(&settings.config)
-        .and_then(|sockets| Fleet::start_on(sockets, settings.config.clone()))
-        .map_err(|error| start_fault(error, settings, given))?;
+    let mut config = settings.config.clone();
+    let found = ceilings::settle(&mut config.ceilings, config.cpus.len());
+    let start_fault = |error| start_fault(error, settings, given);
+    let sockets = Sockets::bind(&config).map_err(start_fault)?;
+    let contained = containment::contain(&settings.containment, &config, log)
+        .map_err(|failed| containment_fault(&failed, settings, given))?;
+    let fleet = Fleet::start_on(sockets, config).map_err(start_fault)?;
     for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
         tracing::warn!("{note}");
     }
+    for note in found {
+        tracing::info!("{note}");
+    }
+    contained.tell(matches!(settings.face, Face::Banner));
     let (order, orders) = ending::orders();
     let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order));
     let outcome =
@@ -172,6 +182,14 @@ fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
         }
         StartError::Runtime { .. } => Fault(EXIT_FAILED, error.to_string()),
     }
+}
+
+fn containment_fault(failed: &containment::Failed, settings: &Settings, given: &Given) -> Fault {
+    let flag = match (failed, &settings.containment.user) {
+        (containment::Failed::User(_), Some(user)) => format!("{} \"{}\"", given.origin("--user"), user.text()),
+        _ => format!("{} \"on\"", given.origin("--landlock")),
+    };
+    Fault(EXIT_USAGE, format!("{flag}: {failed}"))
 }
 
 /// Says that the node is ready, serves until its end, and returns the exit code.

@@ -11,8 +11,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use slab::Slab;
 
 use super::{
+    admission::{Admission, handshakes::Handshakes},
     asking::Asking,
-    close::{CloseReason, RefuseReason},
+    close::{CloseReason, RefuseReason, TurnedAway},
     close_log::{CloseLog, LineBudget},
     config::Config,
     conn::{Closing, Conn, ConnId},
@@ -53,12 +54,14 @@ pub struct Shared {
     pub directory: Arc<Directory>,
     pub gauge: LogGauge,
     pub merge_windows: MergeWindows,
+    pub admission: Arc<Admission>,
 }
 
 impl Shared {
     /// For the shards of a process that begins.
     pub fn new(config: Config) -> Self {
         Self {
+            admission: Arc::new(Admission::new(config.ceilings.clone())),
             config: Arc::new(config),
             directory: Arc::default(),
             gauge: LogGauge::default(),
@@ -89,6 +92,10 @@ pub struct Core {
     pub(super) takeovers: Takeovers,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) handshakes: Handshakes,
+    /// Of lines about connections turned away, for each reason.
+    pub(super) turned_away_lines: [LineBudget; TurnedAway::ALL.len()],
     /// Seeds the next connection's handshake.
     nonce: u64,
     ending: bool,
@@ -99,6 +106,7 @@ impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
         let relays = Relays::new(Arc::new(config.relays.clone()), port.shards(), nonce);
+        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), port.shards());
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),
@@ -117,6 +125,9 @@ impl Core {
             relays,
             takeovers: Takeovers::default(),
             reconnecting: None,
+            admission: shared.admission.clone(),
+            handshakes,
+            turned_away_lines: Default::default(),
             nonce,
             ending: false,
             asking: Asking::default(),
@@ -140,13 +151,16 @@ impl Core {
         let session = ServerSession::new(config, nonce, self.time.now());
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
-        self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)))
+        let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)));
+        self.begin_handshake(id);
+        id
     }
 
     /// The driver has let go of the connection's socket.
     pub fn remove(&mut self, id: ConnId) {
         self.close(id, CloseReason::PeerClosed, true);
-        if self.conns.try_remove(id).is_some() {
+        if let Some(conn) = self.conns.try_remove(id) {
+            self.give_place_back(&conn);
             self.metrics.connections.add(-1);
             self.forget_client(id);
             self.note_left(id);
@@ -210,6 +224,7 @@ impl Core {
         if consumed < bytes.len() {
             self.keep_unread(id, &bytes[consumed..]);
         }
+        self.note_connected(id);
         self.flush_touched();
         self.wake_if_output(id);
     }
@@ -347,6 +362,7 @@ impl Core {
                 self.asking.release(id);
             }
             self.metrics.closed(reason).add(1);
+            self.handshakes.leave(id);
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }

@@ -6,8 +6,10 @@
 //! core on a monoio runtime of its own thread; [`dial`] and `tls` are its outgoing connections. [`fleet`] is all of them, as
 //! the control thread sees them.
 
+pub mod admission;
 mod asking;
 mod bell;
+pub mod ceilings;
 pub mod close;
 mod close_log;
 pub mod config;
@@ -15,6 +17,7 @@ pub mod conn;
 pub mod core;
 pub mod dial;
 mod driver;
+mod entering;
 pub mod fleet;
 mod follow;
 pub mod listen_addr;

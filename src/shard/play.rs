@@ -57,6 +57,11 @@ impl Core {
 
     /// It may play `key`, of which it gets the tracks of its `choice`.
     pub(super) fn grant_play(&mut self, id: ConnId, stream: u32, key: StreamKey, choice: TrackChoice) {
+        if let Err((reason, description)) = self.play_within_limits(&key) {
+            self.metrics.refused(reason).add(1);
+            self.refuse_play(id, stream, PlayRefusal::Failed, &description, CloseReason::PlayRefused);
+            return;
+        }
         let local = self.streams.enter(&key, &self.relays);
         if !self.follow(local) {
             self.metrics.refused(RefuseReason::WaitedNames).add(1);
@@ -90,6 +95,7 @@ impl Core {
         }
         conn.uses.push(Use::Playing { stream, local, watcher });
         self.metrics.players.add(1);
+        self.admission.note_player(&key);
         self.note_demand(local);
         if !self.provide_view(local, watcher) {
             self.do_without_view(local, watcher);
@@ -260,13 +266,17 @@ impl Core {
     pub(super) fn detach(&mut self, id: ConnId, used: Use) {
         self.tell_done(id, &used);
         match used {
-            Use::Publishing { local, epoch, .. } => self.end_publish(local, epoch),
+            Use::Publishing { local, epoch, .. } => {
+                self.admission.publisher_left();
+                self.end_publish(local, epoch);
+            }
             Use::Playing { local, watcher, .. } => {
                 let Some(stream) = self.streams.slab.get_mut(local) else { return };
                 let Some(removed) = stream.watchers.try_remove(watcher) else { return };
                 debug_assert!(removed.conn == id);
                 if !removed.view.published {
                     self.metrics.players.add(-1);
+                    self.admission.player_left(&stream.key);
                 }
                 let was_last = stream.watchers.is_empty();
                 if was_last {

@@ -47,6 +47,13 @@ impl Core {
         query: &str,
         credential: Option<Credential>,
     ) {
+        // Who takes a name over takes the place of its publisher, too.
+        if self.directory.owner(&key).is_none()
+            && let Err((reason, description)) = self.publish_within_limits()
+        {
+            self.refuse_publish(id, stream, &key, PublishRefusal::Denied, reason, &description);
+            return;
+        }
         match self.ask_for_name(&key, credential) {
             Asked::Granted(claim) => self.begin_publish(id, stream, &key, query, claim),
             Asked::Promised(promise) => self.wait_for_name(id, stream, &key, query, promise),
@@ -74,6 +81,7 @@ impl Core {
         let local = self.streams.enter(key, &self.relays);
         conn.uses.push(Use::Publishing { stream, local, epoch: claim.epoch });
         self.metrics.publishers.add(1);
+        self.admission.note_publisher();
         let broadcast = Broadcast::new(self.streams.broadcast.clone(), claim.resume);
         let owned = Owned::new(broadcast, id, claim.followers, self.port.shard(), &self.time, provenance.into());
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });

@@ -71,6 +71,14 @@ impl Session {
         }
     }
 
+    /// Whether the client's connect was accepted.
+    pub(super) fn has_connected(&self) -> bool {
+        match self {
+            Self::Client(session) => session.has_connected(),
+            Self::Upstream(_) => true,
+        }
+    }
+
     pub(super) fn timeout(&self, now: Duration) -> Result<(), SessionError> {
         match self {
             Self::Client(session) => session.timeout(now),

@@ -51,6 +51,7 @@ impl Core {
     }
 
     fn tick_connections(&mut self) {
+        self.metrics.handshakes.set(i64::try_from(self.handshakes.len()).unwrap_or(i64::MAX));
         let overdue: Vec<_> =
             self.conns.iter().filter_map(|(id, conn)| self.overdue(conn).map(|overdue| (id, overdue))).collect();
         for (id, overdue) in overdue {

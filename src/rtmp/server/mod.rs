@@ -400,7 +400,12 @@ impl ServerSession {
         self.caps_ex() & caps_ex::RECONNECT != 0
     }
 
-    /// The app of the connect, its query included; empty before.
+    /// Whether a connect was accepted.
+    pub fn has_connected(&self) -> bool {
+        self.connection.connect.is_some()
+    }
+
+    /// The app of the accepted connect, its query included; empty before.
     pub fn app(&self) -> &str {
         self.connection.connect.as_ref().map_or("", Connect::app)
     }

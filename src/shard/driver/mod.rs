@@ -17,6 +17,7 @@ use std::{
     future::poll_fn,
     io,
     net::TcpListener,
+    os::fd::OwnedFd,
     rc::{Rc, Weak},
     sync::Arc,
     task::{Poll, Waker},
@@ -26,6 +27,7 @@ use std::{
 use self::{dialling::Dials, secure::Secure};
 use super::{
     bell::BellWaiter,
+    close_log::LineBudget,
     core::Core,
     dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
@@ -128,6 +130,10 @@ pub(super) struct Driver {
     questions: Option<Desk>,
     listeners: RefCell<Vec<Listener>>,
     mailbox: Arc<Mailbox>,
+    /// A descriptor for the time when there are no others: see [`reading`].
+    reserve: RefCell<Option<OwnedFd>>,
+    /// Of lines about accepts that failed.
+    accept_lines: RefCell<LineBudget>,
 }
 
 impl Driver {
@@ -156,6 +162,8 @@ impl Driver {
             questions,
             listeners: RefCell::new(Vec::new()),
             mailbox,
+            reserve: RefCell::new(reading::reserve()),
+            accept_lines: RefCell::default(),
         }))
     }
 

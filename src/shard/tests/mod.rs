@@ -3,6 +3,7 @@
 mod asking;
 mod closing;
 mod ends;
+mod entering;
 mod liar;
 mod merging;
 mod players;
