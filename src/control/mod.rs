@@ -2,7 +2,7 @@
 //!
 //! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
 //! `rules`), starts the log (`logs`) and the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin
-//! listener (`admin`, `exposition`, `process`, `reconnect`) until something ends the process (`ending`, `course`). It may block where shards
+//! listener (`admin`, `exposition`, `process`, `reconnect`, `drain`) until something ends the process (`ending`, `course`). It may block where shards
 //! may not. It never touches media.
 
 mod admin;
@@ -13,6 +13,7 @@ mod cores;
 mod course;
 #[cfg(test)]
 mod docs_tests;
+mod drain;
 mod ending;
 mod exposition;
 mod file;
@@ -39,6 +40,7 @@ use self::{
     args::{Answer, Face, Given, Settings},
     banner::Banner,
     cores::Allowance,
+    drain::Board,
     ending::{Causes, Orders, Signals},
     logs::Log,
 };
@@ -146,7 +148,7 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         tracing::warn!("{note}");
     }
     let (order, orders) = ending::orders();
-    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order));
+    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, Board::new(settings.drain.plan.clone())));
     let outcome =
         runtime.block_on(supervise(&node, orders, admin, settings)).map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.

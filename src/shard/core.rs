@@ -16,6 +16,7 @@ use super::{
     config::Config,
     conn::{Closing, Conn, ConnId},
     dial::Dial,
+    leaving::Leaving,
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
@@ -85,6 +86,8 @@ pub struct Core {
     pub(super) relays: Relays,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
+    /// Set while the node leaves service.
+    pub(super) leaving: Option<Box<Leaving>>,
     /// Seeds the next connection's handshake.
     nonce: u64,
     ending: bool,
@@ -111,6 +114,7 @@ impl Core {
             dials: Vec::new(),
             relays,
             reconnecting: None,
+            leaving: None,
             nonce,
             ending: false,
         }
@@ -136,7 +140,6 @@ impl Core {
         self.close(id, CloseReason::PeerClosed, true);
         if self.conns.try_remove(id).is_some() {
             self.metrics.connections.add(-1);
-            self.note_left(id);
         }
     }
 
@@ -166,6 +169,11 @@ impl Core {
                         _ => None,
                     });
                     let Some((local, epoch)) = publishing else { continue };
+                    let flows = || self.streams.video_flows(local, epoch, self.time.now_ms());
+                    if self.leaving.as_ref().is_some_and(|leaving| leaving.ends_before(id, kind, payload, flows)) {
+                        self.let_publisher_go(id, stream);
+                        continue;
+                    }
                     if self.streams.publish(local, epoch, kind, timestamp, payload, &self.time).is_err() {
                         self.metrics.tags_malformed.add(1);
                     }
@@ -288,7 +296,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return Next::Idle };
         for _ in 0..conn.uses.len() {
             let conn = &mut self.conns[id];
-            let Some(Use::Playing { local, watcher, .. }) = conn.next_turn() else { continue };
+            let Some(Use::Playing { stream, local, watcher }) = conn.next_turn() else { continue };
             let (next, is_all) = self.streams.next_piece(local, watcher, &self.policy, &self.time, &self.metrics);
             match next {
                 Next::Send(piece) => {
@@ -305,6 +313,10 @@ impl Core {
                     self.close(id, reason, true);
                     return Next::Idle;
                 }
+                Next::Left => {
+                    self.let_player_go(id, stream);
+                    return Next::End;
+                }
                 Next::End if self.tell_end(local, watcher) => return Next::End,
                 Next::Idle | Next::End => {}
             }
@@ -319,6 +331,9 @@ impl Core {
         if first {
             conn.loose_ends().closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
             self.metrics.closed(reason).add(1);
+            self.note_left(id);
+            self.note_leaving(id);
+            let Some(conn) = self.conns.get_mut(id) else { return };
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }

@@ -16,6 +16,7 @@ pub mod dial;
 mod driver;
 pub mod fleet;
 mod follow;
+pub mod leaving;
 pub mod listen_addr;
 mod listener;
 mod load;

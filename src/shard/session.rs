@@ -165,6 +165,11 @@ impl Session {
         }
     }
 
+    /// Whether a client is at the other end that has connected.
+    pub(super) fn is_connected_client(&self) -> bool {
+        matches!(self, Self::Client(session) if session.is_connected())
+    }
+
     pub(super) fn can_reconnect(&self) -> bool {
         match self {
             Self::Client(session) => session.can_reconnect(),

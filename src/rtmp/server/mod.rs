@@ -332,6 +332,11 @@ impl ServerSession {
         self.caps_ex() & caps_ex::RECONNECT != 0
     }
 
+    /// Whether a connect was accepted.
+    pub fn is_connected(&self) -> bool {
+        self.connection.connect.is_some()
+    }
+
     /// The app of the accepted connect, its query included; empty before.
     pub fn app(&self) -> &str {
         self.connection.connect.as_ref().map_or("", Connect::app)

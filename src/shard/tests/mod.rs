@@ -2,6 +2,7 @@
 
 mod closing;
 mod ends;
+mod leaving;
 mod liar;
 mod merging;
 mod players;
