@@ -3,6 +3,7 @@
 //! [`configure`] turns arguments into the [`Settings`] the process starts with or an [`Answer`] to print: it reads the flags,
 //! then the file that one of them may name, and checks what concerns several at once.
 
+mod ceilings;
 pub(super) mod drain;
 pub(super) mod given;
 pub(super) mod relays;
@@ -18,7 +19,7 @@ use clap::{
 pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
+use self::{ceilings::CeilingArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
 use super::{
     cores::{self, Allowance},
     file::ConfigFile,
@@ -183,6 +184,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     drain: DrainArgs,
+
+    #[command(flatten)]
+    ceilings: CeilingArgs,
 
     #[command(flatten)]
     relays: RelayArgs,
@@ -354,8 +358,10 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         sockets,
         relays,
         upstream_ca,
+        ceilings: args.ceilings.ceilings(),
         access: Default::default(),
         takeover: Default::default(),
+        callbacks: Default::default(),
     };
     Ok(Settings {
         face: Face::Banner,

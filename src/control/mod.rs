@@ -8,6 +8,7 @@
 mod admin;
 mod args;
 mod banner;
+mod ceilings;
 mod check;
 mod cores;
 mod course;
@@ -141,11 +142,16 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         .build()
         .map_err(|error| failed("cannot start the control thread", error))?;
     let admin = settings.admin.map(|addr| listen(addr, given)).transpose()?;
-    let fleet = Sockets::bind(&settings.config)
-        .and_then(|sockets| Fleet::start_on(sockets, settings.config.clone()))
+    let mut config = settings.config.clone();
+    let found = ceilings::settle(&mut config.ceilings, config.cpus.len());
+    let fleet = Sockets::bind(&config)
+        .and_then(|sockets| Fleet::start_on(sockets, config))
         .map_err(|error| start_fault(error, settings, given))?;
     for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
         tracing::warn!("{note}");
+    }
+    for note in found {
+        tracing::info!("{note}");
     }
     let (order, orders) = ending::orders();
     let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, Board::new(settings.drain.plan.clone())));

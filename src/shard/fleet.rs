@@ -29,6 +29,7 @@ use super::{
     listener::{self, Bound, Listener},
     mesh::{self, Bell, Port},
     metrics::{Gauge, ShardMetrics},
+    questions::{Decision, Ticket},
     reconnect::ReconnectRequest,
     relaying::report::{RelayPart, RelayReport},
     report::StreamPart,
@@ -113,6 +114,7 @@ pub(super) enum Command {
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
     ReportRelays(Sender<RelayPart>),
+    Decided(Ticket, Decision),
     /// To what a dial of the shard asked.
     Answered(DialId, Answer),
     #[cfg(test)]
@@ -326,6 +328,13 @@ impl Fleet {
         std::iter::from_fn(move || answers.recv_timeout(by.saturating_duration_since(Instant::now())).ok())
     }
 
+    /// Answers a question that a shard had: see [`questions`](super::questions).
+    pub fn decide(&self, ticket: Ticket, decision: Decision) {
+        if let Some(mailbox) = self.mailboxes.get(ticket.shard) {
+            mailbox.send(Command::Decided(ticket, decision));
+        }
+    }
+
     /// Takes no more connections; socket files are removed.
     pub fn stop_accepting(&self) {
         lock(&self.files).clear();
@@ -467,6 +476,7 @@ impl Seat {
                     mailbox: self.mailbox,
                     desk: self.desk,
                     sockets: self.shared.config.sockets.clone(),
+                    questions: self.shared.config.callbacks.desk.clone(),
                 },
             )?;
             driver.listen(self.listeners)?;

@@ -128,7 +128,7 @@ impl Core {
         let Some(request) = &leaving.departure.request else { return };
         let mut able = Vec::new();
         for (id, conn) in self.conns.iter() {
-            if conn.closing().is_none() && !leaving.met.contains(&id) && conn.session.is_connected_client() {
+            if conn.closing().is_none() && !leaving.met.contains(&id) && conn.session.has_connected() {
                 leaving.met.insert(id);
                 able.extend(conn.session.can_reconnect().then_some(id));
             }
