@@ -133,6 +133,7 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
         metrics: node.fleet.metrics(),
         callbacks: node.callbacks.as_deref(),
         log_bytes: node.fleet.log_bytes(),
+        memory: node.fleet.memory().into(),
         log_lines_dropped: node.log.lines_dropped(),
         ready: node.ready.load(Ordering::Relaxed),
         usage: Usage::read(),

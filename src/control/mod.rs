@@ -1,11 +1,14 @@
 //! The control thread: everything that is not media.
 //!
-//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
-//! `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts the fleet of shards,
-//! says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`, `process`, `reconnect`)
-//! and asks other servers for the shards (`callbacks`) until something ends the process (`ending`, `course`). It may block
-//! where shards may not. It never touches media.
+//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check`, `relay`, `key` and `sign`) and the
+//! configuration (`file`, `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts
+//! the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`,
+//! `process`, `reconnect`), keeps the rules in force (`access`) and asks other servers for the shards (`callbacks`) until
+//! something ends the process (`ending`, `course`). It may block where shards may not. It never touches media.
 
+mod access;
+#[cfg(test)]
+mod access_docs_tests;
 mod admin;
 mod args;
 mod banner;
@@ -20,12 +23,15 @@ mod docs_tests;
 mod ending;
 mod exposition;
 mod file;
+mod key;
 mod logs;
+mod overload;
 mod process;
 mod progress;
 mod reconnect;
 mod relay;
 mod rules;
+mod sign;
 mod values;
 
 use std::{
@@ -75,6 +81,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     let given = Given::new(&args);
     let done = match command {
         "check" => check::run(&given, &Allowance::read()),
+        "key" => key::run(&given),
+        "sign" => sign::run(&given),
         "relay" => relay::settings(&given).and_then(|settings| Ok(serve(settings, &given)?)),
         _ => args::configure(&given, &Allowance::read())
             .map_err(Stop::from)
@@ -223,7 +231,11 @@ async fn supervise(
     if let Some(listener) = admin {
         tokio::spawn(admin::serve(listener, Arc::clone(node)));
     }
+    if let Some(access) = &settings.access {
+        access::keep(access.clone())?;
+    }
     let ended = watch(&node.fleet)?;
+    overload::spawn(node);
     match &settings.face {
         Face::Banner => greet(node, admin_addr),
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
