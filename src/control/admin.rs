@@ -116,6 +116,7 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
         shards: node.fleet.shards(),
         metrics: node.fleet.metrics(),
         log_bytes: node.fleet.log_bytes(),
+        tls: node.fleet.tls(),
         log_lines_dropped: node.log.lines_dropped(),
         ready: node.ready.load(Ordering::Relaxed),
         usage: Usage::read(),

@@ -7,12 +7,16 @@ use std::{fmt::Write as _, sync::Arc, time::SystemTime};
 
 mod relays;
 
-use super::process::{self, Usage};
+use super::{
+    certificates,
+    process::{self, Usage},
+};
 use crate::shard::{
     close::{CloseReason, RefuseReason},
     fleet::ShardFacts,
     metrics::ShardMetrics,
     relaying::report::RelayReport,
+    tls::server::Server,
 };
 
 /// What one answer is made of.
@@ -22,6 +26,7 @@ pub(super) struct Sample<'a> {
     pub(super) metrics: &'a [Arc<ShardMetrics>],
     pub(super) relays: &'a RelayReport,
     pub(super) log_bytes: u64,
+    pub(super) tls: Option<&'a Server>,
     pub(super) log_lines_dropped: u64,
     pub(super) ready: bool,
     pub(super) usage: Usage,
@@ -84,6 +89,9 @@ pub(super) fn render(sample: &Sample) -> String {
         }
     }
     load(&mut out, sample.metrics);
+    if let Some(server) = sample.tls {
+        certificates::expose(&mut out, server);
+    }
     let closed = "shardcast_connections_closed_total";
     head(&mut out, closed, "counter", "Connections closed, by reason.");
     for (shard, metrics) in sample.metrics.iter().enumerate() {
@@ -179,6 +187,7 @@ mod tests {
             metrics,
             relays: &RelayReport::default(),
             log_bytes: 7,
+            tls: None,
             log_lines_dropped: 5,
             ready: true,
             usage: Usage { resident_bytes: 4_096, open_files: 9, open_files_max: 1_024, threads: 4 },

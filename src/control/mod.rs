@@ -2,12 +2,13 @@
 //!
 //! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
 //! `rules`), starts the log (`logs`) and the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin
-//! listener (`admin`, `exposition`, `process`, `reconnect`) until a signal or a shard ends the process. It may block where
+//! listener (`admin`, `exposition`, `process`, `reconnect`), and reads files again that change (`reload`, `certificates`), until a signal or a shard ends the process. It may block where
 //! shards may not. It never touches media.
 
 mod admin;
 mod args;
 mod banner;
+mod certificates;
 mod check;
 mod cores;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod process;
 mod progress;
 mod reconnect;
 mod relay;
+mod reload;
 mod rules;
 mod values;
 
@@ -163,9 +165,12 @@ fn listen(addr: SocketAddr, given: &Given) -> Result<TcpListener, Fault> {
 fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
     match error {
         StartError::InUse(addr) => {
-            Fault(EXIT_USAGE, args::listen_fault("--rtmp", &addr, &std::io::ErrorKind::AddrInUse.into(), given))
+            let error = std::io::ErrorKind::AddrInUse.into();
+            Fault(EXIT_USAGE, args::listen_fault(settings.flag_of(&addr), &addr, &error, given))
         }
-        StartError::Listen { addr, source } => Fault(EXIT_USAGE, args::listen_fault("--rtmp", &addr, &source, given)),
+        StartError::Listen { addr, source } => {
+            Fault(EXIT_USAGE, args::listen_fault(settings.flag_of(&addr), &addr, &source, given))
+        }
         StartError::Option(error) => Fault(EXIT_USAGE, args::option_fault(&error, &settings.config.sockets, given)),
         StartError::Runtime { .. } if settings.config.driver == DriverChoice::Uring => {
             Fault(EXIT_USAGE, format!("--driver \"uring\": {error}: allow io_uring or choose auto or legacy"))
@@ -182,6 +187,10 @@ async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, settings: &Sett
     let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(listener) = admin {
         tokio::spawn(admin::serve(listener, Arc::clone(node)));
+    }
+    let reloads = settings.reloads();
+    if !reloads.is_empty() {
+        tokio::spawn(reload::watch(reloads, signal(SignalKind::hangup())?));
     }
     let mut ended = watch(&node.fleet)?;
     match &settings.face {
@@ -222,6 +231,8 @@ async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, settings: &Sett
 fn greet(node: &Node, admin: Option<SocketAddr>) {
     let text = Banner {
         rtmp: node.fleet.rtmp_addrs(),
+        rtmps: node.fleet.rtmps_addrs(),
+        tls: node.fleet.tls(),
         shards: node.fleet.shards(),
         uring_denied: node.fleet.uring_denied(),
         kernel: &process::kernel_release(),

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{listen_addr::ListenAddr, merge::Merging, socket_options::SocketOptions};
+use super::{listen_addr::ListenAddr, merge::Merging, socket_options::SocketOptions, tls};
 use crate::{
     access::{AccessInForce, Takeover},
     limits,
@@ -27,6 +27,9 @@ pub enum DriverChoice {
 pub struct Config {
     /// Where every shard listens. Port 0 lets the system choose, once for all shards.
     pub rtmp: Vec<ListenAddr>,
+    /// The same, for clients that speak TLS first; needs `tls`.
+    pub rtmps: Vec<ListenAddr>,
+    pub tls: Option<Arc<tls::server::Server>>,
     /// One shard per item, pinned to that CPU if it names one. Never empty.
     pub cpus: Vec<Option<usize>>,
     pub driver: DriverChoice,
@@ -68,6 +71,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             rtmp: Vec::new(),
+            rtmps: Vec::new(),
+            tls: None,
             cpus: vec![None],
             driver: DriverChoice::Auto,
             chunk_bytes: limits::CHUNK_BYTES_OUT_DEFAULT,

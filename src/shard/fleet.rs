@@ -33,6 +33,7 @@ use super::{
     report::StreamPart,
     runtime::ShardRuntime,
     socket_options::{Clamp, OptionError},
+    tls,
     unix_file::UnixFile,
 };
 use crate::{limits, stream::segment::LogGauge};
@@ -159,6 +160,8 @@ struct EndsState {
 #[derive(Debug)]
 pub struct Fleet {
     rtmp: Vec<ListenAddr>,
+    rtmps: Vec<ListenAddr>,
+    tls: Option<Arc<tls::server::Server>>,
     /// Until the node takes no more connections.
     files: Mutex<Vec<UnixFile>>,
     clamps: Vec<Clamp>,
@@ -194,7 +197,8 @@ pub struct Sockets(Bound);
 impl Sockets {
     /// Probes and binds every address of `config`.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
-        listener::bind_all(&config.rtmp, &config.cpus, &config.sockets).map(Self)
+        let addrs = [&config.rtmp[..], &config.rtmps].concat();
+        listener::bind_all(&addrs, &config.cpus, &config.sockets).map(Self)
     }
 }
 
@@ -208,7 +212,8 @@ impl Fleet {
     /// Starts a thread per shard. `sockets` were bound with the same `config`. Returns once all listen.
     pub fn start_on(sockets: Sockets, config: Config) -> Result<Self, StartError> {
         let shards = config.cpus.len();
-        let Sockets(Bound { by_shard, addrs: rtmp, clamps, files }) = sockets;
+        let Sockets(Bound { by_shard, addrs: mut rtmp, clamps, files }) = sockets;
+        let rtmps = rtmp.split_off(config.rtmp.len().min(rtmp.len()));
         let bell_error = |source| StartError::Runtime { shard: 0, source };
         let mut mailboxes = Vec::new();
         let mut bells: Vec<Box<dyn Bell>> = Vec::new();
@@ -223,6 +228,8 @@ impl Fleet {
         let ends = Arc::new(Ends::default());
         let mut fleet = Self {
             rtmp,
+            rtmps,
+            tls: shared.config.tls.clone(),
             files: Mutex::new(files),
             clamps,
             facts: Vec::new(),
@@ -256,6 +263,16 @@ impl Fleet {
     /// What is listened on, with the ports the system chose.
     pub fn rtmp_addrs(&self) -> &[ListenAddr] {
         &self.rtmp
+    }
+
+    /// What is listened on for TLS.
+    pub fn rtmps_addrs(&self) -> &[ListenAddr] {
+        &self.rtmps
+    }
+
+    /// What clients meet there.
+    pub fn tls(&self) -> Option<&tls::server::Server> {
+        self.tls.as_deref()
     }
 
     /// Where the kernel took less of a socket option than was asked for.
@@ -418,9 +435,10 @@ impl Seat {
                     mailbox: self.mailbox,
                     desk: self.desk,
                     sockets: self.shared.config.sockets.clone(),
+                    tls: self.shared.config.tls.clone(),
                 },
             )?;
-            driver.listen(self.listeners)?;
+            driver.listen(self.listeners, self.shared.config.rtmp.len())?;
             let _ = say.send(Ok((facts, denied)));
             driver.run(bell).await;
             Ok(())

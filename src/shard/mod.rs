@@ -3,7 +3,8 @@
 //! [`core::Core`] is a shard without its sockets, a deterministic state machine; `publish`, `play`, `follow`, [`reconnect`] and
 //! `timers` are its parts, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
 //! cores talk. `driver` (with `poller`, `socket` and `load`) and `listener` (with `sockopt`, `steering` and `unix_file`) put a
-//! core on a monoio runtime of its own thread; [`dial`] and `tls` are its outgoing connections. [`fleet`] is all of them, as
+//! core on a monoio runtime of its own thread; [`dial`] is its outgoing
+//! connections, [`tls`] what some of them speak. [`fleet`] is all of them, as
 //! the control thread sees them.
 
 mod bell;
@@ -38,7 +39,7 @@ mod steering;
 mod streams;
 pub mod time;
 mod timers;
-mod tls;
+pub mod tls;
 mod unix_file;
 mod uses;
 

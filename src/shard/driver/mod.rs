@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{dialling::Dials, secure::Secure};
+use self::{dialling::Dials, reading::Door, secure::Secure};
 use super::{
     bell::BellWaiter,
     core::Core,
@@ -34,6 +34,7 @@ use super::{
     poller::Poller,
     socket::Handle,
     socket_options::SocketOptions,
+    tls,
 };
 use crate::limits;
 
@@ -90,6 +91,7 @@ pub(super) struct Setting {
     pub(super) desk: DialDesk,
     /// For connections that are dialled.
     pub(super) sockets: SocketOptions,
+    pub(super) tls: Option<Arc<tls::server::Server>>,
 }
 
 /// See the file's head.
@@ -113,12 +115,13 @@ pub(super) struct Driver {
     timer: RefCell<Option<Waker>>,
     sleeps_until: Cell<Duration>,
     listeners: RefCell<Vec<Listener>>,
+    tls: Option<Arc<tls::server::Server>>,
     mailbox: Arc<Mailbox>,
 }
 
 impl Driver {
     pub(super) fn new(core: Core, setting: Setting) -> io::Result<Rc<Self>> {
-        let Setting { start, metrics, nonblocking, mailbox, desk, sockets } = setting;
+        let Setting { start, metrics, nonblocking, mailbox, desk, sockets, tls } = setting;
         let mail = Arc::clone(&mailbox);
         let deliver = move |id, answer| mail.send(Command::Answered(id, answer));
         let dialler = Dialler::new(desk, Arc::new(deliver), sockets)?;
@@ -139,17 +142,19 @@ impl Driver {
             timer: RefCell::new(None),
             sleeps_until: Cell::new(Duration::MAX),
             listeners: RefCell::new(Vec::new()),
+            tls,
             mailbox,
         }))
     }
 
-    /// Begins to take connections. Errors: there is no descriptor for it.
-    pub(super) fn listen(self: &Rc<Self>, listeners: Vec<Listener>) -> io::Result<()> {
-        for listener in listeners {
+    /// Begins to take connections: on the first `plain` listeners RTMP, on the others TLS. Errors: there is no descriptor for it.
+    pub(super) fn listen(self: &Rc<Self>, listeners: Vec<Listener>, plain: usize) -> io::Result<()> {
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let door = Door { tls: self.tls.clone().filter(|_| index >= plain) };
             self.listeners.borrow_mut().push(listener.try_clone()?);
             // Whatever it listens on: to monoio it is a descriptor to wait for.
             let ready = monoio::net::TcpListener::from_std(TcpListener::from(listener.descriptor()?))?;
-            monoio::spawn(self.clone().accept(listener, ready));
+            monoio::spawn(self.clone().accept(listener, ready, door));
         }
         Ok(())
     }

@@ -2,22 +2,28 @@
 //!
 //! Both go by budgets, so that neither starves the other or the players.
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd, rc::Rc};
+use std::{io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, sync::Arc};
 
 use super::{Driver, Set, Slot};
 use crate::{
     limits,
-    shard::{close::CloseReason, conn::ConnId, listener::Listener, poller::Poller, socket::Socket},
+    shard::{close::CloseReason, conn::ConnId, listener::Listener, poller::Poller, socket::Socket, tls},
 };
+
+/// What those who connect to a listener must do first.
+pub(super) struct Door {
+    /// Speak TLS.
+    pub(super) tls: Option<Arc<tls::server::Server>>,
+}
 
 impl Driver {
     /// Takes connections as they come, a budget at a time.
-    pub(super) async fn accept(self: Rc<Self>, listener: Listener, ready: monoio::net::TcpListener) {
+    pub(super) async fn accept(self: Rc<Self>, listener: Listener, ready: monoio::net::TcpListener, door: Door) {
         while ready.readable(false).await.is_ok() && self.takes_connections() {
             for _ in 0..limits::ACCEPT_BUDGET {
                 match listener.accept() {
                     Ok((socket, peer)) => {
-                        if let Err(error) = self.clone().adopt(socket, peer) {
+                        if let Err(error) = self.clone().adopt(socket, peer, &door) {
                             self.cannot_accept(&error).await;
                             break;
                         }
@@ -52,17 +58,30 @@ impl Driver {
     }
 
     /// Takes in an accepted connection. Errors: the runtime or the epoll set has no room for it, and it was closed.
-    fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr) -> io::Result<()> {
+    fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr, door: &Door) -> io::Result<()> {
         // An IPv4 peer of a dual-stack listener is shown as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         rustix::io::ioctl_fionbio(&socket, self.nonblocking)?;
         let socket = Socket::new(socket)?;
+        let tls = door
+            .tls
+            .as_ref()
+            .map(|server| server.session())
+            .transpose()
+            .map_err(|fault| io::Error::other(fault.to_string()))?;
         let id = self.with_core(|core| core.connect(peer));
-        if let Err(error) = self.seat(&socket, id, Set::Players) {
+        let set = if tls.is_some() { Set::Secure } else { Set::Players };
+        if let Err(error) = self.seat(&socket, id, set) {
             self.with_core(|core| core.remove(id));
             return Err(error);
         }
-        monoio::spawn(self.clone().serve(socket, id));
+        match tls {
+            Some(tls) => {
+                let session = self.secure.insert(id, tls);
+                drop(monoio::spawn(self.clone().serve_secure(socket, id, session)));
+            }
+            None => drop(monoio::spawn(self.clone().serve(socket, id))),
+        }
         Ok(())
     }
 
