@@ -17,7 +17,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-pub(super) use self::drain::Drain;
+pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
 use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs, tls::TlsArgs};
@@ -310,7 +310,7 @@ pub(super) struct Settings {
     /// What is read again when it changes.
     pub(super) certificates: Option<CertificateFiles>,
     pub(super) admin: Option<SocketAddr>,
-    pub(super) drain: Option<Drain>,
+    pub(super) drain: DrainSettings,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
     /// For the log once it runs: accepted, but worth knowing.
@@ -369,6 +369,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         upstream_ca,
         access: Default::default(),
         takeover: Default::default(),
+        callbacks: Default::default(),
     };
     Ok(Settings {
         face: Face::Banner,

@@ -2,8 +2,8 @@
 //!
 //! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
 //! `rules`), starts the log (`logs`) and the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin
-//! listener (`admin`, `exposition`, `process`, `reconnect`), and reads files again that change (`reload`, `certificates`), until a signal or a shard ends the process. It may block where
-//! shards may not. It never touches media.
+//! listener (`admin`, `exposition`, `process`, `reconnect`) and reads files again that change (`reload`, `certificates`) until
+//! something ends the process (`ending`, `course`). It may block where shards may not. It never touches media.
 
 mod admin;
 mod args;
@@ -11,8 +11,10 @@ mod banner;
 mod certificates;
 mod check;
 mod cores;
+mod course;
 #[cfg(test)]
 mod docs_tests;
+mod ending;
 mod exposition;
 mod file;
 mod logs;
@@ -26,24 +28,20 @@ mod values;
 
 use std::{
     ffi::OsString,
-    future::pending,
     io::Write,
     net::{SocketAddr, TcpListener},
     process::ExitCode,
     sync::Arc,
 };
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
-    time::sleep,
-};
+use tokio::sync::oneshot;
 
 use self::{
     admin::Node,
     args::{Answer, Face, Given, Settings},
     banner::Banner,
     cores::Allowance,
+    ending::{Causes, Orders, Signals},
     logs::Log,
 };
 use crate::{
@@ -149,8 +147,10 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
         tracing::warn!("{note}");
     }
-    let node = Arc::new(Node::new(Arc::new(fleet), log.clone()));
-    let outcome = runtime.block_on(supervise(&node, admin, settings)).map_err(|error| failed("cannot serve", error));
+    let (order, orders) = ending::orders();
+    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order));
+    let outcome =
+        runtime.block_on(supervise(&node, orders, admin, settings)).map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.
     runtime.shutdown_background();
     outcome
@@ -180,51 +180,26 @@ fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
 }
 
 /// Says that the node is ready, serves until its end, and returns the exit code.
-async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, settings: &Settings) -> std::io::Result<u8> {
-    let mut signals = Signals::catch()?;
+async fn supervise(
+    node: &Arc<Node>,
+    orders: Orders,
+    admin: Option<TcpListener>,
+    settings: &Settings,
+) -> std::io::Result<u8> {
+    let signals = Signals::catch()?;
     tracing::info!(shards = node.fleet.shards().len(), "started");
     let admin = admin.map(tokio::net::TcpListener::from_std).transpose()?;
     let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(listener) = admin {
         tokio::spawn(admin::serve(listener, Arc::clone(node)));
     }
-    let reloads = settings.reloads();
-    if !reloads.is_empty() {
-        tokio::spawn(reload::watch(reloads, signal(SignalKind::hangup())?));
-    }
-    let mut ended = watch(&node.fleet)?;
+    reload::start(settings.reloads())?;
+    let ended = watch(&node.fleet)?;
     match &settings.face {
         Face::Banner => greet(node, admin_addr),
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
     }
-
-    tokio::select! {
-        end = &mut ended => return Ok(exit_code(end)),
-        _ = signals.next() => {}
-    }
-    node.retire();
-    if let Face::Relay { .. } = settings.face {
-        progress::end();
-    }
-    if let Some(drain) = &settings.drain {
-        tracing::info!(url = drain.url, "draining: clients are asked to go there; again to stop at once");
-        node.fleet.stop_accepting();
-        tokio::select! {
-            end = &mut ended => return Ok(exit_code(end)),
-            number = signals.next() => return Ok(stopped_at_once(number)),
-            () = reconnect::drain(node, &drain.url, drain.timeout) => {}
-        }
-    }
-    tracing::info!("ending: players get their last messages; again to stop at once");
-    node.fleet.shutdown();
-    tokio::select! {
-        end = ended => Ok(exit_code(end)),
-        number = signals.next() => Ok(stopped_at_once(number)),
-        () = sleep(limits::SHUTDOWN_DEADLINE) => {
-            tracing::error!("the shards did not end in {:?}", limits::SHUTDOWN_DEADLINE);
-            Ok(EXIT_SOFTWARE)
-        }
-    }
+    Ok(ending::run(node, settings, Causes { signals, orders, ended }).await)
 }
 
 /// Says where the node listens and what to try.
@@ -244,11 +219,6 @@ fn greet(node: &Node, admin: Option<SocketAddr>) {
     tokio::task::spawn_blocking(move || say(&text));
 }
 
-fn stopped_at_once(signal: u8) -> u8 {
-    tracing::warn!("stopped at once by a second signal");
-    EXIT_SIGNALLED + signal
-}
-
 /// The fleet's end, awaited on a thread of its own because [`Fleet::wait`] blocks.
 fn watch(fleet: &Arc<Fleet>) -> std::io::Result<oneshot::Receiver<FleetEnd>> {
     let (sender, receiver) = oneshot::channel();
@@ -258,42 +228,4 @@ fn watch(fleet: &Arc<Fleet>) -> std::io::Result<oneshot::Receiver<FleetEnd>> {
         let _ = sender.send(fleet.wait());
     })?;
     Ok(receiver)
-}
-
-fn exit_code(end: Result<FleetEnd, oneshot::error::RecvError>) -> u8 {
-    match end {
-        Ok(FleetEnd::Orderly) => {
-            tracing::info!("ended");
-            0
-        }
-        Ok(FleetEnd::Panicked { shard }) => {
-            tracing::error!(shard, "a shard panicked: the process ends");
-            EXIT_SOFTWARE
-        }
-        Err(_) => {
-            tracing::error!("the fleet's watch panicked: the process ends");
-            EXIT_SOFTWARE
-        }
-    }
-}
-
-/// SIGINT and SIGTERM. SIGPIPE is ignored by the standard library's start.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn catch() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// The number of the next one.
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            Some(()) = self.interrupt.recv() => 2,
-            Some(()) = self.terminate.recv() => 15,
-            else => pending().await,
-        }
-    }
 }

@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 
 use super::{
     EXIT_USAGE, Fault, Stop,
-    args::{self, Face, Given, Settings, relays::UpstreamArgs},
+    args::{self, DrainSettings, Face, Given, Settings, relays::UpstreamArgs},
     rules::{Finding, Maker, Piece, PullText, PushText, Sources, of_list, secrets::Secrets, secrets::veil},
     values::{self, AdminAddr, LogFormat},
 };
@@ -106,7 +106,7 @@ impl RelayCommand {
             config: Config { driver: self.driver, relays, upstream_ca, ..Config::default() },
             certificates: None,
             admin: self.admin.0,
-            drain: None,
+            drain: DrainSettings::default(),
             log: self.log,
             log_format: self.log_format,
             notes,

@@ -3,12 +3,12 @@
 //! A [`Reload`] knows no more of them than when they last changed; its owner's closure reads them and puts what they say in
 //! force, or refuses and leaves what was. Files that are being replaced one after the other are waited for: they are read once
 //! nothing has changed from one look to the next. A refusal is one line in the log, and the files are not read again until one
-//! of them changes. Driven by [`watch`] on the control thread.
+//! of them changes. Driven by [`start`] on the control thread.
 
 use std::{fmt, os::unix::fs::MetadataExt, path::PathBuf};
 
 use tokio::{
-    signal::unix::Signal,
+    signal::unix::{Signal, SignalKind, signal},
     time::{MissedTickBehavior, interval},
 };
 
@@ -92,8 +92,15 @@ fn stamps(paths: &[PathBuf]) -> Vec<Option<Stamp>> {
     paths.iter().map(stamp).collect()
 }
 
-/// Keeps looking at all of them. `hangups` has the process's SIGHUPs.
-pub(super) async fn watch(mut reloads: Vec<Reload>, mut hangups: Signal) {
+/// Keeps looking at all of them, on this thread's runtime. Where there are none, SIGHUP ends the process as it always did.
+pub(super) fn start(reloads: Vec<Reload>) -> std::io::Result<()> {
+    if !reloads.is_empty() {
+        tokio::spawn(watch(reloads, signal(SignalKind::hangup())?));
+    }
+    Ok(())
+}
+
+async fn watch(mut reloads: Vec<Reload>, mut hangups: Signal) {
     let mut looks = interval(RELOAD_POLL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -55,6 +55,8 @@ reasons! {
         Connect => "connect_rejected",
         StrayMedia => "stray_media",
         ReplyBacklog => "reply_backlog",
+        /// Behind a request that is not decided yet: no driver of this program reads as much.
+        UnreadBytes => "unread_bytes",
         PlayRefused => "play_refused",
         PublisherIdle => "publisher_idle",
         StreamNotFound => "stream_not_found",
@@ -90,6 +92,8 @@ reasons! {
         NotFound => "not_found",
         /// The stream has come by this node before.
         Loop => "loop",
+        /// A rule says no.
+        Access => "access",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{listen_addr::ListenAddr, merge::Merging, socket_options::SocketOptions, tls};
+use super::{listen_addr::ListenAddr, merge::Merging, questions::Callbacks, socket_options::SocketOptions, tls};
 use crate::{
     access::{AccessInForce, Takeover},
     limits,
@@ -65,6 +65,8 @@ pub struct Config {
     /// Who may publish and play.
     pub access: Arc<AccessInForce>,
     pub takeover: Takeover,
+    /// Who is asked besides, and told.
+    pub callbacks: Callbacks,
 }
 
 impl Default for Config {
@@ -94,6 +96,7 @@ impl Default for Config {
             upstream_ca: None,
             access: Arc::default(),
             takeover: Takeover::default(),
+            callbacks: Callbacks::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use slab::Slab;
 
 use super::{
+    asking::Asking,
     close::{CloseReason, RefuseReason},
     close_log::{CloseLog, LineBudget},
     config::Config,
@@ -19,6 +20,7 @@ use super::{
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
+    questions::Event,
     reconnect::Reconnecting,
     relaying::Relays,
     session::Session,
@@ -88,6 +90,7 @@ pub struct Core {
     /// Seeds the next connection's handshake.
     nonce: u64,
     ending: bool,
+    pub(super) asking: Asking,
 }
 
 impl Core {
@@ -113,6 +116,7 @@ impl Core {
             reconnecting: None,
             nonce,
             ending: false,
+            asking: Asking::default(),
         }
     }
 
@@ -123,7 +127,12 @@ impl Core {
 
     /// A connection was accepted.
     pub fn connect(&mut self, peer: SocketAddr) -> ConnId {
-        let config = ServerConfig { chunk_bytes: self.config.chunk_bytes };
+        let callbacks = &self.config.callbacks;
+        let config = ServerConfig {
+            asks_connect: callbacks.concern(Event::Connect),
+            keeps_client: callbacks.any(),
+            chunk_bytes: self.config.chunk_bytes,
+        };
         let nonce = self.chance();
         let session = ServerSession::new(config, nonce, self.time.now());
         self.metrics.connections_accepted.add(1);
@@ -136,6 +145,7 @@ impl Core {
         self.close(id, CloseReason::PeerClosed, true);
         if self.conns.try_remove(id).is_some() {
             self.metrics.connections.add(-1);
+            self.forget_client(id);
             self.note_left(id);
         }
     }
@@ -146,11 +156,15 @@ impl Core {
         self.nonce
     }
 
-    /// Bytes came in.
+    /// Bytes came in. The caller reads no more of a connection that [`Core::is_held`] after it.
     pub fn receive(&mut self, id: ConnId, bytes: &[u8]) {
         self.metrics.bytes_received.add(bytes.len() as u64);
+        self.take_in(id, bytes);
+    }
+
+    pub(super) fn take_in(&mut self, id: ConnId, bytes: &[u8]) {
         let mut consumed = 0;
-        while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing().is_none()) {
+        while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.listens()) {
             let mut input = &bytes[consumed..];
             let Session::Client(session) = &mut conn.session else {
                 self.hear_upstream(id, bytes);
@@ -170,7 +184,10 @@ impl Core {
                         self.metrics.tags_malformed.add(1);
                     }
                 }
-                Ok(Some(ServerEvent::Publish { stream, key, .. })) => self.start_publish(id, stream, key),
+                Ok(Some(ServerEvent::Publish { stream, key, query })) => {
+                    self.start_publish(id, stream, key, &query);
+                }
+                Ok(Some(ServerEvent::Connect)) => self.start_connect(id),
                 Ok(Some(ServerEvent::Play { stream, key, query })) => self.start_play(id, stream, key, &query),
                 Ok(Some(ServerEvent::Ended { stream })) => self.end_use(id, stream),
                 Ok(Some(ServerEvent::Receive { stream, kind, on })) => self.choose_kinds(id, stream, kind, on),
@@ -186,6 +203,9 @@ impl Core {
                     break;
                 }
             }
+        }
+        if consumed < bytes.len() {
+            self.keep_unread(id, &bytes[consumed..]);
         }
         self.flush_touched();
         self.wake_if_output(id);
@@ -331,7 +351,12 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let first = conn.closing().is_none();
         if first {
-            conn.loose_ends().closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
+            let ends = conn.loose_ends();
+            ends.closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
+            if ends.pending.take().is_some() {
+                // It is to be seen when its peer closes, too.
+                self.asking.release(id);
+            }
             self.metrics.closed(reason).add(1);
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);

@@ -23,11 +23,12 @@ use super::{
     config::Config,
     core::{Core, Shared},
     dial::{Answer, DialDesk, DialId},
-    driver::{Driver, Setting},
+    driver::{Door, Driver, Setting},
     listen_addr::ListenAddr,
     listener::{self, Bound, Listener},
     mesh::{self, Bell, Port},
     metrics::ShardMetrics,
+    questions::{Decision, Ticket},
     reconnect::ReconnectRequest,
     relaying::report::{RelayPart, RelayReport},
     report::StreamPart,
@@ -91,9 +92,11 @@ pub enum FleetEnd {
 pub(super) enum Command {
     Shutdown,
     StopAccepting,
+    ReleaseListeners,
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
     ReportRelays(Sender<RelayPart>),
+    Decided(Ticket, Decision),
     /// To what a dial of the shard asked.
     Answered(DialId, Answer),
     #[cfg(test)]
@@ -182,6 +185,8 @@ struct Seat {
     metrics: Arc<ShardMetrics>,
     mailbox: Arc<Mailbox>,
     listeners: Vec<Listener>,
+    /// Those for TLS.
+    secure: Vec<Listener>,
     desk: DialDesk,
     start: Instant,
     ends: Arc<Ends>,
@@ -192,13 +197,16 @@ type Started = Result<(ShardFacts, Option<io::Error>), io::Error>;
 
 /// What a fleet will listen on, before it has threads: meanwhile the process can give up what it needed to bind.
 #[derive(Debug)]
-pub struct Sockets(Bound);
+pub struct Sockets {
+    rtmp: Bound,
+    rtmps: Bound,
+}
 
 impl Sockets {
     /// Probes and binds every address of `config`.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
-        let addrs = [&config.rtmp[..], &config.rtmps].concat();
-        listener::bind_all(&addrs, &config.cpus, &config.sockets).map(Self)
+        let bind = |addrs: &[ListenAddr]| listener::bind_all(addrs, &config.cpus, &config.sockets);
+        Ok(Self { rtmp: bind(&config.rtmp)?, rtmps: bind(&config.rtmps)? })
     }
 }
 
@@ -212,8 +220,11 @@ impl Fleet {
     /// Starts a thread per shard. `sockets` were bound with the same `config`. Returns once all listen.
     pub fn start_on(sockets: Sockets, config: Config) -> Result<Self, StartError> {
         let shards = config.cpus.len();
-        let Sockets(Bound { by_shard, addrs: mut rtmp, clamps, files }) = sockets;
-        let rtmps = rtmp.split_off(config.rtmp.len().min(rtmp.len()));
+        let Sockets { rtmp, rtmps } = sockets;
+        // They differ in nothing that is cut short.
+        let clamps = if rtmp.clamps.is_empty() { rtmps.clamps } else { rtmp.clamps };
+        let files = rtmp.files.into_iter().chain(rtmps.files).collect();
+        let by_shard = rtmp.by_shard.into_iter().zip(rtmps.by_shard);
         let bell_error = |source| StartError::Runtime { shard: 0, source };
         let mut mailboxes = Vec::new();
         let mut bells: Vec<Box<dyn Bell>> = Vec::new();
@@ -227,8 +238,8 @@ impl Fleet {
         let shared = Shared::new(config);
         let ends = Arc::new(Ends::default());
         let mut fleet = Self {
-            rtmp,
-            rtmps,
+            rtmp: rtmp.addrs,
+            rtmps: rtmps.addrs,
             tls: shared.config.tls.clone(),
             files: Mutex::new(files),
             clamps,
@@ -240,7 +251,7 @@ impl Fleet {
             ends: ends.clone(),
         };
         let start = Instant::now();
-        for ((shard, listeners), port) in by_shard.into_iter().enumerate().zip(mesh::ports(bells)) {
+        for ((shard, (listeners, secure)), port) in by_shard.enumerate().zip(mesh::ports(bells)) {
             let seat = Seat {
                 shard,
                 cpu: cpus[shard],
@@ -249,6 +260,7 @@ impl Fleet {
                 metrics: fleet.metrics[shard].clone(),
                 mailbox: fleet.mailboxes[shard].clone(),
                 listeners,
+                secure,
                 desk: desk.clone(),
                 start,
                 ends: ends.clone(),
@@ -323,11 +335,27 @@ impl Fleet {
         std::iter::from_fn(move || answers.recv_timeout(by.saturating_duration_since(Instant::now())).ok())
     }
 
+    /// Answers a question that a shard had: see [`questions`](super::questions).
+    pub fn decide(&self, ticket: Ticket, decision: Decision) {
+        if let Some(mailbox) = self.mailboxes.get(ticket.shard) {
+            mailbox.send(Command::Decided(ticket, decision));
+        }
+    }
+
     /// Takes no more connections; socket files are removed.
     pub fn stop_accepting(&self) {
         lock(&self.files).clear();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::StopAccepting);
+        }
+    }
+
+    /// Takes no more connections here, but lets whoever has the listeners too take them: another process, to which they were
+    /// handed over. Socket files stay.
+    pub fn release_listeners(&self) {
+        lock(&self.files).drain(..).for_each(UnixFile::keep);
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::ReleaseListeners);
         }
     }
 
@@ -435,10 +463,11 @@ impl Seat {
                     mailbox: self.mailbox,
                     desk: self.desk,
                     sockets: self.shared.config.sockets.clone(),
-                    tls: self.shared.config.tls.clone(),
+                    questions: self.shared.config.callbacks.desk.clone(),
                 },
             )?;
-            driver.listen(self.listeners, self.shared.config.rtmp.len())?;
+            driver.listen(self.listeners, &Door::default())?;
+            driver.listen(self.secure, &Door { tls: self.shared.config.tls.clone() })?;
             let _ = say.send(Ok((facts, denied)));
             driver.run(bell).await;
             Ok(())

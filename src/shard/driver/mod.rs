@@ -1,10 +1,11 @@
 //! A core on a runtime: the tasks that accept and read ([`reading`]), those that send ([`serving`]), those that connect
-//! ([`dialling`]) and speak TLS ([`secure`]), and the two here, which wait for mail and keep time.
+//! ([`dialling`]) and speak TLS ([`secure`]), the connections that are not read for a while ([`holding`]), and the two here, which wait for mail and keep time.
 //!
 //! Bounds: a task and a [`Slot`] for each connection; reads and accepts go by budgets. No future that is sending or accepting is
 //! ever dropped; deadlines end them by shutting the socket down.
 
 mod dialling;
+mod holding;
 mod reading;
 mod secure;
 mod serving;
@@ -19,10 +20,11 @@ use std::{
     rc::{Rc, Weak},
     sync::Arc,
     task::{Poll, Waker},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use self::{dialling::Dials, reading::Door, secure::Secure};
+pub(super) use self::reading::Door;
+use self::{dialling::Dials, secure::Secure};
 use super::{
     bell::BellWaiter,
     core::Core,
@@ -32,9 +34,9 @@ use super::{
     load::LoadMeter,
     metrics::ShardMetrics,
     poller::Poller,
+    questions::Desk,
     socket::Handle,
     socket_options::SocketOptions,
-    tls,
 };
 use crate::limits;
 
@@ -45,12 +47,21 @@ struct Slot {
     task: Option<Waker>,
     /// It is to ask for its next piece.
     woken: bool,
-    /// The peer has not closed yet.
-    reading: bool,
+    reading: Reading,
     /// Where it is read from.
     set: Set,
     /// Small sends leave at once, until a player is in step: the handshake, the first answers and what it joins with.
     hurried: bool,
+}
+
+/// Whether a connection is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Yes,
+    /// Not until the core has heard a decision; only that its peer closes is looked for.
+    Held,
+    /// The peer has closed.
+    Ended,
 }
 
 /// Connections that are read from by one task, in one epoll set.
@@ -91,7 +102,8 @@ pub(super) struct Setting {
     pub(super) desk: DialDesk,
     /// For connections that are dialled.
     pub(super) sockets: SocketOptions,
-    pub(super) tls: Option<Arc<tls::server::Server>>,
+    /// Who is asked about clients.
+    pub(super) questions: Option<Desk>,
 }
 
 /// See the file's head.
@@ -114,14 +126,15 @@ pub(super) struct Driver {
     /// The task that keeps time, and the process time it sleeps until.
     timer: RefCell<Option<Waker>>,
     sleeps_until: Cell<Duration>,
+    questions: Option<Desk>,
     listeners: RefCell<Vec<Listener>>,
-    tls: Option<Arc<tls::server::Server>>,
     mailbox: Arc<Mailbox>,
 }
 
 impl Driver {
-    pub(super) fn new(core: Core, setting: Setting) -> io::Result<Rc<Self>> {
-        let Setting { start, metrics, nonblocking, mailbox, desk, sockets, tls } = setting;
+    pub(super) fn new(mut core: Core, setting: Setting) -> io::Result<Rc<Self>> {
+        core.set_wall(unix_s());
+        let Setting { start, metrics, nonblocking, mailbox, desk, sockets, questions } = setting;
         let mail = Arc::clone(&mailbox);
         let deliver = move |id, answer| mail.send(Command::Answered(id, answer));
         let dialler = Dialler::new(desk, Arc::new(deliver), sockets)?;
@@ -141,20 +154,19 @@ impl Driver {
             scratch: RefCell::new(vec![0; limits::READ_BYTES]),
             timer: RefCell::new(None),
             sleeps_until: Cell::new(Duration::MAX),
+            questions,
             listeners: RefCell::new(Vec::new()),
-            tls,
             mailbox,
         }))
     }
 
-    /// Begins to take connections: on the first `plain` listeners RTMP, on the others TLS. Errors: there is no descriptor for it.
-    pub(super) fn listen(self: &Rc<Self>, listeners: Vec<Listener>, plain: usize) -> io::Result<()> {
-        for (index, listener) in listeners.into_iter().enumerate() {
-            let door = Door { tls: self.tls.clone().filter(|_| index >= plain) };
+    /// Begins to take connections that come by `door`. Errors: there is no descriptor for it.
+    pub(super) fn listen(self: &Rc<Self>, listeners: Vec<Listener>, door: &Door) -> io::Result<()> {
+        for listener in listeners {
             self.listeners.borrow_mut().push(listener.try_clone()?);
             // Whatever it listens on: to monoio it is a descriptor to wait for.
             let ready = monoio::net::TcpListener::from_std(TcpListener::from(listener.descriptor()?))?;
-            monoio::spawn(self.clone().accept(listener, ready, door));
+            monoio::spawn(self.clone().accept(listener, ready, door.clone()));
         }
         Ok(())
     }
@@ -198,6 +210,8 @@ impl Driver {
                 self.with_core(Core::shutdown);
             }
             Command::StopAccepting => self.stop_accepting(),
+            // What waits for connections holds a descriptor of its own, and lets go of it at the next connection.
+            Command::ReleaseListeners => self.listeners.borrow_mut().clear(),
             Command::Reconnect(request, answer) => {
                 // Whoever asked may have lost patience.
                 let _ = answer.send(self.with_core(|core| core.request_reconnect(request)));
@@ -209,6 +223,7 @@ impl Driver {
             Command::ReportRelays(answer) => {
                 let _ = answer.send(self.core.borrow().relay_report());
             }
+            Command::Decided(ticket, decision) => self.with_core(|core| core.decided(ticket, decision)),
             Command::Answered(id, answer) => self.dialler.answered(id, answer),
             #[cfg(test)]
             Command::Panic => panic!("asked to panic"),
@@ -232,9 +247,10 @@ impl Driver {
         result
     }
 
-    /// Begins dials, wakes writers, shuts down what is to be aborted, and has the clock task look again if something is due
+    /// Asks, begins dials, wakes writers, shuts down what is to be aborted, and has the clock task look again if something is due
     /// sooner.
     fn pass_on(&self, core: &mut Core) {
+        self.pass_on_questions(core);
         if !core.take_dials().is_empty() {
             for dial in core.take_dials().drain(..) {
                 self.begin_dial(dial);
@@ -308,6 +324,7 @@ impl Driver {
                 self.end_late_handshakes();
                 let (busy, elapsed) = meter.sample();
                 self.with_core(|core| {
+                    core.set_wall(unix_s());
                     core.note_load(busy, elapsed);
                     core.tick();
                 });
@@ -318,6 +335,11 @@ impl Driver {
             }
         }
     }
+}
+
+/// To the tick: nothing that goes by it is finer than seconds.
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Lets every other task that is ready run first.
