@@ -295,6 +295,14 @@ pub const BLOCKING_QUESTIONS_MAX: usize = 1_024;
 /// How long such a thread waits for the next name before it ends.
 pub const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(10);
 
+// The PROXY protocol.
+
+/// Bytes of a header: of version 1 with its line's end, as the protocol has it, and of version 2 with all that it says besides.
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+pub const PROXY_V2_BYTES_MAX: usize = 4 * 1024;
+/// Networks of `--proxy-trusted`: each is looked at for each connection.
+pub const PROXY_TRUSTED_MAX: usize = 64;
+
 // TLS.
 
 /// Bytes of a send that are encrypted at a time, two records: what is held encrypted for one connection while it is sent.

@@ -6,6 +6,7 @@
 mod addresses;
 mod drain;
 pub(super) mod given;
+mod proxied;
 pub(super) mod relays;
 mod sockets;
 mod tls;
@@ -20,7 +21,7 @@ use clap::{
 pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs, tls::TlsArgs};
+use self::{drain::DrainArgs, proxied::ProxiedArgs, relays::RelayArgs, sockets::SocketArgs, tls::TlsArgs};
 use super::{
     certificates::CertificateFiles,
     cores::{self, Allowance},
@@ -189,6 +190,9 @@ pub(super) struct Args {
     tls: TlsArgs,
 
     #[command(flatten)]
+    proxied: ProxiedArgs,
+
+    #[command(flatten)]
     drain: DrainArgs,
 
     #[command(flatten)]
@@ -348,6 +352,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         rtmp: args.rtmp,
         rtmps: args.tls.rtmps,
         tls: tls.server,
+        balancers: args.proxied.balancers(given, &mut notes)?,
         cpus: plan.cpus,
         driver: args.driver,
         chunk_bytes: usize::try_from(args.chunk_size).unwrap_or(limits::CHUNK_BYTES_OUT_DEFAULT),

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{listen_addr::ListenAddr, merge::Merging, questions::Callbacks, socket_options::SocketOptions, tls};
 use crate::{
-    access::{AccessInForce, Takeover},
+    access::{AccessInForce, Takeover, network::Network},
     limits,
     media::TrackChoice,
     relay::rules::RelayRules,
@@ -30,6 +30,8 @@ pub struct Config {
     /// The same, for clients that speak TLS first; needs `tls`.
     pub rtmps: Vec<ListenAddr>,
     pub tls: Option<Arc<tls::server::Server>>,
+    /// Networks whose connections begin with a PROXY header.
+    pub balancers: Arc<[Network]>,
     /// One shard per item, pinned to that CPU if it names one. Never empty.
     pub cpus: Vec<Option<usize>>,
     pub driver: DriverChoice,
@@ -75,6 +77,7 @@ impl Default for Config {
             rtmp: Vec::new(),
             rtmps: Vec::new(),
             tls: None,
+            balancers: Arc::default(),
             cpus: vec![None],
             driver: DriverChoice::Auto,
             chunk_bytes: limits::CHUNK_BYTES_OUT_DEFAULT,

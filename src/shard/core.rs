@@ -303,6 +303,13 @@ impl Core {
         !conn.has_more
     }
 
+    /// A load balancer has said who the client of a connection is. False: the connection was closed for it.
+    pub fn name_client(&mut self, id: ConnId, peer: SocketAddr) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        conn.set_peer(peer);
+        true
+    }
+
     /// Some of the send in flight went out.
     pub fn progressed(&mut self, id: ConnId) {
         let now_ms = self.time.now_ms();

@@ -466,8 +466,9 @@ impl Seat {
                     questions: self.shared.config.callbacks.desk.clone(),
                 },
             )?;
-            driver.listen(self.listeners, &Door::default())?;
-            driver.listen(self.secure, &Door { tls: self.shared.config.tls.clone() })?;
+            let door = Door { balancers: self.shared.config.balancers.clone(), tls: None };
+            driver.listen(self.listeners, &door)?;
+            driver.listen(self.secure, &Door { tls: self.shared.config.tls.clone(), ..door })?;
             let _ = say.send(Ok((facts, denied)));
             driver.run(bell).await;
             Ok(())

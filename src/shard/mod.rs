@@ -2,7 +2,7 @@
 //!
 //! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `publish`, `play`, `follow`,
 //! [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
-//! cores talk. `driver` (with `poller`, `socket` and `load`) and `listener` (with `sockopt`, `steering` and `unix_file`) put a
+//! cores talk. `driver` (with `poller`, `socket` and `load`) and [`proxy_header`], `listener` (with `sockopt`, `steering` and `unix_file`) put a
 //! core on a monoio runtime of its own thread; [`dial`] is its outgoing
 //! connections, [`tls`] what some of them speak. [`fleet`] is all of them, as
 //! the control thread sees them.
@@ -27,6 +27,7 @@ pub mod mesh;
 pub mod metrics;
 mod play;
 mod poller;
+pub mod proxy_header;
 mod publish;
 pub mod questions;
 pub mod reconnect;

@@ -6,6 +6,7 @@
 
 mod dialling;
 mod holding;
+mod proxied;
 mod reading;
 mod secure;
 mod serving;
@@ -24,7 +25,7 @@ use std::{
 };
 
 pub(super) use self::reading::Door;
-use self::{dialling::Dials, secure::Secure};
+use self::{dialling::Dials, proxied::Proxied, secure::Secure};
 use super::{
     bell::BellWaiter,
     core::Core,
@@ -73,6 +74,8 @@ enum Set {
     Publishers,
     /// Those that speak TLS.
     Secure,
+    /// Those whose load balancer has yet to say who they are.
+    Proxied,
 }
 
 impl Slot {
@@ -120,6 +123,7 @@ pub(super) struct Driver {
     poller: Poller,
     ingest: Poller,
     secure: Secure,
+    proxied: Proxied,
     dialler: Dialler,
     dials: Dials,
     scratch: RefCell<Vec<u8>>,
@@ -138,7 +142,7 @@ impl Driver {
         let mail = Arc::clone(&mailbox);
         let deliver = move |id, answer| mail.send(Command::Answered(id, answer));
         let dialler = Dialler::new(desk, Arc::new(deliver), sockets)?;
-        let (poller, ingest, secure) = (Poller::new()?, Poller::new()?, Secure::new()?);
+        let (poller, ingest, secure, proxied) = (Poller::new()?, Poller::new()?, Secure::new()?, Proxied::new()?);
         Ok(Rc::new_cyclic(|me| Self {
             me: me.clone(),
             core: RefCell::new(core),
@@ -149,6 +153,7 @@ impl Driver {
             poller,
             ingest,
             secure,
+            proxied,
             dialler,
             dials: Dials::default(),
             scratch: RefCell::new(vec![0; limits::READ_BYTES]),
@@ -177,6 +182,7 @@ impl Driver {
         monoio::spawn(self.clone().read(false));
         monoio::spawn(self.clone().read(true));
         monoio::spawn(self.clone().read_secure());
+        monoio::spawn(self.clone().read_headers());
         monoio::spawn(self.clone().watch_dials());
         let mut ends_by = None;
         loop {

@@ -6,6 +6,7 @@ use std::{io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, sync::Arc};
 
 use super::{Driver, Reading, Set, Slot};
 use crate::{
+    access::network::Network,
     limits,
     shard::{close::CloseReason, conn::ConnId, listener::Listener, poller::Poller, socket::Socket, tls},
 };
@@ -13,6 +14,8 @@ use crate::{
 /// What those who connect to a listener have to do first.
 #[derive(Clone, Default)]
 pub(in super::super) struct Door {
+    /// Say on whose behalf they connect, from these networks.
+    pub(in super::super) balancers: Arc<[Network]>,
     /// Shake hands, if it is given.
     pub(in super::super) tls: Option<Arc<tls::server::Server>>,
 }
@@ -71,10 +74,15 @@ impl Driver {
             .transpose()
             .map_err(|fault| io::Error::other(fault.to_string()))?;
         let id = self.with_core(|core| core.connect(peer));
-        let set = if tls.is_some() { Set::Secure } else { Set::Players };
+        let is_balancer = door.balancers.iter().any(|network| network.contains(peer.ip()));
+        let next = if tls.is_some() { Set::Secure } else { Set::Players };
+        let set = if is_balancer { Set::Proxied } else { next };
         if let Err(error) = self.seat(&socket, id, set) {
             self.with_core(|core| core.remove(id));
             return Err(error);
+        }
+        if is_balancer {
+            self.proxied.insert(id, next);
         }
         match tls {
             Some(tls) => {
@@ -105,6 +113,7 @@ impl Driver {
             Set::Players => &self.poller,
             Set::Publishers => &self.ingest,
             Set::Secure => &self.secure.poller,
+            Set::Proxied => &self.proxied.poller,
         }
     }
 
@@ -177,13 +186,20 @@ impl Driver {
     }
 
     fn move_to_ingest(&self, id: ConnId) {
-        let mut slots = self.slots.borrow_mut();
-        let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };
         // Where there is no room for it, it is read from as before.
-        if self.ingest.add(slot.handle.fd(), id).is_ok() {
-            self.poller.remove(slot.handle.fd());
-            slot.set = Set::Publishers;
+        self.move_to(id, Set::Publishers);
+    }
+
+    /// Has a connection read from by the task of another set. False: there is no room for it.
+    pub(super) fn move_to(&self, id: ConnId, set: Set) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return false };
+        if self.poller(set).add(slot.handle.fd(), id).is_err() {
+            return false;
         }
+        self.poller(slot.set).remove(slot.handle.fd());
+        slot.set = set;
+        true
     }
 
     pub(super) fn stop_reading(&self, id: ConnId) {

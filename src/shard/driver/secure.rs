@@ -210,6 +210,19 @@ impl Driver {
         }
     }
 
+    /// What has been read for a connection already.
+    pub(super) fn read_secure_part(&self, id: ConnId, bytes: &[u8]) {
+        let session = self.secure.sessions.borrow().get(&id).map(Rc::clone);
+        let Some(session) = session else { return };
+        let reason = match self.unseal(id, &session, bytes) {
+            Ok(false) => return,
+            Ok(true) => CloseReason::PeerClosed,
+            Err(reason) => reason,
+        };
+        self.stop_reading(id);
+        self.end_of_reading(id, &session, reason);
+    }
+
     fn end_of_reading(&self, id: ConnId, session: &SharedTls, reason: CloseReason) {
         let mut core = self.core.borrow_mut();
         match &*session.borrow() {
