@@ -38,6 +38,7 @@ mod stats;
 mod storm;
 mod sys;
 mod tally;
+mod tls;
 mod variant;
 mod verify;
 
