@@ -8,7 +8,10 @@ use super::{Driver, Reading, Set, Slot};
 use crate::{
     access::network::Network,
     limits,
-    shard::{close::CloseReason, conn::ConnId, listener::Listener, poller::Poller, socket::Socket, tls},
+    shard::{
+        close::CloseReason, conn::ConnId, listen_addr::UNIX_PEER, listener::Listener, poller::Poller, socket::Socket,
+        tls,
+    },
 };
 
 /// What those who connect to a listener have to do first.
@@ -74,7 +77,7 @@ impl Driver {
             .transpose()
             .map_err(|fault| io::Error::other(fault.to_string()))?;
         let id = self.with_core(|core| core.connect(peer));
-        let is_balancer = door.balancers.iter().any(|network| network.contains(peer.ip()));
+        let is_balancer = peer != UNIX_PEER && door.balancers.iter().any(|network| network.contains(peer.ip()));
         let next = if tls.is_some() { Set::Secure } else { Set::Players };
         let set = if is_balancer { Set::Proxied } else { next };
         if let Err(error) = self.seat(&socket, id, set) {
