@@ -298,8 +298,32 @@ pub const BLOCKING_THREADS_MAX: usize = 16;
 pub const BLOCKING_QUESTIONS_MAX: usize = 1_024;
 /// How long such a thread waits for the next name before it ends.
 pub const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(10);
-/// Bytes of a send that are encrypted at a time: what is held encrypted for one connection.
-pub const TLS_SEAL_BYTES_MAX: usize = 64 * 1024;
+
+// The PROXY protocol.
+
+/// Bytes of a header: of version 1 with its line's end, as the protocol has it, and of version 2 with all that it says besides.
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+pub const PROXY_V2_BYTES_MAX: usize = 4 * 1024;
+/// Networks of `--proxy-trusted`: each is looked at for each connection.
+pub const PROXY_TRUSTED_MAX: usize = 64;
+
+// TLS.
+
+/// Bytes of a send that are encrypted at a time, two records: what is held encrypted for one connection while it is sent.
+pub const TLS_SEAL_BYTES_MAX: usize = 32 * 1024;
+/// Largest block kept for the next bytes to be encrypted, and how many of them a shard keeps.
+pub const TLS_BLOCK_BYTES_MAX: usize = 40 * 1024;
+pub const TLS_BLOCKS_SPARE_MAX: usize = 64;
+/// Sessions of the process that clients may resume.
+pub const TLS_RESUMABLE_MAX: usize = 8 * 1024;
+/// Pairs of certificate and key (`--tls-cert`): each is looked at for each handshake.
+pub const TLS_PAIRS_MAX: usize = 256;
+/// Bytes of a file with certificates or a key.
+pub const TLS_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// How long the certificate of `--tls-self-signed` counts.
+pub const TLS_SELF_SIGNED_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// A certificate that expires within this time is warned of.
+pub const TLS_EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 // Sockets.
 
@@ -460,6 +484,8 @@ pub const FILE_POLL: Duration = Duration::from_secs(1);
 pub const RELAY_RULES_MAX: usize = 1_000;
 /// Targets of one `--push` rule.
 pub const TARGETS_MAX: usize = 16;
+/// How often files that are read again when they change are looked at.
+pub const RELOAD_POLL: Duration = Duration::from_secs(2);
 /// Log lines that wait for stderr; further ones are dropped and counted.
 pub const LOG_LINES_QUEUED_MAX: usize = 4_096;
 /// How long the end of the process waits for stderr to take the last log lines.

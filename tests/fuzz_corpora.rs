@@ -49,6 +49,7 @@ corpora!(
     data_messages,
     handshake,
     media_tags,
+    proxy_header,
     reconnect_url,
     seeded_session,
     server_session,

@@ -16,6 +16,7 @@ pub mod handshake;
 pub mod media_tags;
 mod net;
 pub mod pieces;
+pub mod proxy_header;
 pub mod reconnect_url;
 pub mod seeded_session;
 pub mod seeds;

@@ -39,6 +39,7 @@ mod stats;
 mod storm;
 mod sys;
 mod tally;
+mod tls;
 mod variant;
 mod verify;
 

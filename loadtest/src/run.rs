@@ -101,6 +101,8 @@ pub fn measure_plan(
 pub fn settings(load: &LoadArgs, url: &Url, plan: &Plan) -> Settings {
     Settings {
         address: url.address,
+        secure: url.secure,
+        publish_secure: url.secure && url.publish_at.is_none(),
         publish_address: url.publish_at.unwrap_or(url.address),
         tc_url: url.tc_url.clone(),
         app: url.app.clone(),

@@ -151,6 +151,7 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
         callbacks: node.callbacks.as_deref(),
         log_bytes: node.fleet.log_bytes(),
         memory: node.fleet.memory().into(),
+        tls: node.fleet.tls(),
         log_lines_dropped: node.log.lines_dropped(),
         ready: node.is_ready(),
         draining: node.board.is_draining(),

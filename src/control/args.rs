@@ -4,14 +4,17 @@
 //! then the file that one of them may name, and checks what concerns several at once.
 
 mod access;
+mod addresses;
 mod callbacks;
 mod ceilings;
 mod containment;
 pub(super) mod drain;
 pub(super) mod given;
+mod proxied;
 pub(super) mod relays;
 mod sockets;
 mod takeover;
+mod tls;
 
 use std::{error::Error as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -26,14 +29,16 @@ pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
 use self::{
     access::AccessArgs, callbacks::CallbackArgs, ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs,
-    relays::RelayArgs, sockets::SocketArgs, takeover::TakeoverArgs,
+    proxied::ProxiedArgs, relays::RelayArgs, sockets::SocketArgs, takeover::TakeoverArgs, tls::TlsArgs,
 };
 use super::{
     access::Access,
     callbacks::Plan,
+    certificates::CertificateFiles,
     containment::Containment,
     cores::{self, Allowance},
     file::ConfigFile,
+    reload::Reload,
     rules::access::AccessMade,
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
 };
@@ -200,6 +205,12 @@ pub(super) struct Args {
     takeover: TakeoverArgs,
 
     #[command(flatten)]
+    tls: TlsArgs,
+
+    #[command(flatten)]
+    proxied: ProxiedArgs,
+
+    #[command(flatten)]
     drain: DrainArgs,
 
     #[command(flatten)]
@@ -349,6 +360,8 @@ pub(super) enum Face {
 pub(super) struct Settings {
     pub(super) face: Face,
     pub(super) config: Config,
+    /// What is read again when it changes.
+    pub(super) certificates: Option<CertificateFiles>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: DrainSettings,
     /// Who is asked and told about clients.
@@ -362,22 +375,23 @@ pub(super) struct Settings {
     pub(super) notes: Vec<String>,
 }
 
+impl Settings {
+    /// That `addr` is from.
+    pub(super) fn flag_of(&self, addr: &ListenAddr) -> &'static str {
+        let is_plain = self.config.rtmp.contains(addr) || !self.config.rtmps.contains(addr);
+        if is_plain { "--rtmp" } else { "--rtmps" }
+    }
+
+    /// What is read again while the node runs.
+    pub(super) fn reloads(&self) -> Vec<Reload> {
+        let certificates = self.certificates.clone().zip(self.config.tls.clone());
+        certificates.map(|(files, server)| files.reload(server)).into_iter().collect()
+    }
+}
+
 /// Checks flags against each other and the CPUs in `allowance`. The error is one line.
 fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Allowance) -> Result<Settings, String> {
-    for (index, addr) in args.rtmp.iter().enumerate() {
-        if addr.tcp().is_none_or(|addr| addr.port() != 0) && args.rtmp[..index].contains(addr) {
-            return Err(format!("{} \"{addr}\": given twice", given.origin("--rtmp")));
-        }
-    }
-    if let Some(admin) = args.admin.0 {
-        let meets = |rtmp: &SocketAddr| {
-            let everywhere = rtmp.ip().is_unspecified() || admin.ip().is_unspecified();
-            admin.port() != 0 && rtmp.port() == admin.port() && (everywhere || rtmp.ip() == admin.ip())
-        };
-        if args.rtmp.iter().filter_map(ListenAddr::tcp).any(|rtmp| meets(&rtmp)) {
-            return Err(format!("--admin \"{admin}\": --rtmp has that port too; choose another for one of them"));
-        }
-    }
+    addresses::check(&args.rtmp, &args.tls.rtmps, args.admin.0, given)?;
     let listed = args.cpus.as_ref().map(|list| list.0.as_slice());
     let shards = args.shards.and_then(|n| usize::try_from(n).ok());
     let plan = cores::plan(shards, listed, !args.no_pin, allowance)
@@ -391,8 +405,12 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
     let upstream_ca = args.relays.upstream.ca();
     let upstream_ca = upstream_ca.map_err(|why| format!("{} {why}", given.origin("--upstream-ca")))?;
     let callbacks = args.callbacks.plan(given, &relays.node, upstream_ca.clone(), &mut notes)?;
+    let tls = args.tls.served(given, &mut notes)?;
     let config = Config {
         rtmp: args.rtmp,
+        rtmps: args.tls.rtmps,
+        tls: tls.server,
+        balancers: args.proxied.balancers(given, &mut notes)?,
         cpus: plan.cpus,
         driver: args.driver,
         chunk_bytes: usize::try_from(args.chunk_size).unwrap_or(limits::CHUNK_BYTES_OUT_DEFAULT),
@@ -420,6 +438,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
     Ok(Settings {
         face: Face::Banner,
         config,
+        certificates: tls.files,
         admin: args.admin.0,
         drain: args.drain.drain(),
         callbacks,

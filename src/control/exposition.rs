@@ -10,6 +10,7 @@ mod relays;
 
 use super::{
     callbacks::Counts,
+    certificates,
     process::{self, Usage},
 };
 use crate::shard::{
@@ -18,6 +19,7 @@ use crate::shard::{
     metrics::ShardMetrics,
     overload::memory::Memory,
     relaying::report::RelayReport,
+    tls::server::Server,
 };
 
 /// What one answer is made of.
@@ -30,6 +32,7 @@ pub(super) struct Sample<'a> {
     pub(super) callbacks: Option<&'a Counts>,
     pub(super) log_bytes: u64,
     pub(super) memory: MemoryFacts,
+    pub(super) tls: Option<&'a Server>,
     pub(super) log_lines_dropped: u64,
     pub(super) ready: bool,
     pub(super) draining: bool,
@@ -114,6 +117,9 @@ pub(super) fn render(sample: &Sample) -> String {
         }
     }
     load(&mut out, sample.metrics);
+    if let Some(server) = sample.tls {
+        certificates::expose(&mut out, server);
+    }
     let closed = "shardcast_connections_closed_total";
     head(&mut out, closed, "counter", "Connections closed, by reason.");
     for (shard, metrics) in sample.metrics.iter().enumerate() {
@@ -238,6 +244,7 @@ mod tests {
             callbacks: None,
             log_bytes: 7,
             memory: MemoryFacts::default(),
+            tls: None,
             log_lines_dropped: 5,
             ready: true,
             draining: false,

@@ -3,8 +3,9 @@
 //! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check`, `relay`, `key` and `sign`) and the
 //! configuration (`file`, `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts
 //! the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`,
-//! `process`, `reconnect`, `drain`), keeps the rules in force (`access`) and asks other servers for the shards (`callbacks`)
-//! until something ends the process (`ending`, `course`). It may block where shards may not. It never touches media.
+//! `process`, `reconnect`, `drain`), keeps the rules in force (`access`), asks other servers for the shards (`callbacks`) and
+//! reads files again that change (`reload`, `certificates`) until something ends the process (`ending`, `course`). It may block
+//! where shards may not. It never touches media.
 
 mod access;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod args;
 mod banner;
 mod callbacks;
 mod ceilings;
+mod certificates;
 mod check;
 mod containment;
 mod cores;
@@ -31,6 +33,7 @@ mod process;
 mod progress;
 mod reconnect;
 mod relay;
+mod reload;
 mod rules;
 mod sign;
 mod values;
@@ -202,9 +205,12 @@ fn listen(addr: SocketAddr, given: &Given) -> Result<TcpListener, Fault> {
 fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
     match error {
         StartError::InUse(addr) => {
-            Fault(EXIT_USAGE, args::listen_fault("--rtmp", &addr, &std::io::ErrorKind::AddrInUse.into(), given))
+            let error = std::io::ErrorKind::AddrInUse.into();
+            Fault(EXIT_USAGE, args::listen_fault(settings.flag_of(&addr), &addr, &error, given))
         }
-        StartError::Listen { addr, source } => Fault(EXIT_USAGE, args::listen_fault("--rtmp", &addr, &source, given)),
+        StartError::Listen { addr, source } => {
+            Fault(EXIT_USAGE, args::listen_fault(settings.flag_of(&addr), &addr, &source, given))
+        }
         StartError::Option(error) => Fault(EXIT_USAGE, args::option_fault(&error, &settings.config.sockets, given)),
         StartError::Runtime { .. } if settings.config.driver == DriverChoice::Uring => {
             Fault(EXIT_USAGE, format!("--driver \"uring\": {error}: allow io_uring or choose auto or legacy"))
@@ -238,6 +244,7 @@ async fn supervise(
     if let Some(access) = &settings.access {
         access::keep(access.clone())?;
     }
+    reload::start(settings.reloads())?;
     let ended = watch(&node.fleet)?;
     overload::spawn(node);
     match &settings.face {
@@ -251,6 +258,8 @@ async fn supervise(
 fn greet(node: &Node, admin: Option<SocketAddr>) {
     let text = Banner {
         rtmp: node.fleet.rtmp_addrs(),
+        rtmps: node.fleet.rtmps_addrs(),
+        tls: node.fleet.tls(),
         shards: node.fleet.shards(),
         uring_denied: node.fleet.uring_denied(),
         kernel: &process::kernel_release(),

@@ -105,6 +105,7 @@ impl RelayCommand {
         Ok(Settings {
             face: Face::Relay { title: format!("{} -> {}", veil(&self.from, false), to.join(", ")) },
             config: Config { driver: self.driver, relays, upstream_ca, ..Config::default() },
+            certificates: None,
             admin: self.admin.0,
             drain: DrainSettings::default(),
             callbacks: None,

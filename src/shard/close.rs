@@ -39,6 +39,8 @@ reasons! {
         PeerReset => "peer_reset",
         /// What came was no TLS, or ended without the close_notify that says that it is whole.
         Tls => "tls",
+        /// A load balancer did not say on whose behalf it connects.
+        ProxyHeader => "proxy_header",
         HandshakeVersion => "handshake_version",
         NotRtmp => "not_rtmp",
         HandshakeTimeout => "handshake_timeout",

@@ -344,6 +344,20 @@ impl Core {
         !conn.has_more
     }
 
+    /// Some of the send in flight went out.
+    pub fn progressed(&mut self, id: ConnId) {
+        let now_ms = self.time.now_ms();
+        if let Some(since_ms) = self.conns.get_mut(id).and_then(|conn| conn.sending_since_ms.as_mut()) {
+            *since_ms = now_ms;
+        }
+    }
+
+    /// The driver does not serve the connection any longer, because of `what` its peer did; it may get its last bytes.
+    pub fn reject(&mut self, id: ConnId, reason: CloseReason, what: &str) {
+        self.log_close(id, reason, what);
+        self.close(id, reason, false);
+    }
+
     /// The next piece of the connection's players, who take turns.
     fn next_piece(&mut self, id: ConnId) -> Next {
         let Some(conn) = self.conns.get_mut(id) else { return Next::Idle };

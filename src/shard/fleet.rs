@@ -23,7 +23,7 @@ use super::{
     config::Config,
     core::{Core, Shared},
     dial::{Answer, DialDesk, DialId},
-    driver::{Driver, Setting},
+    driver::{Door, Driver, Setting},
     leaving::Departure,
     listen_addr::ListenAddr,
     listener::{self, Bound, Listener},
@@ -36,6 +36,7 @@ use super::{
     report::StreamPart,
     runtime::ShardRuntime,
     socket_options::{Clamp, OptionError},
+    tls,
     unix_file::UnixFile,
 };
 use crate::{limits, stream::segment::LogGauge};
@@ -182,6 +183,8 @@ struct EndsState {
 #[derive(Debug)]
 pub struct Fleet {
     rtmp: Vec<ListenAddr>,
+    rtmps: Vec<ListenAddr>,
+    tls: Option<Arc<tls::server::Server>>,
     /// Until the node takes no more connections.
     files: Mutex<Vec<UnixFile>>,
     clamps: Vec<Clamp>,
@@ -204,6 +207,8 @@ struct Seat {
     metrics: Arc<ShardMetrics>,
     mailbox: Arc<Mailbox>,
     listeners: Vec<Listener>,
+    /// Those for TLS.
+    secure: Vec<Listener>,
     desk: DialDesk,
     start: Instant,
     ends: Arc<Ends>,
@@ -214,12 +219,16 @@ type Started = Result<(ShardFacts, Option<io::Error>), io::Error>;
 
 /// What a fleet will listen on, before it has threads: meanwhile the process can give up what it needed to bind.
 #[derive(Debug)]
-pub struct Sockets(Bound);
+pub struct Sockets {
+    rtmp: Bound,
+    rtmps: Bound,
+}
 
 impl Sockets {
     /// Probes and binds every address of `config`.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
-        listener::bind_all(&config.rtmp, &config.cpus, &config.sockets).map(Self)
+        let bind = |addrs: &[ListenAddr]| listener::bind_all(addrs, &config.cpus, &config.sockets);
+        Ok(Self { rtmp: bind(&config.rtmp)?, rtmps: bind(&config.rtmps)? })
     }
 }
 
@@ -233,7 +242,11 @@ impl Fleet {
     /// Starts a thread per shard. `sockets` were bound with the same `config`. Returns once all listen.
     pub fn start_on(sockets: Sockets, config: Config) -> Result<Self, StartError> {
         let shards = config.cpus.len();
-        let Sockets(Bound { by_shard, addrs: rtmp, clamps, files }) = sockets;
+        let Sockets { rtmp, rtmps } = sockets;
+        // They differ in nothing that is cut short.
+        let clamps = if rtmp.clamps.is_empty() { rtmps.clamps } else { rtmp.clamps };
+        let files = rtmp.files.into_iter().chain(rtmps.files).collect();
+        let by_shard = rtmp.by_shard.into_iter().zip(rtmps.by_shard);
         let bell_error = |source| StartError::Runtime { shard: 0, source };
         let mut mailboxes = Vec::new();
         let mut bells: Vec<Box<dyn Bell>> = Vec::new();
@@ -247,7 +260,9 @@ impl Fleet {
         let shared = Shared::new(config);
         let ends = Arc::new(Ends::default());
         let mut fleet = Self {
-            rtmp,
+            rtmp: rtmp.addrs,
+            rtmps: rtmps.addrs,
+            tls: shared.config.tls.clone(),
             files: Mutex::new(files),
             clamps,
             facts: Vec::new(),
@@ -260,7 +275,7 @@ impl Fleet {
             ends: ends.clone(),
         };
         let start = fleet.start;
-        for ((shard, listeners), port) in by_shard.into_iter().enumerate().zip(mesh::ports(bells)) {
+        for ((shard, (listeners, secure)), port) in by_shard.enumerate().zip(mesh::ports(bells)) {
             let seat = Seat {
                 shard,
                 cpu: cpus[shard],
@@ -269,6 +284,7 @@ impl Fleet {
                 metrics: fleet.metrics[shard].clone(),
                 mailbox: fleet.mailboxes[shard].clone(),
                 listeners,
+                secure,
                 desk: desk.clone(),
                 start,
                 ends: ends.clone(),
@@ -283,6 +299,16 @@ impl Fleet {
     /// What is listened on, with the ports the system chose.
     pub fn rtmp_addrs(&self) -> &[ListenAddr] {
         &self.rtmp
+    }
+
+    /// What is listened on for TLS.
+    pub fn rtmps_addrs(&self) -> &[ListenAddr] {
+        &self.rtmps
+    }
+
+    /// What clients meet there.
+    pub fn tls(&self) -> Option<&tls::server::Server> {
+        self.tls.as_deref()
     }
 
     /// Where the kernel took less of a socket option than was asked for.
@@ -498,7 +524,9 @@ impl Seat {
                     questions: self.shared.config.callbacks.desk.clone(),
                 },
             )?;
-            driver.listen(self.listeners)?;
+            let door = Door { balancers: self.shared.config.balancers.clone(), tls: None };
+            driver.listen(self.listeners, &door)?;
+            driver.listen(self.secure, &Door { tls: self.shared.config.tls.clone(), ..door })?;
             let _ = say.send(Ok((facts, denied)));
             driver.run(bell).await;
             Ok(())

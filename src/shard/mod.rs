@@ -2,8 +2,9 @@
 //!
 //! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `publish`, `play`, `follow`,
 //! [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
-//! cores talk. `driver` (with `poller`, `socket` and `load`) and `listener` (with `sockopt`, `steering` and `unix_file`) put a
-//! core on a monoio runtime of its own thread; [`dial`] and `tls` are its outgoing connections. [`fleet`] is all of them, as
+//! cores talk. `driver` (with `poller`, `socket` and `load`) and [`proxy_header`], `listener` (with `sockopt`, `steering` and `unix_file`) put a
+//! core on a monoio runtime of its own thread; [`dial`] is its outgoing
+//! connections, [`tls`] what some of them speak. [`fleet`] is all of them, as
 //! the control thread sees them.
 
 pub mod admission;
@@ -32,6 +33,7 @@ pub mod metrics;
 pub mod overload;
 mod play;
 mod poller;
+pub mod proxy_header;
 mod publish;
 pub mod questions;
 pub mod reconnect;
@@ -47,7 +49,7 @@ mod streams;
 mod takeover;
 pub mod time;
 mod timers;
-mod tls;
+pub mod tls;
 mod unix_file;
 mod uses;
 

@@ -34,6 +34,7 @@ impl Driver {
 pub struct Server {
     child: Child,
     pub rtmp: SocketAddr,
+    rtmps: Option<SocketAddr>,
     pub admin: SocketAddr,
     /// What it said on stdout until it was ready.
     pub banner: String,
@@ -84,7 +85,7 @@ impl Server {
             }
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { child, rtmp: unknown, admin: unknown, banner: String::new(), log };
+        let mut server = Self { child, rtmp: unknown, rtmps: None, admin: unknown, banner: String::new(), log };
         server.read_banner(&banner);
         server
     }
@@ -100,6 +101,8 @@ impl Server {
             self.banner.push('\n');
             if words.starts_with("rtmp:") {
                 rtmp = rtmp.or_else(|| first_address(words));
+            } else if words.starts_with("rtmps:") {
+                self.rtmps = self.rtmps.or_else(|| first_address(words));
             } else if words.starts_with("admin") {
                 admin = admin.or_else(|| first_address(words));
             } else if line.starts_with("ready") {
@@ -112,6 +115,15 @@ impl Server {
 
     pub fn url(&self, name: &str) -> String {
         format!("rtmp://{}/live/{name}", self.rtmp)
+    }
+
+    /// Where it speaks TLS.
+    pub fn secure(&self) -> SocketAddr {
+        self.rtmps.expect("a line 'rtmps: ADDR:PORT' before 'ready'")
+    }
+
+    pub fn secure_url(&self, name: &str) -> String {
+        format!("rtmps://{}/live/{name}", self.secure())
     }
 
     pub fn pid(&self) -> u32 {

@@ -91,7 +91,7 @@ impl Driver {
     fn take_on(self: &Rc<Self>, id: ConnId, to: &Endpoint, connected: Connected) -> Result<(), DialError> {
         let Connected { socket, peer, secure } = connected;
         let no_room = |source: io::Error| DialError::Io { to: to.to_string(), address: Some(peer), source };
-        let tls = secure.map(|(config, name)| Tls::new(config, name)).transpose();
+        let tls = secure.map(|(config, name)| Tls::with_node(config, name)).transpose();
         let tls = tls.map_err(|fault| DialError::Tls { to: to.to_string(), fault })?;
         rustix::io::ioctl_fionbio(&socket, self.nonblocking).map_err(|errno| no_room(errno.into()))?;
         let socket = Socket::new(socket).map_err(no_room)?;

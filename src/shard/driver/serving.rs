@@ -80,6 +80,7 @@ impl Driver {
     }
 
     pub(super) fn forget(&self, id: ConnId) {
+        self.proxied.forget(id);
         if let Some(slot) = self.slots.borrow_mut().get_mut(id) {
             *slot = None;
         }
