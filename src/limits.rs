@@ -140,6 +140,10 @@ pub const PLAY_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 pub const PUBLISHER_IDLE_DEFAULT: Duration = Duration::from_secs(30);
 /// How long players wait for a lost publisher to come back (`--unpublish-grace-s`).
 pub const UNPUBLISH_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+/// How long a publisher waits for the one that it replaces to be ended.
+pub const TAKEOVER_WAIT: Duration = Duration::from_secs(2);
+/// How long whoever has replaced a publisher cannot be replaced.
+pub const TAKEOVER_PAUSE: Duration = Duration::from_secs(1);
 /// Time a closing connection has to take its last bytes.
 pub const LINGER: Duration = Duration::from_secs(2);
 
@@ -338,6 +342,47 @@ pub const CONNECTS_PER_IP_PER_SECOND: u32 = 200;
 pub const CONNECTS_PER_IP_BURST: u32 = 4_000;
 /// Largest numbers of `--connects-per-ip`.
 pub const CONNECTS_PER_IP_MOST: u32 = 1_000_000;
+/// What the bit rate of a publisher is an average of: above `--publish-bitrate-max` in one, it is warned of, in two, closed.
+pub const PUBLISH_RATE_WINDOW: Duration = Duration::from_secs(5);
+/// Bounds of `--publish-bitrate-max`, in bits per second.
+pub const PUBLISH_BITRATE_MIN: u64 = 10_000;
+pub const PUBLISH_BITRATE_MOST: u64 = 1_000_000_000_000;
+/// Lengths of messages are limited in steps of this (`--message-bytes-max`): what has a length of its own arrives in several
+/// reads, and a step fits in a byte.
+pub const MESSAGE_STEP_BYTES: usize = 64 * 1024;
+pub const MESSAGE_STEPS_MAX: usize = 255;
+/// Shares of `--memory-max` at which new players are refused, players closed, and new publishers refused; a level is left this
+/// much below.
+pub const MEMORY_PLAYERS_PERCENT: u64 = 80;
+pub const MEMORY_LAGGARDS_PERCENT: u64 = 90;
+pub const MEMORY_PUBLISHERS_PERCENT: u64 = 95;
+pub const MEMORY_RELIEF_PERCENT: u64 = 5;
+/// From this share on the GOPs kept for joiners are halved each time, and below this one they grow, a step in this time.
+pub const MEMORY_GOPS_CUT_PERCENT: u64 = 75;
+pub const MEMORY_GOPS_GROW_PERCENT: u64 = 60;
+pub const GOP_STEP: Duration = Duration::from_secs(1);
+/// How often the memory is weighed.
+pub const MEMORY_WEIGH_PAUSE: Duration = Duration::from_millis(250);
+/// Bounds of `--memory-max`.
+pub const MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;
+pub const MEMORY_BYTES_MOST: usize = 1 << 50;
+/// What a connection is reckoned to take besides what is counted: its session, its task, its place in tables.
+pub const CONNECTION_BYTES: u64 = 4 * 1024;
+/// Share of a core from which on a shard is full, below which it has slack, and for how long, before overload goes a level up or
+/// down.
+pub const CPU_FULL: f64 = 0.95;
+pub const CPU_RELIEF: f64 = 0.85;
+pub const CPU_STEP: Duration = Duration::from_secs(5);
+/// Of the players that are late this part is closed at a time: for memory each time it is weighed, and only those as many bytes
+/// behind as a segment has; for load once in this pause.
+pub const SHED_SHARE_DIVISOR: usize = 8;
+pub const SHED_LAG_BYTES_MIN: u64 = SEGMENT_BYTES as u64;
+pub const SHED_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of messages that are not whole, over all connections, where memory has no limit; and a shard's part at least.
+pub const ASSEMBLY_BYTES_ALL_MAX: usize = 1024 * 1024 * 1024;
+pub const ASSEMBLY_BYTES_SHARD_MIN: usize = 4 * 1024 * 1024;
+/// What a publisher may hold of them however much others do: the longest message, and a little of another kind.
+pub const PUBLISHER_IN_FLIGHT_BYTES_FAIR: usize = 17 * 1024 * 1024;
 /// Networks that limits by address are not for (`--limits-exempt`).
 pub const EXEMPT_NETWORKS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
 /// Addresses without connections that are remembered because of what they did, and how often it is looked whether any of them
@@ -406,6 +451,8 @@ pub const FLAG_SECONDS_MAX: u64 = 86_400;
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of a file that a `{file:PATH}` names.
 pub const SECRET_BYTES_MAX: u64 = 4 * 1024;
+/// How often files that count as they are now are looked at.
+pub const FILE_POLL: Duration = Duration::from_secs(1);
 /// Rules of one kind, `--pull` or `--push`: each is looked at for each stream.
 pub const RELAY_RULES_MAX: usize = 1_000;
 /// Targets of one `--push` rule.

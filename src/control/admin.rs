@@ -140,6 +140,7 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
         shards: node.fleet.shards(),
         metrics: node.fleet.metrics(),
         log_bytes: node.fleet.log_bytes(),
+        memory: node.fleet.memory().into(),
         log_lines_dropped: node.log.lines_dropped(),
         ready: node.is_ready(),
         draining: node.board.is_draining(),

@@ -17,12 +17,16 @@ const EXAMPLE: &str = include_str!("../../docs/relay.example.toml");
 
 /// What stands in the guide's blocks of a language.
 fn blocks(language: &str) -> Vec<&'static str> {
+    blocks_of(GUIDE, language)
+}
+
+pub(super) fn blocks_of<'a>(guide: &'a str, language: &str) -> Vec<&'a str> {
     let open = format!("```{language}\n");
-    GUIDE.split(&open).skip(1).map(|rest| rest.split("```").next().expect("a block ends")).collect()
+    guide.split(&open).skip(1).map(|rest| rest.split("```").next().expect("a block ends")).collect()
 }
 
 /// As a shell would split them; the variables in it have values.
-fn words(line: &str) -> Vec<OsString> {
+pub(super) fn words(line: &str) -> Vec<OsString> {
     let mut words = vec![String::new()];
     let mut quoted = false;
     for c in line.trim().replace("{env:STREAM_KEY}", "key").chars() {

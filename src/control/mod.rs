@@ -1,15 +1,20 @@
 //! The control thread: everything that is not media.
 //!
-//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
-//! `rules`), starts the log (`logs`) and the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin
-//! listener (`admin`, `exposition`, `process`, `reconnect`, `drain`) until something ends the process (`ending`, `course`). It may block where shards
-//! may not. It never touches media.
+//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check`, `relay`, `key` and `sign`) and the
+//! configuration (`file`, `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts
+//! the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`,
+//! `process`, `reconnect`, `drain`) and keeps the rules in force (`access`) until something ends the process (`ending`,
+//! `course`). It may block where shards may not. It never touches media.
 
+mod access;
+#[cfg(test)]
+mod access_docs_tests;
 mod admin;
 mod args;
 mod banner;
 mod ceilings;
 mod check;
+mod containment;
 mod cores;
 mod course;
 #[cfg(test)]
@@ -18,12 +23,15 @@ mod drain;
 mod ending;
 mod exposition;
 mod file;
+mod key;
 mod logs;
+mod overload;
 mod process;
 mod progress;
 mod reconnect;
 mod relay;
 mod rules;
+mod sign;
 mod values;
 
 use std::{
@@ -73,6 +81,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     let given = Given::new(&args);
     let done = match command {
         "check" => check::run(&given, &Allowance::read()),
+        "key" => key::run(&given),
+        "sign" => sign::run(&given),
         "relay" => relay::settings(&given).and_then(|settings| Ok(serve(settings, &given)?)),
         _ => args::configure(&given, &Allowance::read())
             .map_err(Stop::from)
@@ -144,15 +154,18 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     let admin = settings.admin.map(|addr| listen(addr, given)).transpose()?;
     let mut config = settings.config.clone();
     let found = ceilings::settle(&mut config.ceilings, config.cpus.len());
-    let fleet = Sockets::bind(&config)
-        .and_then(|sockets| Fleet::start_on(sockets, config))
-        .map_err(|error| start_fault(error, settings, given))?;
+    let start_fault = |error| start_fault(error, settings, given);
+    let sockets = Sockets::bind(&config).map_err(start_fault)?;
+    let contained = containment::contain(&settings.containment, &config, log)
+        .map_err(|failed| containment_fault(&failed, settings, given))?;
+    let fleet = Fleet::start_on(sockets, config).map_err(start_fault)?;
     for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
         tracing::warn!("{note}");
     }
     for note in found {
         tracing::info!("{note}");
     }
+    contained.tell(matches!(settings.face, Face::Banner));
     let (order, orders) = ending::orders();
     let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, Board::new(settings.drain.plan.clone())));
     let outcome =
@@ -182,6 +195,14 @@ fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
     }
 }
 
+fn containment_fault(failed: &containment::Failed, settings: &Settings, given: &Given) -> Fault {
+    let flag = match (failed, &settings.containment.user) {
+        (containment::Failed::User(_), Some(user)) => format!("{} \"{}\"", given.origin("--user"), user.text()),
+        _ => format!("{} \"on\"", given.origin("--landlock")),
+    };
+    Fault(EXIT_USAGE, format!("{flag}: {failed}"))
+}
+
 /// Says that the node is ready, serves until its end, and returns the exit code.
 async fn supervise(
     node: &Arc<Node>,
@@ -196,7 +217,11 @@ async fn supervise(
     if let Some(listener) = admin {
         tokio::spawn(admin::serve(listener, Arc::clone(node)));
     }
+    if let Some(access) = &settings.access {
+        access::keep(access.clone())?;
+    }
     let ended = watch(&node.fleet)?;
+    overload::spawn(node);
     match &settings.face {
         Face::Banner => greet(node, admin_addr),
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),

@@ -22,11 +22,13 @@ use super::{
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
+    overload::{Assembly, Overload, memory::Memory},
     questions::Event,
     reconnect::Reconnecting,
     relaying::Relays,
     session::Session,
     streams::Streams,
+    takeover::Takeovers,
     time::ShardTime,
     uses::Use,
 };
@@ -55,12 +57,15 @@ pub struct Shared {
     pub gauge: LogGauge,
     pub merge_windows: MergeWindows,
     pub admission: Arc<Admission>,
+    pub memory: Arc<Memory>,
 }
 
 impl Shared {
     /// For the shards of a process that begins.
     pub fn new(config: Config) -> Self {
+        let memory = Memory::new(config.ceilings.memory_bytes_max.unwrap_or(0), config.gop_bytes_max);
         Self {
+            memory: Arc::new(memory),
             admission: Arc::new(Admission::new(config.ceilings.clone())),
             config: Arc::new(config),
             directory: Arc::default(),
@@ -89,12 +94,16 @@ pub struct Core {
     hurries: Vec<ConnId>,
     pub(super) dials: Vec<Dial>,
     pub(super) relays: Relays,
+    pub(super) takeovers: Takeovers,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
     /// Set while the node leaves service.
     pub(super) leaving: Option<Box<Leaving>>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Handshakes,
+    pub(super) memory: Arc<Memory>,
+    pub(super) overload: Overload,
+    pub(super) assembly: Assembly,
     /// Of lines about connections turned away, for each reason.
     pub(super) turned_away_lines: [LineBudget; TurnedAway::ALL.len()],
     /// Seeds the next connection's handshake.
@@ -107,7 +116,8 @@ impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
         let relays = Relays::new(Arc::new(config.relays.clone()), port.shards(), nonce);
-        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), port.shards());
+        let shards = port.shards();
+        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), shards);
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),
@@ -124,10 +134,14 @@ impl Core {
             hurries: Vec::new(),
             dials: Vec::new(),
             relays,
+            takeovers: Takeovers::default(),
             reconnecting: None,
             leaving: None,
             admission: shared.admission.clone(),
             handshakes,
+            memory: shared.memory.clone(),
+            overload: Overload::default(),
+            assembly: Assembly::new(shared.memory.most(), shards),
             turned_away_lines: Default::default(),
             nonce,
             ending: false,
@@ -150,6 +164,7 @@ impl Core {
         };
         let nonce = self.chance();
         let session = ServerSession::new(config, nonce, self.time.now());
+        let session = session.limiting_messages(self.config.ceilings.message_bytes_max);
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
         let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)));
@@ -162,6 +177,7 @@ impl Core {
         self.close(id, CloseReason::PeerClosed, true);
         if let Some(conn) = self.conns.try_remove(id) {
             self.give_place_back(&conn);
+            self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
             self.forget_client(id);
         }
@@ -181,6 +197,7 @@ impl Core {
 
     pub(super) fn take_in(&mut self, id: ConnId, bytes: &[u8]) {
         let mut consumed = 0;
+        let held = self.conns.get(id).map_or(0, |conn| conn.session.in_flight_bytes());
         while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.listens()) {
             let mut input = &bytes[consumed..];
             let Session::Client(session) = &mut conn.session else {
@@ -230,6 +247,7 @@ impl Core {
             self.keep_unread(id, &bytes[consumed..]);
         }
         self.note_connected(id);
+        self.note_assembly(id, held);
         self.flush_touched();
         self.wake_if_output(id);
     }
@@ -378,6 +396,7 @@ impl Core {
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }
+            self.stop_waiting(id);
             while let Some(used) = self.conns.get_mut(id).and_then(|conn| conn.uses.pop()) {
                 self.detach(id, used);
             }
@@ -465,7 +484,8 @@ impl Core {
 
     /// Process time at which [`Core::timers`] must be called; for ever if only ticks are due.
     pub fn due_at(&self) -> Duration {
-        self.streams.next_timer(&self.time).unwrap_or(Duration::MAX)
+        let retry = self.takeovers.are_to_be_told().then(|| self.time.process() + limits::MESH_RETRY);
+        self.streams.next_timer(&self.time).into_iter().chain(retry).min().unwrap_or(Duration::MAX)
     }
 
     /// Begins the orderly end: publishers are let go, players get what is left and their end of stream.

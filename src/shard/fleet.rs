@@ -29,6 +29,7 @@ use super::{
     listener::{self, Bound, Listener},
     mesh::{self, Bell, Port},
     metrics::{Gauge, ShardMetrics},
+    overload::memory::{Memory, Weighed},
     questions::{Decision, Ticket},
     reconnect::ReconnectRequest,
     relaying::report::{RelayPart, RelayReport},
@@ -189,6 +190,8 @@ pub struct Fleet {
     metrics: Vec<Arc<ShardMetrics>>,
     mailboxes: Vec<Arc<Mailbox>>,
     gauge: LogGauge,
+    memory: Arc<Memory>,
+    start: Instant,
     ends: Arc<Ends>,
 }
 
@@ -252,9 +255,11 @@ impl Fleet {
             metrics: (0..shards).map(|_| Arc::default()).collect(),
             mailboxes,
             gauge: shared.gauge.clone(),
+            memory: shared.memory.clone(),
+            start: Instant::now(),
             ends: ends.clone(),
         };
-        let start = Instant::now();
+        let start = fleet.start;
         for ((shard, listeners), port) in by_shard.into_iter().enumerate().zip(mesh::ports(bells)) {
             let seat = Seat {
                 shard,
@@ -301,6 +306,20 @@ impl Fleet {
     /// Bytes of all stream logs of the process.
     pub fn log_bytes(&self) -> u64 {
         self.gauge.bytes()
+    }
+
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Weighs the process's memory, of which `resident` bytes are in use by the kernel's account.
+    pub fn weigh_memory(&self, resident: u64) -> Weighed {
+        let count = |n: i64| u64::try_from(n).unwrap_or(0);
+        let shards = self.metrics.iter();
+        let held = shards
+            .map(|shard| count(shard.assembly_bytes.get()) + count(shard.connections.get()) * limits::CONNECTION_BYTES);
+        let accounted = self.gauge.bytes() + held.sum::<u64>();
+        self.memory.weigh(accounted, resident, self.start.elapsed())
     }
 
     /// Live streams. Blocks up to `patience` for the shards' answers.

@@ -54,6 +54,7 @@ pub struct ShardMetrics {
     /// Sends given to the kernel.
     pub sends: Counter,
     pub skips: Counter,
+    pub takeovers: Counter,
     pub joins: Counter,
     pub mesh_messages: Counter,
     /// Mesh messages put off because a queue was full.
@@ -85,6 +86,12 @@ pub struct ShardMetrics {
     pub pushes_begun: Counter,
     /// Connections that have not sent their connect yet.
     pub handshakes: Gauge,
+    /// See [`super::overload::Level`].
+    pub overload_level: Gauge,
+    /// Bytes held of messages that are not whole.
+    pub assembly_bytes: Gauge,
+    /// Publishers that were found above the bit rate they may have.
+    pub publish_rate_warnings: Counter,
     turned_away: [Counter; TurnedAway::ALL.len()],
     closed: [Counter; CloseReason::ALL.len()],
     refused: [Counter; RefuseReason::ALL.len()],
@@ -104,6 +111,7 @@ impl Default for ShardMetrics {
             tags_malformed: Counter::default(),
             sends: Counter::default(),
             skips: Counter::default(),
+            takeovers: Counter::default(),
             joins: Counter::default(),
             mesh_messages: Counter::default(),
             mesh_full: Counter::default(),
@@ -121,6 +129,9 @@ impl Default for ShardMetrics {
             pulls_missed: Counter::default(),
             pushes_begun: Counter::default(),
             handshakes: Gauge::default(),
+            overload_level: Gauge::default(),
+            assembly_bytes: Gauge::default(),
+            publish_rate_warnings: Counter::default(),
             turned_away: std::array::from_fn(|_| Counter::default()),
             closed: std::array::from_fn(|_| Counter::default()),
             refused: std::array::from_fn(|_| Counter::default()),
