@@ -425,8 +425,11 @@ pub const CALLBACK_REASON_LETTERS_MAX: usize = 200;
 pub const CALLBACK_IDLE: Duration = Duration::from_secs(30);
 /// Names of callbacks' servers that are looked up at once.
 pub const CALLBACK_LOOKUPS_MAX: usize = 8;
-/// How long the end of the process waits for its last callbacks.
+/// How long the end of the process waits for its last callbacks, and how often it looks.
 pub const CALLBACK_FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+pub const CALLBACK_FLUSH_POLL: Duration = Duration::from_millis(10);
+/// Bytes that the secret of `--callback-secret` has at least.
+pub const CALLBACK_SECRET_BYTES_MIN: usize = 16;
 /// Log lines about callbacks that fail, per second.
 pub const CALLBACK_LOG_LINES_PER_SECOND: u32 = 5;
 

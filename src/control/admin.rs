@@ -38,6 +38,7 @@ use tokio::{
 };
 
 use super::{
+    callbacks::Counts,
     drain::{self, Board},
     ending::Order,
     exposition,
@@ -70,6 +71,8 @@ pub(super) struct Node {
     log: Log,
     /// For the task that ends the process.
     pub(super) orders: mpsc::Sender<Order>,
+    /// Of callbacks, if there are any.
+    pub(super) callbacks: Option<Arc<Counts>>,
     /// For whoever asks how far the end is.
     pub(super) board: Board,
     /// Listening and not ending.
@@ -80,9 +83,15 @@ pub(super) struct Node {
 
 impl Node {
     /// Ready from the first.
-    pub(super) fn new(fleet: Arc<Fleet>, log: Log, orders: mpsc::Sender<Order>, board: Board) -> Self {
+    pub(super) fn new(
+        fleet: Arc<Fleet>,
+        log: Log,
+        orders: mpsc::Sender<Order>,
+        callbacks: Option<Arc<Counts>>,
+        board: Board,
+    ) -> Self {
         let ready = AtomicBool::new(true);
-        Self { fleet, log, orders, board, ready, started: SystemTime::now(), started_at: Instant::now() }
+        Self { fleet, log, orders, callbacks, board, ready, started: SystemTime::now(), started_at: Instant::now() }
     }
 
     /// From here `/readyz` is 200, or 503.
@@ -139,6 +148,7 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
         relays: &relays.unwrap_or_default(),
         shards: node.fleet.shards(),
         metrics: node.fleet.metrics(),
+        callbacks: node.callbacks.as_deref(),
         log_bytes: node.fleet.log_bytes(),
         memory: node.fleet.memory().into(),
         log_lines_dropped: node.log.lines_dropped(),

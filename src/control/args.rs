@@ -4,6 +4,7 @@
 //! then the file that one of them may name, and checks what concerns several at once.
 
 mod access;
+mod callbacks;
 mod ceilings;
 mod containment;
 pub(super) mod drain;
@@ -24,11 +25,12 @@ pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
 use self::{
-    access::AccessArgs, ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs, relays::RelayArgs,
-    sockets::SocketArgs, takeover::TakeoverArgs,
+    access::AccessArgs, callbacks::CallbackArgs, ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs,
+    relays::RelayArgs, sockets::SocketArgs, takeover::TakeoverArgs,
 };
 use super::{
     access::Access,
+    callbacks::Plan,
     containment::Containment,
     cores::{self, Allowance},
     file::ConfigFile,
@@ -207,6 +209,9 @@ pub(super) struct Args {
     relays: RelayArgs,
 
     #[command(flatten)]
+    callbacks: CallbackArgs,
+
+    #[command(flatten)]
     access: AccessArgs,
 
     #[command(flatten)]
@@ -346,6 +351,8 @@ pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: DrainSettings,
+    /// Who is asked and told about clients.
+    pub(super) callbacks: Option<Plan>,
     /// None: everybody may do everything, and there is nothing to read again.
     pub(super) access: Option<Access>,
     pub(super) containment: Containment,
@@ -383,6 +390,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
     let in_force = Arc::new(AccessInForce::new(rules));
     let upstream_ca = args.relays.upstream.ca();
     let upstream_ca = upstream_ca.map_err(|why| format!("{} {why}", given.origin("--upstream-ca")))?;
+    let callbacks = args.callbacks.plan(given, &relays.node, upstream_ca.clone(), &mut notes)?;
     let config = Config {
         rtmp: args.rtmp,
         cpus: plan.cpus,
@@ -407,13 +415,14 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         ceilings: args.ceilings.ceilings(),
         access: Arc::clone(&in_force),
         takeover: args.takeover.takeover,
-        callbacks: Default::default(),
+        callbacks: callbacks.as_ref().map(Plan::for_shards).unwrap_or_default(),
     };
     Ok(Settings {
         face: Face::Banner,
         config,
         admin: args.admin.0,
         drain: args.drain.drain(),
+        callbacks,
         containment: args.containment.containment(args.config, &files),
         access: Some(Access { source: access, files, in_force }),
         log: args.log,

@@ -5,9 +5,13 @@
 
 use std::{fmt::Write as _, sync::Arc, time::SystemTime};
 
+mod callbacks;
 mod relays;
 
-use super::process::{self, Usage};
+use super::{
+    callbacks::Counts,
+    process::{self, Usage},
+};
 use crate::shard::{
     close::{CloseReason, RefuseReason, TurnedAway},
     fleet::ShardFacts,
@@ -22,6 +26,8 @@ pub(super) struct Sample<'a> {
     /// One item per shard.
     pub(super) metrics: &'a [Arc<ShardMetrics>],
     pub(super) relays: &'a RelayReport,
+    /// Of the process, if there are callbacks.
+    pub(super) callbacks: Option<&'a Counts>,
     pub(super) log_bytes: u64,
     pub(super) memory: MemoryFacts,
     pub(super) log_lines_dropped: u64,
@@ -133,6 +139,9 @@ pub(super) fn render(sample: &Sample) -> String {
         }
     }
     relays::render(&mut out, sample.relays);
+    if let Some(counts) = sample.callbacks {
+        callbacks::render(&mut out, counts);
+    }
     node(&mut out, sample);
     out
 }
@@ -226,6 +235,7 @@ mod tests {
             shards: &shards,
             metrics,
             relays: &RelayReport::default(),
+            callbacks: None,
             log_bytes: 7,
             memory: MemoryFacts::default(),
             log_lines_dropped: 5,

@@ -107,6 +107,7 @@ impl RelayCommand {
             config: Config { driver: self.driver, relays, upstream_ca, ..Config::default() },
             admin: self.admin.0,
             drain: DrainSettings::default(),
+            callbacks: None,
             access: None,
             containment: Containment::default(),
             log: self.log,
