@@ -425,8 +425,11 @@ pub const CALLBACK_REASON_LETTERS_MAX: usize = 200;
 pub const CALLBACK_IDLE: Duration = Duration::from_secs(30);
 /// Names of callbacks' servers that are looked up at once.
 pub const CALLBACK_LOOKUPS_MAX: usize = 8;
-/// How long the end of the process waits for its last callbacks.
+/// How long the end of the process waits for its last callbacks, and how often it looks.
 pub const CALLBACK_FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+pub const CALLBACK_FLUSH_POLL: Duration = Duration::from_millis(10);
+/// Bytes that the secret of `--callback-secret` has at least.
+pub const CALLBACK_SECRET_BYTES_MIN: usize = 16;
 /// Log lines about callbacks that fail, per second.
 pub const CALLBACK_LOG_LINES_PER_SECOND: u32 = 5;
 
@@ -476,6 +479,10 @@ pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const DRAIN_WINDOW_DEFAULT: Duration = Duration::from_secs(10);
 /// For how long connections are taken after readiness has gone (`--drain-converge-s`).
 pub const DRAIN_CONVERGE_DEFAULT: Duration = Duration::from_secs(5);
+/// How long those have, of a drain's time, that are still there when the listeners close.
+pub const DRAIN_REST: Duration = Duration::from_secs(3);
+/// A publisher that has sent nothing for so long is let go without waiting for a keyframe.
+pub const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 /// Orders to leave, or to stay, that may wait; more are refused.
 pub const DRAIN_ORDERS: usize = 4;
 /// How often a node that drains looks whether its clients have left.

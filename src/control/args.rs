@@ -4,9 +4,10 @@
 //! then the file that one of them may name, and checks what concerns several at once.
 
 mod access;
+mod callbacks;
 mod ceilings;
 mod containment;
-mod drain;
+pub(super) mod drain;
 pub(super) mod given;
 pub(super) mod relays;
 mod sockets;
@@ -24,11 +25,12 @@ pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
 use self::{
-    access::AccessArgs, ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs, relays::RelayArgs,
-    sockets::SocketArgs, takeover::TakeoverArgs,
+    access::AccessArgs, callbacks::CallbackArgs, ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs,
+    relays::RelayArgs, sockets::SocketArgs, takeover::TakeoverArgs,
 };
 use super::{
     access::Access,
+    callbacks::Plan,
     containment::Containment,
     cores::{self, Allowance},
     file::ConfigFile,
@@ -89,7 +91,7 @@ pub(super) struct Args {
     #[arg(value_parser = values::rtmp_addr, help_heading = "Listening")]
     rtmp: Vec<ListenAddr>,
 
-    /// Address of the admin listener (/healthz /readyz /metrics /api/streams /api/relays /api/reconnect), or 'off'. It has
+    /// Address of the admin listener (/healthz /readyz /metrics /api/streams /api/relays /api/reconnect /api/drain), or 'off'. It has
     /// no passwords: keep it private
     #[arg(long, env = "SHARDCAST_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     #[arg(value_parser = values::admin_addr, help_heading = "Listening")]
@@ -208,6 +210,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     access: AccessArgs,
+
+    #[command(flatten)]
+    callbacks: CallbackArgs,
 
     #[command(flatten)]
     sockets: SocketArgs,
@@ -348,6 +353,8 @@ pub(super) struct Settings {
     pub(super) drain: DrainSettings,
     /// None: everybody may do everything, and there is nothing to read again.
     pub(super) access: Option<Access>,
+    /// Who is asked and told about clients.
+    pub(super) callbacks: Option<Plan>,
     pub(super) containment: Containment,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
@@ -383,6 +390,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
     let in_force = Arc::new(AccessInForce::new(rules));
     let upstream_ca = args.relays.upstream.ca();
     let upstream_ca = upstream_ca.map_err(|why| format!("{} {why}", given.origin("--upstream-ca")))?;
+    let callbacks = args.callbacks.plan(given, &relays.node, upstream_ca.clone(), &mut notes)?;
     let config = Config {
         rtmp: args.rtmp,
         cpus: plan.cpus,
@@ -407,7 +415,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         ceilings: args.ceilings.ceilings(),
         access: Arc::clone(&in_force),
         takeover: args.takeover.takeover,
-        callbacks: Default::default(),
+        callbacks: callbacks.as_ref().map(Plan::for_shards).unwrap_or_default(),
     };
     Ok(Settings {
         face: Face::Banner,
@@ -416,6 +424,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         drain: args.drain.drain(),
         containment: args.containment.containment(args.config, &files),
         access: Some(Access { source: access, files, in_force }),
+        callbacks,
         log: args.log,
         log_format: args.log_format,
         notes,

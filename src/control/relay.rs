@@ -108,6 +108,7 @@ impl RelayCommand {
             admin: self.admin.0,
             drain: DrainSettings::default(),
             access: None,
+            callbacks: None,
             containment: Containment::default(),
             log: self.log,
             log_format: self.log_format,
