@@ -7,7 +7,6 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
 };
 
 use tokio::{
@@ -45,13 +44,14 @@ impl Access {
     }
 }
 
-/// What tells that a file has changed; `None` while there is none.
-type Stamp = Option<(u64, u64, Option<SystemTime>)>;
+/// What differs when a file has been written or replaced: which one it is, its length, and its times. `None` while there is none.
+type Stamp = Option<([u64; 3], [i64; 4])>;
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     let stamp = |path: &PathBuf| {
         let found = Path::new(path).metadata().ok()?;
-        Some((found.ino(), found.len(), found.modified().ok()))
+        let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+        Some(([found.dev(), found.ino(), found.len()], times))
     };
     files.iter().map(stamp).collect()
 }
@@ -80,11 +80,13 @@ pub(super) fn keep(mut access: Access) -> std::io::Result<()> {
             if all {
                 tracing::info!("reading access rules again; other settings of the configuration file need a restart");
             }
+            // Before they are read: a change after that is one more.
+            let (files, before) = (access.files.clone(), stamps(&access.files));
             if let Err(why) = access.reload(all) {
                 tracing::error!("access rules stay as they were: {why}");
             }
-            seen = stamps(&access.files);
-            read.clone_from(&seen);
+            read = if access.files == files { before } else { stamps(&access.files) };
+            seen.clone_from(&read);
         }
     });
     Ok(())

@@ -225,6 +225,26 @@ mod tests {
     }
 
     #[test]
+    fn files_stand_beside_what_names_them() {
+        let folder = std::env::temp_dir().join(format!("shardcast-access-beside-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("links.secret"), "0123456789abcdef").unwrap();
+        let config = folder.join("node.toml");
+        std::fs::write(&config, "play-signed = \"links.secret\"\n").unwrap();
+        let config = config.to_str().unwrap();
+        let settings = settings_of(&format!("--config {config}")).unwrap();
+        assert_eq!(settings.config.access.get().play.len(), 1);
+        assert_eq!(settings.access.unwrap().files, [folder.join("links.secret")]);
+        // The flag goes before it, and starts where the node does.
+        let said = fault(&format!("--config {config} --play-signed links.secret"));
+        assert!(said.starts_with("--play-signed \"links.secret\": links.secret: No such file"), "{said}");
+        std::fs::write(folder.join("links.secret"), "short").unwrap();
+        let said = fault(&format!("--config {config}"));
+        assert!(said.starts_with(&format!("{config}:1:15: play-signed \"links.secret\": ")), "{said}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn bad_values_are_named() {
         assert!(
             fault("--publish-keys /nowhere/keys")
