@@ -65,11 +65,19 @@ reasons! {
         PublisherIdle => "publisher_idle",
         /// Another publisher has its name now.
         Replaced => "replaced",
+        /// The node has too much to do, and it was further behind than others.
+        Overload => "overload",
+        /// Messages that are not whole take too much memory, and it held more of them than others.
+        AssemblyBytes => "assembly_bytes",
+        PublishBitrate => "publish_bitrate",
+        MessageBytes => "message_bytes",
         StreamNotFound => "stream_not_found",
         NoProgress => "no_progress",
         LagBytes => "lag_bytes",
         Skips => "skips",
         Shutdown => "shutdown",
+        /// The node leaves service: it was let go between groups of pictures.
+        Drained => "drained",
         /// To another node: it is not needed any more, or another one is in its place.
         RelayDone => "relay_done",
         UpstreamUnreachable => "upstream_unreachable",
@@ -98,6 +106,7 @@ reasons! {
         NotFound => "not_found",
         Publishers => "publishers",
         Audience => "audience",
+        Overload => "overload",
         /// The stream has come by this node before.
         Loop => "loop",
         /// A rule says no.
@@ -126,6 +135,7 @@ impl From<&SessionError> for CloseReason {
             SessionError::Chunk(ChunkError::Format { .. }) => Self::ChunkFormat,
             SessionError::Chunk(ChunkError::ControlLength { .. }) => Self::ControlLength,
             SessionError::Chunk(ChunkError::InFlightBytes { .. }) => Self::InFlightBytes,
+            SessionError::Chunk(ChunkError::MessageBytes { .. }) => Self::MessageBytes,
             SessionError::HandshakeTimeout => Self::HandshakeTimeout,
             SessionError::ConnectTimeout => Self::ConnectTimeout,
             SessionError::RequestTimeout => Self::RequestTimeout,

@@ -18,9 +18,11 @@ use super::{
     config::Config,
     conn::{Closing, Conn, ConnId},
     dial::Dial,
+    leaving::Leaving,
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
+    overload::{Assembly, Overload, memory::Memory},
     questions::Event,
     reconnect::Reconnecting,
     relaying::Relays,
@@ -55,12 +57,15 @@ pub struct Shared {
     pub gauge: LogGauge,
     pub merge_windows: MergeWindows,
     pub admission: Arc<Admission>,
+    pub memory: Arc<Memory>,
 }
 
 impl Shared {
     /// For the shards of a process that begins.
     pub fn new(config: Config) -> Self {
+        let memory = Memory::new(config.ceilings.memory_bytes_max.unwrap_or(0), config.gop_bytes_max);
         Self {
+            memory: Arc::new(memory),
             admission: Arc::new(Admission::new(config.ceilings.clone())),
             config: Arc::new(config),
             directory: Arc::default(),
@@ -92,8 +97,13 @@ pub struct Core {
     pub(super) takeovers: Takeovers,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
+    /// Set while the node leaves service.
+    pub(super) leaving: Option<Box<Leaving>>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Handshakes,
+    pub(super) memory: Arc<Memory>,
+    pub(super) overload: Overload,
+    pub(super) assembly: Assembly,
     /// Of lines about connections turned away, for each reason.
     pub(super) turned_away_lines: [LineBudget; TurnedAway::ALL.len()],
     /// Seeds the next connection's handshake.
@@ -106,7 +116,8 @@ impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
         let relays = Relays::new(Arc::new(config.relays.clone()), port.shards(), nonce);
-        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), port.shards());
+        let shards = port.shards();
+        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), shards);
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),
@@ -125,8 +136,12 @@ impl Core {
             relays,
             takeovers: Takeovers::default(),
             reconnecting: None,
+            leaving: None,
             admission: shared.admission.clone(),
             handshakes,
+            memory: shared.memory.clone(),
+            overload: Overload::default(),
+            assembly: Assembly::new(shared.memory.most(), shards),
             turned_away_lines: Default::default(),
             nonce,
             ending: false,
@@ -149,6 +164,7 @@ impl Core {
         };
         let nonce = self.chance();
         let session = ServerSession::new(config, nonce, self.time.now());
+        let session = session.limiting_messages(self.config.ceilings.message_bytes_max);
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
         let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)));
@@ -161,9 +177,9 @@ impl Core {
         self.close(id, CloseReason::PeerClosed, true);
         if let Some(conn) = self.conns.try_remove(id) {
             self.give_place_back(&conn);
+            self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
             self.forget_client(id);
-            self.note_left(id);
         }
     }
 
@@ -181,6 +197,7 @@ impl Core {
 
     pub(super) fn take_in(&mut self, id: ConnId, bytes: &[u8]) {
         let mut consumed = 0;
+        let held = self.conns.get(id).map_or(0, |conn| conn.session.in_flight_bytes());
         while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.listens()) {
             let mut input = &bytes[consumed..];
             let Session::Client(session) = &mut conn.session else {
@@ -197,6 +214,11 @@ impl Core {
                         _ => None,
                     });
                     let Some((local, epoch)) = publishing else { continue };
+                    let flows = || self.streams.video_flows(local, epoch, self.time.now_ms());
+                    if self.leaving.as_ref().is_some_and(|leaving| leaving.ends_before(id, kind, payload, flows)) {
+                        self.let_publisher_go(id, stream);
+                        continue;
+                    }
                     if self.streams.publish(local, epoch, kind, timestamp, payload, &self.time).is_err() {
                         self.metrics.tags_malformed.add(1);
                     }
@@ -225,6 +247,7 @@ impl Core {
             self.keep_unread(id, &bytes[consumed..]);
         }
         self.note_connected(id);
+        self.note_assembly(id, held);
         self.flush_touched();
         self.wake_if_output(id);
     }
@@ -326,7 +349,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return Next::Idle };
         for _ in 0..conn.uses.len() {
             let conn = &mut self.conns[id];
-            let Some(Use::Playing { local, watcher, .. }) = conn.next_turn() else { continue };
+            let Some(Use::Playing { stream, local, watcher }) = conn.next_turn() else { continue };
             let (next, is_all) = self.streams.next_piece(local, watcher, &self.policy, &self.time, &self.metrics);
             match next {
                 Next::Send(piece) => {
@@ -342,6 +365,10 @@ impl Core {
                     );
                     self.close(id, reason, true);
                     return Next::Idle;
+                }
+                Next::Left => {
+                    self.let_player_go(id, stream);
+                    return Next::End;
                 }
                 Next::End if self.tell_end(local, watcher) => return Next::End,
                 Next::Idle | Next::End => {}
@@ -363,6 +390,9 @@ impl Core {
             }
             self.metrics.closed(reason).add(1);
             self.handshakes.leave(id);
+            self.note_left(id);
+            self.note_leaving(id);
+            let Some(conn) = self.conns.get_mut(id) else { return };
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }

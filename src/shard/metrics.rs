@@ -65,6 +65,9 @@ pub struct ShardMetrics {
     pub reconnect_requests: Counter,
     /// Those asked, or to be asked, that are still connected.
     pub reconnecting: Gauge,
+    /// Clients that are to leave and cannot be asked: publishers, and all others.
+    pub leaving_publishers: Gauge,
+    pub leaving_players: Gauge,
     /// Accepts that failed for want of descriptors or memory.
     pub accept_failures: Counter,
     /// Share of its time the shard was busy lately, in thousandths.
@@ -83,6 +86,12 @@ pub struct ShardMetrics {
     pub pushes_begun: Counter,
     /// Connections that have not sent their connect yet.
     pub handshakes: Gauge,
+    /// See [`super::overload::Level`].
+    pub overload_level: Gauge,
+    /// Bytes held of messages that are not whole.
+    pub assembly_bytes: Gauge,
+    /// Publishers that were found above the bit rate they may have.
+    pub publish_rate_warnings: Counter,
     turned_away: [Counter; TurnedAway::ALL.len()],
     closed: [Counter; CloseReason::ALL.len()],
     refused: [Counter; RefuseReason::ALL.len()],
@@ -109,6 +118,8 @@ impl Default for ShardMetrics {
             doorbells: Counter::default(),
             reconnect_requests: Counter::default(),
             reconnecting: Gauge::default(),
+            leaving_publishers: Gauge::default(),
+            leaving_players: Gauge::default(),
             accept_failures: Counter::default(),
             load_permille: Gauge::default(),
             merge_window_us: Gauge::default(),
@@ -118,6 +129,9 @@ impl Default for ShardMetrics {
             pulls_missed: Counter::default(),
             pushes_begun: Counter::default(),
             handshakes: Gauge::default(),
+            overload_level: Gauge::default(),
+            assembly_bytes: Gauge::default(),
+            publish_rate_warnings: Counter::default(),
             turned_away: std::array::from_fn(|_| Counter::default()),
             closed: std::array::from_fn(|_| Counter::default()),
             refused: std::array::from_fn(|_| Counter::default()),
