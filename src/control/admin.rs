@@ -32,7 +32,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{exposition, logs::Log, process::Usage, reconnect};
+use super::{exposition, head::Head, logs::Log, process::Usage, reconnect};
 use crate::{
     limits::{
         ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, STREAMS_PATIENCE,
@@ -166,7 +166,7 @@ impl axum::serve::Listener for Bounded {
             match self.listener.accept().await {
                 Ok((socket, peer)) => {
                     let deadline = Box::pin(sleep(self.patience));
-                    return (Timed { socket, deadline, _place: place }, peer);
+                    return (Timed { socket, deadline, head: Head::default(), _place: place }, peer);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the admin listener could not accept");
@@ -185,6 +185,7 @@ impl axum::serve::Listener for Bounded {
 struct Timed {
     socket: TcpStream,
     deadline: Pin<Box<Sleep>>,
+    head: Head,
     _place: OwnedSemaphorePermit,
 }
 
@@ -206,7 +207,11 @@ impl Timed {
 
 impl AsyncRead for Timed {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.bounded(cx, |socket, cx| socket.poll_read(cx, buf))
+        let before = buf.filled().len();
+        let this = self.get_mut();
+        let read = Pin::new(&mut *this).bounded(cx, |socket, cx| socket.poll_read(cx, buf));
+        this.head.check(buf.filled_mut().get_mut(before..).unwrap_or_default());
+        read
     }
 }
 

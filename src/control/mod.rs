@@ -15,6 +15,7 @@ mod cores;
 mod docs_tests;
 mod exposition;
 mod file;
+mod head;
 mod logs;
 mod process;
 mod progress;

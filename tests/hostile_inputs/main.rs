@@ -6,12 +6,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod admin;
 mod chunks;
 mod commands;
 mod denied_uring;
 mod descriptors;
 mod handshake;
 mod media;
+mod players;
 mod rows;
 mod scene;
 mod timestamps;
