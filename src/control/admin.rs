@@ -8,6 +8,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     pin::Pin,
     sync::{
         Arc,
@@ -25,17 +26,31 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    io::Errno,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Sleep, sleep},
 };
 
-use super::{exposition, head::Head, logs::Log, process::Usage, reconnect};
+use super::{
+    callbacks::Counts,
+    drain::{self, Board},
+    ending::Order,
+    exposition,
+    head::Head,
+    logs::Log,
+    process::Usage,
+    reconnect,
+};
 use crate::{
     limits::{
-        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, STREAMS_PATIENCE,
+        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX,
+        ADMIN_RESERVED_FILES, STREAMS_PATIENCE,
     },
     shard::fleet::Fleet,
 };
@@ -43,17 +58,24 @@ use crate::{
 const INDEX: &str = "\
 shardcast
 /healthz      200 while the process works
-/readyz       200 while new connections are welcome, 503 while the process ends
+/readyz       200 while new connections are welcome, 503 while the node leaves or ends
 /metrics      Prometheus text format
 /api/streams  live streams, JSON
 /api/relays   what is pulled and pushed, JSON
 /api/reconnect  POST url=..&over_ms=..: asks clients that can to go there, JSON
+/api/drain    POST mode=..&url=..: takes the node out of service; DELETE: not yet after all; GET: how far it is, JSON
 ";
 
 /// What the answers are made from.
 pub(super) struct Node {
     pub(super) fleet: Arc<Fleet>,
     log: Log,
+    /// For the task that ends the process.
+    pub(super) orders: mpsc::Sender<Order>,
+    /// Of callbacks, if there are any.
+    pub(super) callbacks: Option<Arc<Counts>>,
+    /// For whoever asks how far the end is.
+    pub(super) board: Board,
     /// Listening and not ending.
     ready: AtomicBool,
     started: SystemTime,
@@ -62,13 +84,24 @@ pub(super) struct Node {
 
 impl Node {
     /// Ready from the first.
-    pub(super) fn new(fleet: Arc<Fleet>, log: Log) -> Self {
-        Self { fleet, log, ready: AtomicBool::new(true), started: SystemTime::now(), started_at: Instant::now() }
+    pub(super) fn new(
+        fleet: Arc<Fleet>,
+        log: Log,
+        orders: mpsc::Sender<Order>,
+        callbacks: Option<Arc<Counts>>,
+        board: Board,
+    ) -> Self {
+        let ready = AtomicBool::new(true);
+        Self { fleet, log, orders, callbacks, board, ready, started: SystemTime::now(), started_at: Instant::now() }
     }
 
-    /// From here `/readyz` is 503.
-    pub(super) fn retire(&self) {
-        self.ready.store(false, Ordering::Relaxed);
+    /// From here `/readyz` is 200, or 503.
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 }
 
@@ -89,6 +122,7 @@ fn routes() -> Router<Arc<Node>> {
         .route("/api/streams", get(streams))
         .route("/api/relays", get(relays))
         .route("/api/reconnect", post(reconnect::post))
+        .route("/api/drain", get(drain::get).post(drain::post).delete(drain::delete))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; / lists them\n") })
         .layer(map_response(close_after))
@@ -101,7 +135,7 @@ async fn close_after(mut response: Response) -> Response {
 }
 
 async fn readyz(State(node): State<Arc<Node>>) -> impl IntoResponse {
-    match node.ready.load(Ordering::Relaxed) {
+    match node.is_ready() {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "ending\n"),
     }
@@ -115,9 +149,12 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
         relays: &relays.unwrap_or_default(),
         shards: node.fleet.shards(),
         metrics: node.fleet.metrics(),
+        callbacks: node.callbacks.as_deref(),
         log_bytes: node.fleet.log_bytes(),
+        memory: node.fleet.memory().into(),
         log_lines_dropped: node.log.lines_dropped(),
-        ready: node.ready.load(Ordering::Relaxed),
+        ready: node.is_ready(),
+        draining: node.board.is_draining(),
         usage: Usage::read(),
         started: node.started,
         uptime_s: node.started_at.elapsed().as_secs_f64(),
@@ -144,12 +181,27 @@ struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
     patience: Duration,
+    /// Descriptors to give up when there are no others: whoever looks after a full node must be let in.
+    reserve: Vec<OwnedFd>,
 }
 
 impl Bounded {
     fn new(listener: TcpListener, connections_max: usize, patience: Duration) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience }
+        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience, reserve: Vec::new() }
     }
+}
+
+impl Bounded {
+    fn fill_reserve(&mut self) {
+        while self.reserve.len() < ADMIN_RESERVED_FILES {
+            let Ok(file) = eventfd(0, EventfdFlags::CLOEXEC) else { return };
+            self.reserve.push(file);
+        }
+    }
+}
+
+fn is_want_of_files(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error())
 }
 
 impl axum::serve::Listener for Bounded {
@@ -163,7 +215,9 @@ impl axum::serve::Listener for Bounded {
                 std::future::pending::<()>().await;
                 continue;
             };
+            self.fill_reserve();
             match self.listener.accept().await {
+                Err(error) if is_want_of_files(&error) && !self.reserve.is_empty() => self.reserve.clear(),
                 Ok((socket, peer)) => {
                     let deadline = Box::pin(sleep(self.patience));
                     return (Timed { socket, deadline, head: Head::default(), _place: place }, peer);

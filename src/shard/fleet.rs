@@ -24,10 +24,13 @@ use super::{
     core::{Core, Shared},
     dial::{Answer, DialDesk, DialId},
     driver::{Driver, Setting},
+    leaving::Departure,
     listen_addr::ListenAddr,
     listener::{self, Bound, Listener},
     mesh::{self, Bell, Port},
-    metrics::ShardMetrics,
+    metrics::{Gauge, ShardMetrics},
+    overload::memory::{Memory, Weighed},
+    questions::{Decision, Ticket},
     reconnect::ReconnectRequest,
     relaying::report::{RelayPart, RelayReport},
     report::StreamPart,
@@ -76,6 +79,22 @@ pub struct ShardFacts {
     pub driver: &'static str,
 }
 
+/// Clients that are to leave and are still here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// They were asked to reconnect elsewhere, or will be.
+    pub asked: u64,
+    /// They are let go before a keyframe: publishers, and all others.
+    pub players: u64,
+    pub publishers: u64,
+}
+
+impl Left {
+    pub fn is_nobody(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How the fleet ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FleetEnd {
@@ -90,9 +109,13 @@ pub enum FleetEnd {
 pub(super) enum Command {
     Shutdown,
     StopAccepting,
+    ReleaseListeners,
+    Leave(Departure, Sender<usize>),
+    Stay,
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
     ReportRelays(Sender<RelayPart>),
+    Decided(Ticket, Decision),
     /// To what a dial of the shard asked.
     Answered(DialId, Answer),
     #[cfg(test)]
@@ -167,6 +190,8 @@ pub struct Fleet {
     metrics: Vec<Arc<ShardMetrics>>,
     mailboxes: Vec<Arc<Mailbox>>,
     gauge: LogGauge,
+    memory: Arc<Memory>,
+    start: Instant,
     ends: Arc<Ends>,
 }
 
@@ -230,9 +255,11 @@ impl Fleet {
             metrics: (0..shards).map(|_| Arc::default()).collect(),
             mailboxes,
             gauge: shared.gauge.clone(),
+            memory: shared.memory.clone(),
+            start: Instant::now(),
             ends: ends.clone(),
         };
-        let start = Instant::now();
+        let start = fleet.start;
         for ((shard, listeners), port) in by_shard.into_iter().enumerate().zip(mesh::ports(bells)) {
             let seat = Seat {
                 shard,
@@ -281,6 +308,20 @@ impl Fleet {
         self.gauge.bytes()
     }
 
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Weighs the process's memory, of which `resident` bytes are in use by the kernel's account.
+    pub fn weigh_memory(&self, resident: u64) -> Weighed {
+        let count = |n: i64| u64::try_from(n).unwrap_or(0);
+        let shards = self.metrics.iter();
+        let held = shards
+            .map(|shard| count(shard.assembly_bytes.get()) + count(shard.connections.get()) * limits::CONNECTION_BYTES);
+        let accounted = self.gauge.bytes() + held.sum::<u64>();
+        self.memory.weigh(accounted, resident, self.start.elapsed())
+    }
+
     /// Live streams. Blocks up to `patience` for the shards' answers.
     pub fn streams(&self, patience: Duration) -> Vec<StreamReport> {
         let mut parts = BTreeMap::new();
@@ -306,11 +347,27 @@ impl Fleet {
         std::iter::from_fn(move || answers.recv_timeout(by.saturating_duration_since(Instant::now())).ok())
     }
 
+    /// Answers a question that a shard had: see [`questions`](super::questions).
+    pub fn decide(&self, ticket: Ticket, decision: Decision) {
+        if let Some(mailbox) = self.mailboxes.get(ticket.shard) {
+            mailbox.send(Command::Decided(ticket, decision));
+        }
+    }
+
     /// Takes no more connections; socket files are removed.
     pub fn stop_accepting(&self) {
         lock(&self.files).clear();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::StopAccepting);
+        }
+    }
+
+    /// Takes no more connections here, but lets whoever has the listeners too take them: another process, to which they were
+    /// handed over. Socket files stay.
+    pub fn release_listeners(&self) {
+        lock(&self.files).drain(..).for_each(UnixFile::keep);
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::ReleaseListeners);
         }
     }
 
@@ -321,9 +378,29 @@ impl Fleet {
         self.ask(patience, |answer| Command::Reconnect(request.clone(), answer)).sum()
     }
 
-    /// How many of those asked, or to be asked, to reconnect are still here.
-    pub fn reconnecting(&self) -> u64 {
-        self.metrics.iter().map(|shard| u64::try_from(shard.reconnecting.get()).unwrap_or(0)).sum()
+    /// All clients leave as `departure` says. Returns how many will be asked to reconnect; blocks up to `patience` for the
+    /// shards' answers.
+    pub fn leave(&self, departure: &Departure, patience: Duration) -> usize {
+        self.ask(patience, |answer| Command::Leave(departure.clone(), answer)).sum()
+    }
+
+    /// Nobody has to leave any more.
+    pub fn stay(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::Stay);
+        }
+    }
+
+    /// Who is still to leave.
+    pub fn left(&self) -> Left {
+        let sum = |gauge: fn(&ShardMetrics) -> &Gauge| -> u64 {
+            self.metrics.iter().map(|shard| u64::try_from(gauge(shard).get()).unwrap_or(0)).sum()
+        };
+        Left {
+            asked: sum(|shard| &shard.reconnecting),
+            players: sum(|shard| &shard.leaving_players),
+            publishers: sum(|shard| &shard.leaving_publishers),
+        }
     }
 
     /// Begins the orderly end: no new connections; players get the last messages and their end of stream, within
@@ -418,6 +495,7 @@ impl Seat {
                     mailbox: self.mailbox,
                     desk: self.desk,
                     sockets: self.shared.config.sockets.clone(),
+                    questions: self.shared.config.callbacks.desk.clone(),
                 },
             )?;
             driver.listen(self.listeners)?;

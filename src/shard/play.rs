@@ -10,6 +10,7 @@ use super::{
     uses::Use,
 };
 use crate::{
+    access::{Action, Refusal, Verdict},
     egress::{Piece, Player},
     ingress::ViewKey,
     media::{TrackChoice, TrackChoiceError},
@@ -18,6 +19,7 @@ use crate::{
         message::Kind,
         server::PlayRefusal,
     },
+    stream::directory::Origin,
 };
 
 impl Core {
@@ -38,6 +40,26 @@ impl Core {
             self.metrics.refused(RefuseReason::Loop).add(1);
             let description = "the stream would come back to where it is asked from";
             self.refuse_play(id, stream, PlayRefusal::Failed, description, CloseReason::PlayRefused);
+            return;
+        }
+        match self.judge(id, Action::Play, &key, query) {
+            Verdict::Allowed(_) => self.ask_play(id, stream, key, query, choice),
+            Verdict::Refused(refusal) => self.deny_play(id, stream, &key, &refusal),
+        }
+    }
+
+    /// It may not.
+    pub(super) fn deny_play(&mut self, id: ConnId, stream: u32, key: &StreamKey, refusal: &Refusal) {
+        self.log_denied(id, Action::Play, key, refusal);
+        self.metrics.refused(RefuseReason::Access).add(1);
+        self.refuse_play(id, stream, PlayRefusal::Failed, &refusal.why, CloseReason::PlayRefused);
+    }
+
+    /// It may play `key`, of which it gets the tracks of its `choice`.
+    pub(super) fn grant_play(&mut self, id: ConnId, stream: u32, key: StreamKey, choice: TrackChoice) {
+        if let Err((reason, description)) = self.play_within_limits(&key) {
+            self.metrics.refused(reason).add(1);
+            self.refuse_play(id, stream, PlayRefusal::Failed, &description, CloseReason::PlayRefused);
             return;
         }
         let local = self.streams.enter(&key, &self.relays);
@@ -73,6 +95,7 @@ impl Core {
         }
         conn.uses.push(Use::Playing { stream, local, watcher });
         self.metrics.players.add(1);
+        self.admission.note_player(&key);
         self.note_demand(local);
         if !self.provide_view(local, watcher) {
             self.do_without_view(local, watcher);
@@ -89,7 +112,7 @@ impl Core {
     fn goes_in_circles(&self, id: ConnId, key: &StreamKey) -> bool {
         self.conns.get(id).is_some_and(|conn| conn.session.has_passed(self.relays.node()))
             && self.relays.pull_rule(key).is_some()
-            && self.directory.owner(key).is_none_or(|owner| owner.pulled)
+            && self.directory.owner(key).is_none_or(|owner| owner.origin == Origin::Pulled)
     }
 
     /// As [`follow`](Self::follow), for what is pushed from here: the owner has told of the stream already.
@@ -241,14 +264,19 @@ impl Core {
 
     /// Undoes a use that was taken from its connection.
     pub(super) fn detach(&mut self, id: ConnId, used: Use) {
+        self.tell_done(id, &used);
         match used {
-            Use::Publishing { local, epoch, .. } => self.end_publish(local, epoch),
+            Use::Publishing { local, epoch, .. } => {
+                self.admission.publisher_left();
+                self.end_publish(local, epoch);
+            }
             Use::Playing { local, watcher, .. } => {
                 let Some(stream) = self.streams.slab.get_mut(local) else { return };
                 let Some(removed) = stream.watchers.try_remove(watcher) else { return };
                 debug_assert!(removed.conn == id);
                 if !removed.view.published {
                     self.metrics.players.add(-1);
+                    self.admission.player_left(&stream.key);
                 }
                 let was_last = stream.watchers.is_empty();
                 if was_last {
@@ -309,11 +337,16 @@ impl Core {
 
     pub(super) fn rejoin(&mut self, local: usize, watcher: usize, view: ViewKey) {
         self.finish_message(local, watcher);
-        if let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) {
-            watcher.rejoin(view);
-            let id = watcher.conn;
-            self.hurry(id);
+        let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) else {
+            return;
+        };
+        let (id, stream) = (watcher.conn, watcher.message_stream());
+        if watcher.is_leaving() {
+            self.let_player_go(id, stream);
+            return;
         }
+        watcher.rejoin(view);
+        self.hurry(id);
     }
 
     fn playing(&self, id: ConnId, stream: u32) -> Option<(usize, usize)> {
@@ -326,6 +359,7 @@ impl Core {
     /// Ends what this shard publishes and plays. Players are told once they have had the last messages.
     pub(super) fn end_everything(&mut self) {
         for id in self.conns.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+            self.refuse_pending(id);
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let publishes = conn.uses.iter().filter(|used| matches!(used, Use::Publishing { .. }));
             let publishes: Vec<u32> = publishes.map(Use::stream).collect();

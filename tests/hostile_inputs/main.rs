@@ -14,6 +14,5 @@ mod descriptors;
 mod handshake;
 mod media;
 mod players;
-mod rows;
 mod scene;
 mod timestamps;
