@@ -209,10 +209,10 @@ pub(super) struct Args {
     relays: RelayArgs,
 
     #[command(flatten)]
-    access: AccessArgs,
+    callbacks: CallbackArgs,
 
     #[command(flatten)]
-    callbacks: CallbackArgs,
+    access: AccessArgs,
 
     #[command(flatten)]
     sockets: SocketArgs,
@@ -351,10 +351,10 @@ pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: DrainSettings,
-    /// None: everybody may do everything, and there is nothing to read again.
-    pub(super) access: Option<Access>,
     /// Who is asked and told about clients.
     pub(super) callbacks: Option<Plan>,
+    /// None: everybody may do everything, and there is nothing to read again.
+    pub(super) access: Option<Access>,
     pub(super) containment: Containment,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
@@ -422,9 +422,9 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         config,
         admin: args.admin.0,
         drain: args.drain.drain(),
+        callbacks,
         containment: args.containment.containment(args.config, &files),
         access: Some(Access { source: access, files, in_force }),
-        callbacks,
         log: args.log,
         log_format: args.log_format,
         notes,

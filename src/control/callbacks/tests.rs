@@ -1,7 +1,7 @@
 //! What requests say, what replies mean, and the queue against a server that answers as a test wants.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     sync::mpsc as std_mpsc,
     thread,
