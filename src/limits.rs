@@ -494,6 +494,8 @@ pub const LOG_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// From accept to the last byte of the answer on the admin listener.
 pub const ADMIN_CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of a request's line and headers on the admin listener.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a request's body on the admin listener.
 pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Clients asked to reconnect are asked over this long, unless `over_ms` says otherwise; and at most.

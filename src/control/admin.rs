@@ -42,6 +42,7 @@ use super::{
     drain::{self, Board},
     ending::Order,
     exposition,
+    head::Head,
     logs::Log,
     process::Usage,
     reconnect,
@@ -220,7 +221,7 @@ impl axum::serve::Listener for Bounded {
                 Err(error) if is_want_of_files(&error) && !self.reserve.is_empty() => self.reserve.clear(),
                 Ok((socket, peer)) => {
                     let deadline = Box::pin(sleep(self.patience));
-                    return (Timed { socket, deadline, _place: place }, peer);
+                    return (Timed { socket, deadline, head: Head::default(), _place: place }, peer);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the admin listener could not accept");
@@ -239,6 +240,7 @@ impl axum::serve::Listener for Bounded {
 struct Timed {
     socket: TcpStream,
     deadline: Pin<Box<Sleep>>,
+    head: Head,
     _place: OwnedSemaphorePermit,
 }
 
@@ -260,7 +262,11 @@ impl Timed {
 
 impl AsyncRead for Timed {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.bounded(cx, |socket, cx| socket.poll_read(cx, buf))
+        let before = buf.filled().len();
+        let this = self.get_mut();
+        let read = Pin::new(&mut *this).bounded(cx, |socket, cx| socket.poll_read(cx, buf));
+        this.head.check(buf.filled_mut().get_mut(before..).unwrap_or_default());
+        read
     }
 }
 

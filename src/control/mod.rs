@@ -26,6 +26,7 @@ mod drain;
 mod ending;
 mod exposition;
 mod file;
+mod head;
 mod key;
 mod logs;
 mod overload;

@@ -164,6 +164,15 @@ impl Peer {
         Self::over(stream)
     }
 
+    /// As `dial`, with a receive buffer of so many bytes (the kernel doubles it).
+    pub fn dial_with_buffer(addr: SocketAddr, bytes: usize) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("before it connects");
+        socket.connect(&addr.into()).expect("the server accepts");
+        Self::over(socket.into())
+    }
+
     /// A connection to a socket file; nothing has been said.
     pub fn dial_unix(path: &Path) -> Self {
         let stream = UnixStream::connect(path).expect("the server accepts");

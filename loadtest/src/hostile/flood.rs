@@ -16,8 +16,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What is due is looked for this often.
-const LOOK_NS: u64 = 20_000_000;
+/// What is due is looked for this often: those that repeat themselves do so one after the other, not all at once.
+const LOOK_NS: u64 = 2_000_000;
 /// Receive buffer of those that do not read: the less the kernel takes for them, the sooner the server has to.
 const UNREAD_BYTES: usize = 4_096;
 

@@ -205,7 +205,7 @@ fn tiny_chunks() -> Vec<u8> {
 
 fn pings() -> BytesMut {
     let ping = message(2, USER_CONTROL, 0, &[0, 6, 0, 0, 0, 0]);
-    (0..200).flat_map(|_| ping.clone()).collect()
+    (0..50).flat_map(|_| ping.clone()).collect()
 }
 
 /// Arrays within arrays.
