@@ -7,7 +7,7 @@ mod access;
 mod callbacks;
 mod ceilings;
 mod containment;
-mod drain;
+pub(super) mod drain;
 pub(super) mod given;
 pub(super) mod relays;
 mod sockets;
@@ -91,7 +91,7 @@ pub(super) struct Args {
     #[arg(value_parser = values::rtmp_addr, help_heading = "Listening")]
     rtmp: Vec<ListenAddr>,
 
-    /// Address of the admin listener (/healthz /readyz /metrics /api/streams /api/relays /api/reconnect), or 'off'. It has
+    /// Address of the admin listener (/healthz /readyz /metrics /api/streams /api/relays /api/reconnect /api/drain), or 'off'. It has
     /// no passwords: keep it private
     #[arg(long, env = "SHARDCAST_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     #[arg(value_parser = values::admin_addr, help_heading = "Listening")]
@@ -209,10 +209,10 @@ pub(super) struct Args {
     relays: RelayArgs,
 
     #[command(flatten)]
-    callbacks: CallbackArgs,
+    access: AccessArgs,
 
     #[command(flatten)]
-    access: AccessArgs,
+    callbacks: CallbackArgs,
 
     #[command(flatten)]
     sockets: SocketArgs,
@@ -351,10 +351,10 @@ pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: DrainSettings,
-    /// Who is asked and told about clients.
-    pub(super) callbacks: Option<Plan>,
     /// None: everybody may do everything, and there is nothing to read again.
     pub(super) access: Option<Access>,
+    /// Who is asked and told about clients.
+    pub(super) callbacks: Option<Plan>,
     pub(super) containment: Containment,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
@@ -422,9 +422,9 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         config,
         admin: args.admin.0,
         drain: args.drain.drain(),
-        callbacks,
         containment: args.containment.containment(args.config, &files),
         access: Some(Access { source: access, files, in_force }),
+        callbacks,
         log: args.log,
         log_format: args.log_format,
         notes,

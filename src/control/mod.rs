@@ -3,8 +3,8 @@
 //! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check`, `relay`, `key` and `sign`) and the
 //! configuration (`file`, `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts
 //! the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`,
-//! `process`, `reconnect`), keeps the rules in force (`access`) and asks other servers for the shards (`callbacks`) until
-//! something ends the process (`ending`, `course`). It may block where shards may not. It never touches media.
+//! `process`, `reconnect`, `drain`), keeps the rules in force (`access`) and asks other servers for the shards (`callbacks`)
+//! until something ends the process (`ending`, `course`). It may block where shards may not. It never touches media.
 
 mod access;
 #[cfg(test)]
@@ -20,6 +20,7 @@ mod cores;
 mod course;
 #[cfg(test)]
 mod docs_tests;
+mod drain;
 mod ending;
 mod exposition;
 mod file;
@@ -50,6 +51,7 @@ use self::{
     banner::Banner,
     callbacks::Callbacks,
     cores::Allowance,
+    drain::Board,
     ending::{Causes, Orders, Signals},
     logs::Log,
 };
@@ -172,7 +174,9 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     }
     contained.tell(matches!(settings.face, Face::Banner));
     let (order, orders) = ending::orders();
-    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, callbacks.as_ref().map(Callbacks::counts)));
+    let board = Board::new(settings.drain.plan.clone());
+    let counts = callbacks.as_ref().map(Callbacks::counts);
+    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, counts, board));
     let outcome = runtime.block_on(async {
         if let Some(callbacks) = callbacks {
             callbacks.run(Arc::clone(&node.fleet));

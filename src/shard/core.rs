@@ -18,6 +18,7 @@ use super::{
     config::Config,
     conn::{Closing, Conn, ConnId},
     dial::Dial,
+    leaving::Leaving,
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
@@ -96,6 +97,8 @@ pub struct Core {
     pub(super) takeovers: Takeovers,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
+    /// Set while the node leaves service.
+    pub(super) leaving: Option<Box<Leaving>>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Handshakes,
     pub(super) memory: Arc<Memory>,
@@ -133,6 +136,7 @@ impl Core {
             relays,
             takeovers: Takeovers::default(),
             reconnecting: None,
+            leaving: None,
             admission: shared.admission.clone(),
             handshakes,
             memory: shared.memory.clone(),
@@ -176,7 +180,6 @@ impl Core {
             self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
             self.forget_client(id);
-            self.note_left(id);
         }
     }
 
@@ -211,6 +214,11 @@ impl Core {
                         _ => None,
                     });
                     let Some((local, epoch)) = publishing else { continue };
+                    let flows = || self.streams.video_flows(local, epoch, self.time.now_ms());
+                    if self.leaving.as_ref().is_some_and(|leaving| leaving.ends_before(id, kind, payload, flows)) {
+                        self.let_publisher_go(id, stream);
+                        continue;
+                    }
                     if self.streams.publish(local, epoch, kind, timestamp, payload, &self.time).is_err() {
                         self.metrics.tags_malformed.add(1);
                     }
@@ -341,7 +349,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return Next::Idle };
         for _ in 0..conn.uses.len() {
             let conn = &mut self.conns[id];
-            let Some(Use::Playing { local, watcher, .. }) = conn.next_turn() else { continue };
+            let Some(Use::Playing { stream, local, watcher }) = conn.next_turn() else { continue };
             let (next, is_all) = self.streams.next_piece(local, watcher, &self.policy, &self.time, &self.metrics);
             match next {
                 Next::Send(piece) => {
@@ -357,6 +365,10 @@ impl Core {
                     );
                     self.close(id, reason, true);
                     return Next::Idle;
+                }
+                Next::Left => {
+                    self.let_player_go(id, stream);
+                    return Next::End;
                 }
                 Next::End if self.tell_end(local, watcher) => return Next::End,
                 Next::Idle | Next::End => {}
@@ -378,6 +390,9 @@ impl Core {
             }
             self.metrics.closed(reason).add(1);
             self.handshakes.leave(id);
+            self.note_left(id);
+            self.note_leaving(id);
+            let Some(conn) = self.conns.get_mut(id) else { return };
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }

@@ -21,6 +21,7 @@ mod driver;
 mod entering;
 pub mod fleet;
 mod follow;
+pub mod leaving;
 pub mod listen_addr;
 mod listener;
 mod load;

@@ -139,8 +139,11 @@ impl Core {
         }
     }
 
-    /// A shard has a publisher that is to replace the one here.
+    /// A shard has a publisher that is to replace the one here, unless it has left meanwhile.
     pub(super) fn yield_asked(&mut self, from: usize, key: StreamKey, epoch: u64, heir: u64) {
+        if !self.directory.is_promised(&key, heir) {
+            return;
+        }
         self.end_replaced(&key, epoch);
         self.streams.replies.push_back((from, MeshMessage::Yielded { key, heir }));
     }

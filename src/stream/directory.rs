@@ -250,6 +250,11 @@ impl Directory {
         self.stripe(key).get(key).is_some_and(|name| name.owner.is_some() || name.heir.is_some())
     }
 
+    /// Whether `key` is promised to `heir`, who has not renounced it.
+    pub fn is_promised(&self, key: &StreamKey, heir: u64) -> bool {
+        self.stripe(key).get(key).is_some_and(|name| name.heir == Some(heir))
+    }
+
     /// Whether `key` goes on after the publisher with `epoch`: somebody has it since, or is about to.
     pub fn goes_on_after(&self, key: &StreamKey, epoch: u64) -> bool {
         let is_next = |name: &Name| name.heir.is_some() || name.owner.is_some_and(|owner| owner.epoch > epoch);
