@@ -13,6 +13,7 @@ use crate::{
         tool::{require, scratch},
         wait_for,
     },
+    tls::{Authority, Front},
 };
 
 on_both_drivers!(every_packet_passes_once_the_server_allows_it, what_a_publisher_sends_meanwhile_waits_in_its_socket);
@@ -171,4 +172,25 @@ fn servers_made_for_nginx_rtmp_go_on_working() {
     let stream = peer.create_stream();
     assert_eq!(peer.publish(stream, "elsewhere?a").as_deref(), Some("NetStream.Publish.Denied"));
     assert!(!backend.paths().contains(&"/trap".to_owned()));
+}
+
+/// Over TLS to a server that is what its certificate says, and to one that anybody could be.
+#[test]
+fn servers_over_tls_are_checked_before_they_are_asked() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let backend = Backend::start(|_| Reply::Status(200, ""));
+    for (authority, name, expected) in [
+        (&ours, "localhost", "NetStream.Publish.Start"),
+        (&theirs, "localhost", "NetStream.Publish.Denied"),
+        (&ours, "elsewhere.example", "NetStream.Publish.Denied"),
+    ] {
+        let front = Front::start(authority.server(name), backend.addr);
+        let url = front.url("show").replace("rtmps://", "https://");
+        let root = ours.root().display().to_string();
+        let server = Server::start(Driver::Auto, 1, &["--on-publish", &url, "--upstream-ca", &root]);
+        let mut peer = Peer::connected(server.rtmp);
+        let stream = peer.create_stream();
+        assert_eq!(peer.publish(stream, "show").as_deref(), Some(expected), "{name}");
+    }
+    assert_eq!(backend.requests().len(), 1, "{:?}", backend.requests());
 }

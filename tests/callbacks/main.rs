@@ -21,4 +21,6 @@ macro_rules! on_both_drivers {
 mod asked;
 mod backend;
 mod failing;
+#[path = "../relaying/tls.rs"]
+mod tls;
 mod told;
