@@ -25,8 +25,8 @@ pub enum NetworkError {
     Address,
     #[error("expected 0 to {0} bits behind the slash")]
     Bits(u8),
-    #[error("it has bits beyond its first {bits}; did you mean {network}?", bits = network.prefix_bits)]
-    HostBits { network: Network },
+    #[error("it has bits beyond those that count; did you mean {0}?")]
+    HostBits(Network),
 }
 
 impl Network {
@@ -49,7 +49,7 @@ impl Network {
             _ => (address, prefix_bits),
         };
         let network = Self { base: masked(address, prefix_bits), prefix_bits };
-        if network.base == address { Ok(network) } else { Err(NetworkError::HostBits { network }) }
+        if network.base == address { Ok(network) } else { Err(NetworkError::HostBits(network)) }
     }
 
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -140,7 +140,7 @@ mod tests {
         }
         assert_eq!(Network::parse("::/129"), Err(NetworkError::Bits(128)));
         let why = Network::parse("10.1.0.0/8").unwrap_err().to_string();
-        assert_eq!(why, "it has bits beyond its first 8; did you mean 10.0.0.0/8?");
+        assert_eq!(why, "it has bits beyond those that count; did you mean 10.0.0.0/8?");
     }
 
     #[test]

@@ -33,11 +33,11 @@ use rustix::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Sleep, sleep},
 };
 
-use super::{exposition, logs::Log, process::Usage, reconnect};
+use super::{ending::Order, exposition, logs::Log, process::Usage, reconnect};
 use crate::{
     limits::{
         ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX,
@@ -60,6 +60,8 @@ shardcast
 pub(super) struct Node {
     pub(super) fleet: Arc<Fleet>,
     log: Log,
+    /// For the task that ends the process.
+    pub(super) orders: mpsc::Sender<Order>,
     /// Listening and not ending.
     ready: AtomicBool,
     started: SystemTime,
@@ -68,8 +70,9 @@ pub(super) struct Node {
 
 impl Node {
     /// Ready from the first.
-    pub(super) fn new(fleet: Arc<Fleet>, log: Log) -> Self {
-        Self { fleet, log, ready: AtomicBool::new(true), started: SystemTime::now(), started_at: Instant::now() }
+    pub(super) fn new(fleet: Arc<Fleet>, log: Log, orders: mpsc::Sender<Order>) -> Self {
+        let ready = AtomicBool::new(true);
+        Self { fleet, log, orders, ready, started: SystemTime::now(), started_at: Instant::now() }
     }
 
     /// From here `/readyz` is 503.

@@ -4,6 +4,7 @@
 //! then the file that one of them may name, and checks what concerns several at once.
 
 mod ceilings;
+mod containment;
 mod drain;
 pub(super) mod given;
 pub(super) mod relays;
@@ -16,11 +17,14 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-pub(super) use self::drain::Drain;
+pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{ceilings::CeilingArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
+use self::{
+    ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs,
+};
 use super::{
+    containment::Containment,
     cores::{self, Allowance},
     file::ConfigFile,
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
@@ -194,6 +198,9 @@ pub(super) struct Args {
     #[command(flatten)]
     sockets: SocketArgs,
 
+    #[command(flatten)]
+    containment: ContainmentArgs,
+
     /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
     #[arg(long, env = "SHARDCAST_LOG", value_name = "LEVEL", default_value = "info", value_parser = values::log_filter)]
     #[arg(help_heading = "Log (on stderr)")]
@@ -305,7 +312,8 @@ pub(super) struct Settings {
     pub(super) face: Face,
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
-    pub(super) drain: Option<Drain>,
+    pub(super) drain: DrainSettings,
+    pub(super) containment: Containment,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
     /// For the log once it runs: accepted, but worth knowing.
@@ -361,12 +369,14 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         ceilings: args.ceilings.ceilings(),
         access: Default::default(),
         takeover: Default::default(),
+        callbacks: Default::default(),
     };
     Ok(Settings {
         face: Face::Banner,
         config,
         admin: args.admin.0,
         drain: args.drain.drain(),
+        containment: args.containment.containment(args.config),
         log: args.log,
         log_format: args.log_format,
         notes,

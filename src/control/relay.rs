@@ -8,7 +8,8 @@ use clap::{CommandFactory, Parser};
 
 use super::{
     EXIT_USAGE, Fault, Stop,
-    args::{self, Face, Given, Settings, relays::UpstreamArgs},
+    args::{self, DrainSettings, Face, Given, Settings, relays::UpstreamArgs},
+    containment::Containment,
     rules::{Finding, Maker, Piece, PullText, PushText, Sources, of_list, secrets::Secrets, secrets::veil},
     values::{self, AdminAddr, LogFormat},
 };
@@ -105,7 +106,8 @@ impl RelayCommand {
             face: Face::Relay { title: format!("{} -> {}", veil(&self.from, false), to.join(", ")) },
             config: Config { driver: self.driver, relays, upstream_ca, ..Config::default() },
             admin: self.admin.0,
-            drain: None,
+            drain: DrainSettings::default(),
+            containment: Containment::default(),
             log: self.log,
             log_format: self.log_format,
             notes,

@@ -59,6 +59,8 @@ reasons! {
         Connect => "connect_rejected",
         StrayMedia => "stray_media",
         ReplyBacklog => "reply_backlog",
+        /// Behind a request that is not decided yet: no driver of this program reads as much.
+        UnreadBytes => "unread_bytes",
         PlayRefused => "play_refused",
         PublisherIdle => "publisher_idle",
         /// The node has too much to do, and it was further behind than others.
@@ -103,6 +105,8 @@ reasons! {
         Overload => "overload",
         /// The stream has come by this node before.
         Loop => "loop",
+        /// A rule says no.
+        Access => "access",
     }
 }
 

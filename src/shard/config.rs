@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{ceilings::Ceilings, listen_addr::ListenAddr, merge::Merging, socket_options::SocketOptions};
+use super::{
+    ceilings::Ceilings, listen_addr::ListenAddr, merge::Merging, questions::Callbacks, socket_options::SocketOptions,
+};
 use crate::{
     access::{AccessInForce, Takeover},
     limits,
@@ -63,6 +65,8 @@ pub struct Config {
     /// Who may publish and play.
     pub access: Arc<AccessInForce>,
     pub takeover: Takeover,
+    /// Who is asked besides, and told.
+    pub callbacks: Callbacks,
 }
 
 impl Default for Config {
@@ -91,6 +95,7 @@ impl Default for Config {
             ceilings: Ceilings::default(),
             access: Arc::default(),
             takeover: Takeover::default(),
+            callbacks: Callbacks::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use super::{
     admission::{Admission, handshakes::Handshakes},
+    asking::Asking,
     close::{CloseReason, RefuseReason, TurnedAway},
     close_log::{CloseLog, LineBudget},
     config::Config,
@@ -21,6 +22,7 @@ use super::{
     mesh::Port,
     metrics::ShardMetrics,
     overload::{Assembly, Overload, memory::Memory},
+    questions::Event,
     reconnect::Reconnecting,
     relaying::Relays,
     session::Session,
@@ -102,6 +104,7 @@ pub struct Core {
     /// Seeds the next connection's handshake.
     nonce: u64,
     ending: bool,
+    pub(super) asking: Asking,
 }
 
 impl Core {
@@ -135,6 +138,7 @@ impl Core {
             turned_away_lines: Default::default(),
             nonce,
             ending: false,
+            asking: Asking::default(),
         }
     }
 
@@ -145,7 +149,12 @@ impl Core {
 
     /// A connection was accepted.
     pub fn connect(&mut self, peer: SocketAddr) -> ConnId {
-        let config = ServerConfig { chunk_bytes: self.config.chunk_bytes };
+        let callbacks = &self.config.callbacks;
+        let config = ServerConfig {
+            asks_connect: callbacks.concern(Event::Connect),
+            keeps_client: callbacks.any(),
+            chunk_bytes: self.config.chunk_bytes,
+        };
         let nonce = self.chance();
         let session = ServerSession::new(config, nonce, self.time.now());
         let session = session.limiting_messages(self.config.ceilings.message_bytes_max);
@@ -163,6 +172,7 @@ impl Core {
             self.give_place_back(&conn);
             self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
+            self.forget_client(id);
             self.note_left(id);
         }
     }
@@ -173,12 +183,16 @@ impl Core {
         self.nonce
     }
 
-    /// Bytes came in.
+    /// Bytes came in. The caller reads no more of a connection that [`Core::is_held`] after it.
     pub fn receive(&mut self, id: ConnId, bytes: &[u8]) {
         self.metrics.bytes_received.add(bytes.len() as u64);
+        self.take_in(id, bytes);
+    }
+
+    pub(super) fn take_in(&mut self, id: ConnId, bytes: &[u8]) {
         let mut consumed = 0;
         let held = self.conns.get(id).map_or(0, |conn| conn.session.in_flight_bytes());
-        while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing().is_none()) {
+        while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.listens()) {
             let mut input = &bytes[consumed..];
             let Session::Client(session) = &mut conn.session else {
                 self.hear_upstream(id, bytes);
@@ -198,7 +212,10 @@ impl Core {
                         self.metrics.tags_malformed.add(1);
                     }
                 }
-                Ok(Some(ServerEvent::Publish { stream, key, .. })) => self.start_publish(id, stream, key),
+                Ok(Some(ServerEvent::Publish { stream, key, query })) => {
+                    self.start_publish(id, stream, key, &query);
+                }
+                Ok(Some(ServerEvent::Connect)) => self.start_connect(id),
                 Ok(Some(ServerEvent::Play { stream, key, query })) => self.start_play(id, stream, key, &query),
                 Ok(Some(ServerEvent::Ended { stream })) => self.end_use(id, stream),
                 Ok(Some(ServerEvent::Receive { stream, kind, on })) => self.choose_kinds(id, stream, kind, on),
@@ -214,6 +231,9 @@ impl Core {
                     break;
                 }
             }
+        }
+        if consumed < bytes.len() {
+            self.keep_unread(id, &bytes[consumed..]);
         }
         self.note_connected(id);
         self.note_assembly(id, held);
@@ -347,7 +367,12 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let first = conn.closing().is_none();
         if first {
-            conn.loose_ends().closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
+            let ends = conn.loose_ends();
+            ends.closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
+            if ends.pending.take().is_some() {
+                // It is to be seen when its peer closes, too.
+                self.asking.release(id);
+            }
             self.metrics.closed(reason).add(1);
             self.handshakes.leave(id);
             if let Some(upstream) = conn.session.upstream() {

@@ -29,6 +29,7 @@ use super::{
     mesh::{self, Bell, Port},
     metrics::ShardMetrics,
     overload::memory::{Memory, Weighed},
+    questions::{Decision, Ticket},
     reconnect::ReconnectRequest,
     relaying::report::{RelayPart, RelayReport},
     report::StreamPart,
@@ -91,9 +92,11 @@ pub enum FleetEnd {
 pub(super) enum Command {
     Shutdown,
     StopAccepting,
+    ReleaseListeners,
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
     ReportRelays(Sender<RelayPart>),
+    Decided(Ticket, Decision),
     /// To what a dial of the shard asked.
     Answered(DialId, Answer),
     #[cfg(test)]
@@ -325,11 +328,27 @@ impl Fleet {
         std::iter::from_fn(move || answers.recv_timeout(by.saturating_duration_since(Instant::now())).ok())
     }
 
+    /// Answers a question that a shard had: see [`questions`](super::questions).
+    pub fn decide(&self, ticket: Ticket, decision: Decision) {
+        if let Some(mailbox) = self.mailboxes.get(ticket.shard) {
+            mailbox.send(Command::Decided(ticket, decision));
+        }
+    }
+
     /// Takes no more connections; socket files are removed.
     pub fn stop_accepting(&self) {
         lock(&self.files).clear();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::StopAccepting);
+        }
+    }
+
+    /// Takes no more connections here, but lets whoever has the listeners too take them: another process, to which they were
+    /// handed over. Socket files stay.
+    pub fn release_listeners(&self) {
+        lock(&self.files).drain(..).for_each(UnixFile::keep);
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::ReleaseListeners);
         }
     }
 
@@ -437,6 +456,7 @@ impl Seat {
                     mailbox: self.mailbox,
                     desk: self.desk,
                     sockets: self.shared.config.sockets.clone(),
+                    questions: self.shared.config.callbacks.desk.clone(),
                 },
             )?;
             driver.listen(self.listeners)?;

@@ -1,12 +1,13 @@
 //! The shards: the only place that owns sockets.
 //!
-//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `publish`, `play`, `follow`, [`reconnect`] and
-//! `timers` are its parts, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
+//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `publish`, `play`, `follow`,
+//! [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
 //! cores talk. `driver` (with `poller`, `socket` and `load`) and `listener` (with `sockopt`, `steering` and `unix_file`) put a
 //! core on a monoio runtime of its own thread; [`dial`] and `tls` are its outgoing connections. [`fleet`] is all of them, as
 //! the control thread sees them.
 
 pub mod admission;
+mod asking;
 mod bell;
 mod bitrate;
 pub mod ceilings;
@@ -31,6 +32,7 @@ pub mod overload;
 mod play;
 mod poller;
 mod publish;
+pub mod questions;
 pub mod reconnect;
 pub mod relaying;
 mod report;

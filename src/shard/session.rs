@@ -123,6 +123,22 @@ impl Session {
         }
     }
 
+    /// The app of a client's connect, with its query.
+    pub(super) fn app(&self) -> &str {
+        match self {
+            Self::Client(session) => session.app(),
+            Self::Upstream(_) => "",
+        }
+    }
+
+    /// The tcUrl of a client's connect, with its query.
+    pub(super) fn tc_url(&self) -> &str {
+        match self {
+            Self::Client(session) => session.tc_url(),
+            Self::Upstream(_) => "",
+        }
+    }
+
     /// Whether the client's stream has passed `node`, or may have: it has passed more than are told.
     pub(super) fn has_passed(&self, node: &str) -> bool {
         match self {

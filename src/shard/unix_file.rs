@@ -31,6 +31,13 @@ pub(super) struct UnixFile {
     identity: (u64, u64),
 }
 
+impl UnixFile {
+    /// Leaves the file to another process, which has its listener.
+    pub(super) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
 /// Listens at `path`. The error [`io::ErrorKind::AddrInUse`]: another process does, or the file is no socket.
 pub(super) fn listen(path: &Path, backlog: i32) -> io::Result<(UnixListener, UnixFile)> {
     let addr = SockAddr::unix(path)?;

@@ -4,7 +4,7 @@
 
 use std::{io, net::SocketAddr, os::fd::OwnedFd, rc::Rc};
 
-use super::{Driver, Set, Slot};
+use super::{Driver, Reading, Set, Slot};
 use crate::{
     limits,
     shard::{
@@ -105,7 +105,7 @@ impl Driver {
         if slots.len() <= id {
             slots.resize_with(id + 1, || None);
         }
-        slots[id] = Some(Slot { handle, task: None, woken: false, reading: true, set, hurried: true });
+        slots[id] = Some(Slot { handle, task: None, woken: false, reading: Reading::Yes, set, hurried: true });
         Ok(())
     }
 
@@ -154,6 +154,9 @@ impl Driver {
     fn read_some(&self, id: ConnId) -> Result<bool, CloseReason> {
         let slots = self.slots.borrow();
         let Some(slot) = slots.get(id).and_then(Option::as_ref) else { return Ok(true) };
+        if slot.reading == Reading::Held {
+            return Err(CloseReason::PeerClosed);
+        }
         let mut scratch = self.scratch.borrow_mut();
         let mut core = self.core.borrow_mut();
         core.advance(self.start.elapsed());
@@ -164,7 +167,7 @@ impl Driver {
                 Ok(bytes) => {
                     core.receive(id, bytes);
                     budget = budget.saturating_sub(bytes.len());
-                    if bytes.len() < limits::READ_BYTES {
+                    if bytes.len() < limits::READ_BYTES || core.is_held(id) {
                         return Ok(true);
                     }
                 }
@@ -196,7 +199,7 @@ impl Driver {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };
         self.poller(slot.set).remove(slot.handle.fd());
-        slot.reading = false;
+        slot.reading = Reading::Ended;
         slot.wake();
     }
 }

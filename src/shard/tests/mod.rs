@@ -1,5 +1,6 @@
 //! Cores without sockets: what publishers and players see, on one shard and across shards.
 
+mod asking;
 mod closing;
 mod ends;
 mod entering;
