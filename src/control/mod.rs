@@ -24,6 +24,7 @@ mod process;
 mod progress;
 mod reconnect;
 mod relay;
+mod reserve;
 mod rules;
 mod values;
 
