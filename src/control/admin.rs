@@ -8,7 +8,6 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    os::fd::OwnedFd,
     pin::Pin,
     sync::{
         Arc,
@@ -26,10 +25,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use rustix::{
-    event::{EventfdFlags, eventfd},
-    io::Errno,
-};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -46,11 +41,11 @@ use super::{
     logs::Log,
     process::Usage,
     reconnect,
+    reserve::{Answering, Reserve},
 };
 use crate::{
     limits::{
-        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX,
-        ADMIN_RESERVED_FILES, STREAMS_PATIENCE,
+        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, STREAMS_PATIENCE,
     },
     shard::fleet::Fleet,
 };
@@ -182,27 +177,13 @@ struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
     patience: Duration,
-    /// Descriptors to give up when there are no others: whoever looks after a full node must be let in.
-    reserve: Vec<OwnedFd>,
+    reserve: Arc<Reserve>,
 }
 
 impl Bounded {
     fn new(listener: TcpListener, connections_max: usize, patience: Duration) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience, reserve: Vec::new() }
+        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience, reserve: Reserve::new() }
     }
-}
-
-impl Bounded {
-    fn fill_reserve(&mut self) {
-        while self.reserve.len() < ADMIN_RESERVED_FILES {
-            let Ok(file) = eventfd(0, EventfdFlags::CLOEXEC) else { return };
-            self.reserve.push(file);
-        }
-    }
-}
-
-fn is_want_of_files(error: &io::Error) -> bool {
-    [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error())
 }
 
 impl axum::serve::Listener for Bounded {
@@ -216,12 +197,13 @@ impl axum::serve::Listener for Bounded {
                 std::future::pending::<()>().await;
                 continue;
             };
-            self.fill_reserve();
             match self.listener.accept().await {
-                Err(error) if is_want_of_files(&error) && !self.reserve.is_empty() => self.reserve.clear(),
+                Err(error) if self.reserve.helps(&error) => {}
                 Ok((socket, peer)) => {
                     let deadline = Box::pin(sleep(self.patience));
-                    return (Timed { socket, deadline, head: Head::default(), _place: place }, peer);
+                    let answering = self.reserve.answering();
+                    let head = Head::default();
+                    return (Timed { socket, deadline, head, _place: place, _answering: answering }, peer);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the admin listener could not accept");
@@ -242,6 +224,8 @@ struct Timed {
     deadline: Pin<Box<Sleep>>,
     head: Head,
     _place: OwnedSemaphorePermit,
+    /// Behind the socket, which goes first.
+    _answering: Answering,
 }
 
 impl Timed {

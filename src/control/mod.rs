@@ -35,6 +35,7 @@ mod progress;
 mod reconnect;
 mod relay;
 mod reload;
+mod reserve;
 mod rules;
 mod sign;
 mod values;

@@ -81,8 +81,8 @@ impl Memory {
         let level = if self.most == 0 { Level::None } else { memory_level(used, self.most, before) };
         self.used.store(used, Ordering::Relaxed);
         self.level.store(level as u8, Ordering::Relaxed);
-        if self.most > 0 {
-            self.size_gops(used.saturating_mul(100) / self.most, now);
+        if let Some(percent) = used.saturating_mul(100).checked_div(self.most) {
+            self.size_gops(percent, now);
         }
         self.weighed.fetch_add(1, Ordering::Relaxed);
         Weighed { before, level, used, most: self.most }

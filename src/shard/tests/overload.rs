@@ -98,8 +98,8 @@ fn those_furthest_behind_are_closed_first_and_those_in_step_never() {
     rig.video(publisher, 0, KEY);
     let players: Vec<_> = (0..9).map(|_| rig.play(0, "a")).collect();
     // The n-th takes nothing from the n-th message on.
-    for n in 0..8 {
-        rig.allow(players[n], 0);
+    for (n, player) in players.iter().enumerate().take(8) {
+        rig.allow(*player, 0);
         rig.video(publisher, 40 * n as u32, &frame(INTER, n, 200_000));
     }
     let is_open = |rig: &Rig| players.iter().map(|peer| rig.peers[*peer].open).collect::<Vec<_>>();
