@@ -7,6 +7,7 @@ mod drain;
 pub(super) mod given;
 pub(super) mod relays;
 mod sockets;
+mod upgrade;
 
 use std::{error::Error as _, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -18,7 +19,7 @@ use clap::{
 pub(super) use self::drain::Drain;
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs};
+use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs, upgrade::UpgradeArgs};
 use super::{
     cores::{self, Allowance},
     file::ConfigFile,
@@ -185,6 +186,9 @@ pub(super) struct Args {
     drain: DrainArgs,
 
     #[command(flatten)]
+    upgrade: UpgradeArgs,
+
+    #[command(flatten)]
     relays: RelayArgs,
 
     #[command(flatten)]
@@ -302,6 +306,8 @@ pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: Option<Drain>,
+    /// How long a process that was replaced serves those it has.
+    pub(super) upgrade_timeout: Duration,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
     /// For the log once it runs: accepted, but worth knowing.
@@ -356,12 +362,14 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         upstream_ca,
         access: Default::default(),
         takeover: Default::default(),
+        predecessor: None,
     };
     Ok(Settings {
         face: Face::Banner,
         config,
         admin: args.admin.0,
         drain: args.drain.drain(),
+        upgrade_timeout: args.upgrade.timeout(),
         log: args.log,
         log_format: args.log_format,
         notes,

@@ -20,6 +20,7 @@ mod progress;
 mod reconnect;
 mod relay;
 mod rules;
+mod upgrade;
 mod values;
 
 use std::{
@@ -43,12 +44,14 @@ use self::{
     banner::Banner,
     cores::Allowance,
     logs::Log,
+    upgrade::{Heir, Successor, Upgrades},
 };
 use crate::{
     limits,
     shard::{
         config::DriverChoice,
         fleet::{Fleet, FleetEnd, Sockets, StartError},
+        inherited::{Inherited, Listening, tcp_listener},
     },
 };
 
@@ -56,7 +59,7 @@ use crate::{
 const EXIT_FAILED: u8 = 1;
 /// The command line, the environment or an address is not usable as given.
 const EXIT_USAGE: u8 = 2;
-/// A shard panicked or did not end (sysexits' EX_SOFTWARE).
+/// A shard panicked, hung or did not end (sysexits' EX_SOFTWARE).
 const EXIT_SOFTWARE: u8 = 70;
 /// A second signal: 128 and the signal's number are added, as shells do.
 const EXIT_SIGNALLED: u8 = 128;
@@ -140,22 +143,35 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         .enable_all()
         .build()
         .map_err(|error| failed("cannot start the control thread", error))?;
-    let admin = settings.admin.map(|addr| listen(addr, given)).transpose()?;
-    let fleet = Sockets::bind(&settings.config)
-        .and_then(|sockets| Fleet::start_on(sockets, settings.config.clone()))
+    let mut inherited = Inherited::default();
+    let heir = Heir::claim(&mut inherited).map_err(|why| Fault(EXIT_USAGE, why))?;
+    let admin = settings.admin.map(|addr| listen(addr, given, &mut inherited)).transpose()?;
+    let mut config = settings.config.clone();
+    config.predecessor = heir.as_ref().map(Heir::predecessor);
+    let fleet = Sockets::inherit(&config, &mut inherited)
+        .and_then(|sockets| Fleet::start_on(sockets, config))
         .map_err(|error| start_fault(error, settings, given))?;
+    for addr in inherited.left() {
+        tracing::warn!("{addr} is not among the addresses to listen on any more: it is closed");
+    }
+    drop(inherited);
     for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
         tracing::warn!("{note}");
     }
     let node = Arc::new(Node::new(Arc::new(fleet), log.clone()));
-    let outcome = runtime.block_on(supervise(&node, admin, settings)).map_err(|error| failed("cannot serve", error));
+    let outcome =
+        runtime.block_on(supervise(&node, admin, heir, settings, given)).map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.
     runtime.shutdown_background();
     outcome
 }
 
-fn listen(addr: SocketAddr, given: &Given) -> Result<TcpListener, Fault> {
-    TcpListener::bind(addr)
+/// What the admin listener is for, as a successor is told.
+const ADMIN: &str = "admin";
+
+fn listen(addr: SocketAddr, given: &Given, inherited: &mut Inherited) -> Result<TcpListener, Fault> {
+    let socket = inherited.take(ADMIN, &addr.into()).pop().map_or_else(|| TcpListener::bind(addr), tcp_listener);
+    socket
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| Fault(EXIT_USAGE, args::listen_fault("--admin", &addr.into(), &error, given)))
 }
@@ -175,23 +191,47 @@ fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
 }
 
 /// Says that the node is ready, serves until its end, and returns the exit code.
-async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, settings: &Settings) -> std::io::Result<u8> {
+async fn supervise(
+    node: &Arc<Node>,
+    admin: Option<TcpListener>,
+    heir: Option<Heir>,
+    settings: &Settings,
+    given: &Given,
+) -> std::io::Result<u8> {
     let mut signals = Signals::catch()?;
+    let copy = admin.as_ref().map(|listener| admin_socket(listener, settings)).transpose()?;
+    let mut upgrades = match settings.face {
+        Face::Banner => Some(Upgrades::new(given.args(), copy.into_iter().collect())?),
+        Face::Relay { .. } => None,
+    };
     tracing::info!(shards = node.fleet.shards().len(), "started");
     let admin = admin.map(tokio::net::TcpListener::from_std).transpose()?;
     let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
-    if let Some(listener) = admin {
-        tokio::spawn(admin::serve(listener, Arc::clone(node)));
-    }
+    let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, Arc::clone(node))));
     let mut ended = watch(&node.fleet)?;
     match &settings.face {
         Face::Banner => greet(node, admin_addr),
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
     }
+    if let Some(heir) = heir {
+        tokio::spawn(heir.take_over(Arc::clone(&node.fleet)));
+    }
 
     tokio::select! {
         end = &mut ended => return Ok(exit_code(end)),
         _ = signals.next() => {}
+        successor = replaced(&mut upgrades, &node.fleet) => {
+            admin.into_iter().for_each(|admin| admin.abort());
+            node.retire();
+            tracing::info!(pid = successor.pid(), "a new process has taken over: those who are here are served until they leave");
+            successor.give_up_to(Arc::clone(&node.fleet));
+            tokio::select! {
+                end = &mut ended => return Ok(exit_code(end)),
+                _ = signals.next() => {}
+                () = upgrade::leave(&node.fleet, limits::RECONNECT_OVER_DEFAULT, settings.upgrade_timeout) => {}
+            }
+            return end(node, ended, signals).await;
+        }
     }
     node.retire();
     if let Face::Relay { .. } = settings.face {
@@ -206,6 +246,11 @@ async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, settings: &Sett
             () = reconnect::drain(node, &drain.url, drain.timeout) => {}
         }
     }
+    end(node, ended, signals).await
+}
+
+/// Ends all streams in order.
+async fn end(node: &Node, ended: oneshot::Receiver<FleetEnd>, mut signals: Signals) -> std::io::Result<u8> {
     tracing::info!("ending: players get their last messages; again to stop at once");
     node.fleet.shutdown();
     tokio::select! {
@@ -215,6 +260,21 @@ async fn supervise(node: &Arc<Node>, admin: Option<TcpListener>, settings: &Sett
             tracing::error!("the shards did not end in {:?}", limits::SHUTDOWN_DEADLINE);
             Ok(EXIT_SOFTWARE)
         }
+    }
+}
+
+/// A copy for a successor.
+fn admin_socket(listener: &TcpListener, settings: &Settings) -> std::io::Result<Listening> {
+    let chosen = settings.admin.is_some_and(|addr| addr.port() == 0);
+    let (addr, copy) = (listener.local_addr()?, listener.try_clone()?);
+    Ok(Listening { role: ADMIN.to_owned(), addr: addr.into(), chosen, sockets: vec![copy.into()] })
+}
+
+/// Waits for a process that takes over, where there can be one.
+async fn replaced(upgrades: &mut Option<Upgrades>, fleet: &Fleet) -> Successor {
+    match upgrades {
+        Some(upgrades) => upgrades.taken_over(fleet).await,
+        None => pending().await,
     }
 }
 
@@ -257,6 +317,10 @@ fn exit_code(end: Result<FleetEnd, oneshot::error::RecvError>) -> u8 {
         }
         Ok(FleetEnd::Panicked { shard }) => {
             tracing::error!(shard, "a shard panicked: the process ends");
+            EXIT_SOFTWARE
+        }
+        Ok(FleetEnd::Hung { shard }) => {
+            tracing::error!(shard, "a shard has hung: the process ends");
             EXIT_SOFTWARE
         }
         Err(_) => {

@@ -105,6 +105,7 @@ impl RelayCommand {
             face: Face::Relay { title: format!("{} -> {}", veil(&self.from, false), to.join(", ")) },
             config: Config { driver: self.driver, relays, upstream_ca, ..Config::default() },
             admin: self.admin.0,
+            upgrade_timeout: crate::limits::UPGRADE_TIMEOUT_DEFAULT,
             drain: None,
             log: self.log,
             log_format: self.log_format,

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{listen_addr::ListenAddr, merge::Merging, socket_options::SocketOptions};
+use super::{listen_addr::ListenAddr, merge::Merging, predecessor::Predecessor, socket_options::SocketOptions};
 use crate::{
     access::{AccessInForce, Takeover},
     limits,
@@ -62,6 +62,8 @@ pub struct Config {
     /// Who may publish and play.
     pub access: Arc<AccessInForce>,
     pub takeover: Takeover,
+    /// The process that this one takes over from.
+    pub predecessor: Option<Arc<Predecessor>>,
 }
 
 impl Default for Config {
@@ -89,6 +91,7 @@ impl Default for Config {
             upstream_ca: None,
             access: Arc::default(),
             takeover: Takeover::default(),
+            predecessor: None,
         }
     }
 }

@@ -16,6 +16,7 @@ use super::{
     config::Config,
     conn::{Closing, Conn, ConnId},
     dial::Dial,
+    listen_addr::SUCCESSOR_PEER,
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
@@ -93,7 +94,7 @@ pub struct Core {
 impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
-        let relays = Relays::new(Arc::new(config.relays.clone()), port.shards(), nonce);
+        let relays = Relays::new(&config, port.shards(), nonce);
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),
@@ -128,14 +129,20 @@ impl Core {
         let session = ServerSession::new(config, nonce, self.time.now());
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
+        if peer == SUCCESSOR_PEER {
+            self.metrics.successors.add(1);
+        }
         self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)))
     }
 
     /// The driver has let go of the connection's socket.
     pub fn remove(&mut self, id: ConnId) {
         self.close(id, CloseReason::PeerClosed, true);
-        if self.conns.try_remove(id).is_some() {
+        if let Some(conn) = self.conns.try_remove(id) {
             self.metrics.connections.add(-1);
+            if conn.peer() == SUCCESSOR_PEER && conn.session.upstream().is_none() {
+                self.metrics.successors.add(-1);
+            }
             self.note_left(id);
         }
     }

@@ -1,14 +1,17 @@
 //! All shards of the process, as the control thread sees them: started together, asked, ended in order.
 //!
-//! A shard that panics takes the process down: its thread stops where it is (tearing its runtime down would free buffers
-//! the kernel may still read), the others get [`limits::PANIC_GRACE`] to end their streams, and [`Fleet::wait`] returns.
+//! A shard that panics, or that the watchdog finds hung, takes the process down: its thread stops where it is (tearing its
+//! runtime down would free buffers the kernel may still read), the others get [`limits::PANIC_GRACE`] to end their streams, and [`Fleet::wait`] returns.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
     mem::ManuallyDrop,
+    os::fd::OwnedFd,
+    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{self, Sender},
     },
     thread,
@@ -24,6 +27,7 @@ use super::{
     core::{Core, Shared},
     dial::{Answer, DialDesk, DialId},
     driver::{Driver, Setting},
+    inherited::{Inherited, Listening},
     listen_addr::ListenAddr,
     listener::{self, Bound, Listener},
     mesh::{self, Bell, Port},
@@ -34,8 +38,12 @@ use super::{
     runtime::ShardRuntime,
     socket_options::{Clamp, OptionError},
     unix_file::UnixFile,
+    watchdog::Watchdog,
 };
-use crate::{limits, stream::segment::LogGauge};
+use crate::{
+    limits,
+    stream::{directory::ShardSet, segment::LogGauge},
+};
 
 /// Why a fleet did not start.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +91,8 @@ pub enum FleetEnd {
     Orderly,
     /// This shard panicked; the others had [`limits::PANIC_GRACE`] to end their streams.
     Panicked { shard: usize },
+    /// This shard hung; the same.
+    Hung { shard: usize },
 }
 
 /// What the control thread asks of a shard.
@@ -90,6 +100,10 @@ pub enum FleetEnd {
 pub(super) enum Command {
     Shutdown,
     StopAccepting,
+    /// As `StopAccepting`, but the sockets go on in other hands.
+    ReleaseListeners,
+    /// A connection of the process that takes over.
+    Adopt(OwnedFd),
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
     ReportRelays(Sender<RelayPart>),
@@ -151,8 +165,23 @@ struct Ends {
 
 #[derive(Debug, Default)]
 struct EndsState {
-    orderly: usize,
-    panicked: Option<usize>,
+    /// Shards that have ended in order, by bit.
+    orderly: ShardSet,
+    failed: Option<FleetEnd>,
+}
+
+impl EndsState {
+    fn orderly(&self) -> usize {
+        self.orderly.count_ones() as usize
+    }
+}
+
+impl Ends {
+    /// The first failure counts.
+    fn fail(&self, end: FleetEnd) {
+        lock(&self.ended).failed.get_or_insert(end);
+        self.changed.notify_all();
+    }
 }
 
 /// See the file's head.
@@ -161,6 +190,13 @@ pub struct Fleet {
     rtmp: Vec<ListenAddr>,
     /// Until the node takes no more connections.
     files: Mutex<Vec<UnixFile>>,
+    others_files: Mutex<Vec<PathBuf>>,
+    /// For a successor.
+    listening: Mutex<Vec<Listening>>,
+    /// Somebody else has the sockets too, and they outlive this process.
+    lasting: AtomicBool,
+    /// The shard that serves the next connection of a successor.
+    adopter: AtomicUsize,
     clamps: Vec<Clamp>,
     facts: Vec<ShardFacts>,
     denied: Option<String>,
@@ -168,6 +204,7 @@ pub struct Fleet {
     mailboxes: Vec<Arc<Mailbox>>,
     gauge: LogGauge,
     ends: Arc<Ends>,
+    _watchdog: Option<Watchdog>,
 }
 
 /// What a shard's thread is started with.
@@ -194,7 +231,12 @@ pub struct Sockets(Bound);
 impl Sockets {
     /// Probes and binds every address of `config`.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
-        listener::bind_all(&config.rtmp, &config.cpus, &config.sockets).map(Self)
+        Self::inherit(config, &mut Inherited::default())
+    }
+
+    /// As [`bind`](Self::bind), with those of `inherited` that listen there already.
+    pub fn inherit(config: &Config, inherited: &mut Inherited) -> Result<Self, StartError> {
+        listener::bind_all(&config.rtmp, &config.cpus, &config.sockets, inherited).map(Self)
     }
 }
 
@@ -208,7 +250,7 @@ impl Fleet {
     /// Starts a thread per shard. `sockets` were bound with the same `config`. Returns once all listen.
     pub fn start_on(sockets: Sockets, config: Config) -> Result<Self, StartError> {
         let shards = config.cpus.len();
-        let Sockets(Bound { by_shard, addrs: rtmp, clamps, files }) = sockets;
+        let Sockets(Bound { by_shard, addrs: rtmp, clamps, files, others_files, listening }) = sockets;
         let bell_error = |source| StartError::Runtime { shard: 0, source };
         let mut mailboxes = Vec::new();
         let mut bells: Vec<Box<dyn Bell>> = Vec::new();
@@ -218,12 +260,16 @@ impl Fleet {
             mailboxes.push(Arc::new(mailbox));
         }
         let cpus = config.cpus.clone();
-        let desk = DialDesk::new(config.upstream_ca.clone());
+        let desk = DialDesk::new(config.upstream_ca.clone(), config.predecessor.clone());
         let shared = Shared::new(config);
         let ends = Arc::new(Ends::default());
         let mut fleet = Self {
             rtmp,
             files: Mutex::new(files),
+            others_files: Mutex::new(others_files),
+            listening: Mutex::new(listening),
+            lasting: AtomicBool::new(false),
+            adopter: AtomicUsize::new(0),
             clamps,
             facts: Vec::new(),
             denied: None,
@@ -231,6 +277,7 @@ impl Fleet {
             mailboxes,
             gauge: shared.gauge.clone(),
             ends: ends.clone(),
+            _watchdog: None,
         };
         let start = Instant::now();
         for ((shard, listeners), port) in by_shard.into_iter().enumerate().zip(mesh::ports(bells)) {
@@ -250,6 +297,11 @@ impl Fleet {
             fleet.facts.push(facts);
             fleet.denied = fleet.denied.or(denied.map(|error| error.to_string()));
         }
+        let watched = Arc::clone(&ends);
+        let has_ended = move |shard: usize| lock(&watched.ended).orderly & (1 << shard) != 0;
+        let bite = move |shard| ends.fail(FleetEnd::Hung { shard });
+        let watchdog = Watchdog::start(fleet.metrics.clone(), has_ended, bite);
+        fleet._watchdog = Some(watchdog.map_err(|source| StartError::Runtime { shard: 0, source })?);
         Ok(fleet)
     }
 
@@ -306,9 +358,57 @@ impl Fleet {
         std::iter::from_fn(move || answers.recv_timeout(by.saturating_duration_since(Instant::now())).ok())
     }
 
+    /// Copies of all sockets that are listened on, for a successor. None once no more connections are taken.
+    pub fn listening(&self) -> io::Result<Vec<Listening>> {
+        lock(&self.listening).iter().map(Listening::try_clone).collect()
+    }
+
+    /// The sockets outlive this process: when it stops accepting they go on listening, for whoever else has them.
+    pub fn leave_sockets_open(&self) {
+        self.lasting.store(true, Ordering::Relaxed);
+    }
+
+    /// Socket files that were another process's are this one's from now on, to be removed at its end.
+    pub fn own_files(&self) {
+        for path in lock(&self.others_files).drain(..) {
+            match UnixFile::of(path) {
+                Ok(file) => lock(&self.files).push(file),
+                Err(error) => tracing::warn!("the socket file is not where it was: {error}"),
+            }
+        }
+    }
+
+    /// Takes no more connections: a successor does, from the same sockets, which are left as they are.
+    pub fn release_listeners(&self) {
+        lock(&self.files).drain(..).for_each(UnixFile::leave);
+        lock(&self.listening).clear();
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::ReleaseListeners);
+        }
+    }
+
+    /// Serves a connection that a successor made.
+    pub fn adopt(&self, socket: OwnedFd) {
+        let next = self.adopter.fetch_add(1, Ordering::Relaxed);
+        if let Some(mailbox) = self.mailboxes.get(next % self.mailboxes.len().max(1)) {
+            mailbox.send(Command::Adopt(socket));
+        }
+    }
+
+    /// Connections there are, those to other nodes among them, but for a successor's.
+    pub fn connections(&self) -> u64 {
+        let here = |shard: &Arc<ShardMetrics>| shard.connections.get() - shard.successors.get();
+        self.metrics.iter().map(|shard| u64::try_from(here(shard)).unwrap_or(0)).sum()
+    }
+
     /// Takes no more connections; socket files are removed.
     pub fn stop_accepting(&self) {
+        if self.lasting.load(Ordering::Relaxed) {
+            self.release_listeners();
+            return;
+        }
         lock(&self.files).clear();
+        lock(&self.listening).clear();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::StopAccepting);
         }
@@ -329,7 +429,7 @@ impl Fleet {
     /// Begins the orderly end: no new connections; players get the last messages and their end of stream, within
     /// [`limits::SHUTDOWN_GRACE`].
     pub fn shutdown(&self) {
-        lock(&self.files).clear();
+        self.stop_accepting();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::Shutdown);
         }
@@ -344,17 +444,17 @@ impl Fleet {
         hear.recv_timeout(Duration::from_secs(10)).expect("the shard runs")
     }
 
-    /// Blocks until all shards have ended or one has panicked.
+    /// Blocks until all shards have ended, or one has panicked or hung.
     pub fn wait(&self) -> FleetEnd {
         let mut state = lock(&self.ends.ended);
         loop {
-            if let Some(shard) = state.panicked {
+            if let Some(end) = state.failed {
                 drop(state);
                 self.shutdown();
                 self.wait_for_survivors();
-                return FleetEnd::Panicked { shard };
+                return end;
             }
-            if state.orderly == self.mailboxes.len() {
+            if state.orderly() == self.mailboxes.len() {
                 return FleetEnd::Orderly;
             }
             state = self.ends.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -364,7 +464,7 @@ impl Fleet {
     fn wait_for_survivors(&self) {
         let by = Instant::now() + limits::PANIC_GRACE;
         let mut state = lock(&self.ends.ended);
-        while state.orderly + 1 < self.mailboxes.len() {
+        while state.orderly() + 1 < self.mailboxes.len() {
             let left = by.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -440,7 +540,7 @@ struct PanicWatch {
 
 impl PanicWatch {
     fn ended(self) {
-        lock(&self.ends.ended).orderly += 1;
+        lock(&self.ends.ended).orderly |= 1 << self.shard;
         self.ends.changed.notify_all();
         std::mem::forget(self);
     }
@@ -452,8 +552,7 @@ impl Drop for PanicWatch {
         if !thread::panicking() {
             return;
         }
-        lock(&self.ends.ended).panicked = Some(self.shard);
-        self.ends.changed.notify_all();
+        self.ends.fail(FleetEnd::Panicked { shard: self.shard });
     }
 }
 
@@ -496,7 +595,7 @@ mod tests {
         let fleet = start(3);
         fleet.mailboxes[1].send(Command::Panic);
         assert_eq!(fleet.wait(), FleetEnd::Panicked { shard: 1 });
-        assert_eq!(lock(&fleet.ends.ended).orderly, 2, "the survivors ended in order");
+        assert_eq!(lock(&fleet.ends.ended).orderly(), 2, "the survivors ended in order");
     }
 
     #[test]

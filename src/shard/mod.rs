@@ -4,7 +4,8 @@
 //! `timers` are its parts, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
 //! cores talk. `driver` (with `poller`, `socket` and `load`) and `listener` (with `sockopt`, `steering` and `unix_file`) put a
 //! core on a monoio runtime of its own thread; [`dial`] and `tls` are its outgoing connections. [`fleet`] is all of them, as
-//! the control thread sees them.
+//! the control thread sees them, and `watchdog` sees that they turn. [`inherited`], [`passing`] and [`predecessor`] are what a
+//! node has from the process it takes over from.
 
 mod bell;
 pub mod close;
@@ -16,6 +17,7 @@ pub mod dial;
 mod driver;
 pub mod fleet;
 mod follow;
+pub mod inherited;
 pub mod listen_addr;
 mod listener;
 mod load;
@@ -23,8 +25,10 @@ mod local;
 pub mod merge;
 pub mod mesh;
 pub mod metrics;
+pub mod passing;
 mod play;
 mod poller;
+pub mod predecessor;
 mod publish;
 pub mod reconnect;
 pub mod relaying;
@@ -41,6 +45,7 @@ mod timers;
 mod tls;
 mod unix_file;
 mod uses;
+mod watchdog;
 
 #[cfg(all(test, not(loom)))]
 mod testing;

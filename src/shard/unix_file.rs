@@ -31,6 +31,20 @@ pub(super) struct UnixFile {
     identity: (u64, u64),
 }
 
+impl UnixFile {
+    /// The file of a listener that another process made.
+    pub(super) fn of(path: PathBuf) -> io::Result<Self> {
+        let found = fs::symlink_metadata(&path)?;
+        Ok(Self { path, identity: (found.dev(), found.ino()) })
+    }
+
+    /// The file stays: others listen there.
+    pub(super) fn leave(mut self) {
+        // Nothing is at that path.
+        self.path = PathBuf::new();
+    }
+}
+
 /// Listens at `path`. The error [`io::ErrorKind::AddrInUse`]: another process does, or the file is no socket.
 pub(super) fn listen(path: &Path, backlog: i32) -> io::Result<(UnixListener, UnixFile)> {
     let addr = SockAddr::unix(path)?;

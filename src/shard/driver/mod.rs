@@ -22,12 +22,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::reading::Gate;
 use self::{dialling::Dials, secure::Secure};
 use super::{
     bell::BellWaiter,
     core::Core,
     dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
+    listen_addr::SUCCESSOR_PEER,
     listener::Listener,
     load::LoadMeter,
     metrics::ShardMetrics,
@@ -113,6 +115,8 @@ pub(super) struct Driver {
     timer: RefCell<Option<Waker>>,
     sleeps_until: Cell<Duration>,
     listeners: RefCell<Vec<Listener>>,
+    /// Where tasks that accept hear that they are to stop.
+    gate: Gate,
     mailbox: Arc<Mailbox>,
 }
 
@@ -139,6 +143,7 @@ impl Driver {
             timer: RefCell::new(None),
             sleeps_until: Cell::new(Duration::MAX),
             listeners: RefCell::new(Vec::new()),
+            gate: Gate::default(),
             mailbox,
         }))
     }
@@ -193,6 +198,13 @@ impl Driver {
                 self.with_core(Core::shutdown);
             }
             Command::StopAccepting => self.stop_accepting(),
+            Command::ReleaseListeners => self.release_listeners(),
+            Command::Adopt(socket) => {
+                let Some(me) = self.me.upgrade() else { return };
+                if let Err(error) = me.adopt(socket, SUCCESSOR_PEER) {
+                    tracing::warn!("cannot serve the process that takes over: {error}");
+                }
+            }
             Command::Reconnect(request, answer) => {
                 // Whoever asked may have lost patience.
                 let _ = answer.send(self.with_core(|core| core.request_reconnect(request)));
@@ -216,6 +228,13 @@ impl Driver {
         for listener in self.listeners.borrow_mut().drain(..) {
             listener.shut();
         }
+        self.gate.close();
+    }
+
+    /// Takes no more connections. The sockets are left as they are: others accept from them.
+    fn release_listeners(&self) {
+        self.listeners.borrow_mut().clear();
+        self.gate.close();
     }
 
     /// Lets the core do something at the present time, then passes on what follows from it.
@@ -296,6 +315,7 @@ impl Driver {
             let now = self.start.elapsed();
             self.with_core(Core::timers);
             if now >= next_tick {
+                self.metrics.turns.add(1);
                 if now.saturating_sub(next_tick) > limits::SLOW_TURN {
                     self.metrics.slow_turns.add(1);
                 }

@@ -2,7 +2,16 @@
 //!
 //! Both go by budgets, so that neither starves the other or the players.
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    pin::pin,
+    rc::Rc,
+    task::{Poll, Waker},
+};
 
 use super::{Driver, Set, Slot};
 use crate::{
@@ -10,11 +19,46 @@ use crate::{
     shard::{close::CloseReason, conn::ConnId, listener::Listener, poller::Poller, socket::Socket},
 };
 
+/// Ends the waits of tasks that accept. Waits for readiness may be dropped; accepts are never under way meanwhile.
+#[derive(Default)]
+pub(super) struct Gate {
+    closed: Cell<bool>,
+    tasks: RefCell<Vec<Waker>>,
+}
+
+impl Gate {
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        self.tasks.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
+    /// What `wait` comes to; `None` once the gate is closed.
+    async fn open<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        let mut wait = pin!(wait);
+        poll_fn(|context| {
+            if self.closed.get() {
+                return Poll::Ready(None);
+            }
+            let polled = wait.as_mut().poll(context);
+            let mut tasks = self.tasks.borrow_mut();
+            if polled.is_pending() && !tasks.iter().any(|task| task.will_wake(context.waker())) {
+                tasks.push(context.waker().clone());
+            }
+            polled.map(Some)
+        })
+        .await
+    }
+}
+
 impl Driver {
     /// Takes connections as they come, a budget at a time.
     pub(super) async fn accept(self: Rc<Self>, listener: Listener, ready: monoio::net::TcpListener) {
-        while ready.readable(false).await.is_ok() && self.takes_connections() {
+        while self.gate.open(ready.readable(false)).await.is_some_and(|waited| waited.is_ok()) {
             for _ in 0..limits::ACCEPT_BUDGET {
+                // Others may have the sockets by now.
+                if !self.takes_connections() {
+                    return;
+                }
                 match listener.accept() {
                     Ok((socket, peer)) => {
                         if let Err(error) = self.clone().adopt(socket, peer) {
@@ -52,7 +96,7 @@ impl Driver {
     }
 
     /// Takes in an accepted connection. Errors: the runtime or the epoll set has no room for it, and it was closed.
-    fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr) -> io::Result<()> {
+    pub(super) fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr) -> io::Result<()> {
         // An IPv4 peer of a dual-stack listener is shown as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         rustix::io::ioctl_fionbio(&socket, self.nonblocking)?;
