@@ -19,6 +19,8 @@ pub const PRE_CONNECT_BYTES_MAX: u64 = 64 * 1024;
 pub const CONNECT_ATTEMPTS_MAX: u32 = 3;
 /// Bytes of tcUrl, app, and of a stream name with its query, each; what a JSON web token in a query needs and more.
 pub const REQUEST_TEXT_BYTES_MAX: usize = 4 * 1024;
+/// Letters kept of flashVer, swfUrl and pageUrl, each, where callbacks are told of them.
+pub const CLIENT_WORD_LETTERS_MAX: usize = 256;
 /// Message streams (createStream) open at once on one connection.
 pub const MESSAGE_STREAMS_MAX: usize = 8;
 /// Messages of unassigned types tolerated on one connection: with the next it is taken for garbage.
@@ -161,6 +163,11 @@ pub const READ_BYTES: usize = 64 * 1024;
 pub const READ_BUDGET_BYTES: usize = 256 * 1024;
 /// Pause after accept failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes kept of a connection that is not read, because what it asks for is not decided yet: what a read, and a TLS record
+/// begun before it, had behind the request.
+pub const UNREAD_BYTES_MAX: usize = READ_BYTES + TLS_SEAL_BYTES_MAX;
+/// How much longer than callbacks may take a shard waits for their outcome.
+pub const DECISION_GRACE: Duration = Duration::from_millis(500);
 /// Coarse timers run this often.
 pub const TICK: Duration = Duration::from_millis(100);
 /// The shard's time advances by at most this per turn, so a stopped process does not time everybody out.
@@ -238,6 +245,41 @@ pub const UPSTREAM_MS_MAX: u64 = 600_000;
 pub const REDIRECTS_MAX: u32 = 4;
 pub const REDIRECT_WINDOW: Duration = Duration::from_secs(60);
 
+// Access: who may publish and play.
+
+/// Rules for one action, and networks of one rule.
+pub const ACCESS_RULES_MAX: usize = 1_000;
+pub const NETWORKS_MAX: usize = 1_000;
+/// Bytes of a file with keys or secrets.
+pub const ACCESS_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Keys of one file: each is hashed for each request that brings one.
+pub const KEYS_MAX: usize = 1_000;
+/// Bytes of the name and of the salt of a key.
+pub const KEY_NAME_BYTES_MAX: usize = 64;
+/// Shortest key that is taken: what is hashed but once must be too long to be guessed.
+pub const KEY_BYTES_MIN: usize = 16;
+/// Bytes of the random keys and secrets that `shardcast key` makes.
+pub const KEY_RANDOM_BYTES: usize = 24;
+/// Secrets of signed links, and keys of tokens, that count at once: the new ones and those on their way out.
+pub const VERIFY_KEYS_MAX: usize = 16;
+/// Shortest secret of signed links and tokens.
+pub const SIGN_SECRET_BYTES_MIN: usize = 16;
+/// Bits of an RSA key for tokens.
+pub const RSA_BITS_MIN: usize = 2_048;
+pub const RSA_BITS_MAX: usize = 8_192;
+/// How far the clock of who makes tokens may be off.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
+/// How long a link that `shardcast sign` makes is good, unless `--for` says otherwise.
+pub const LINK_LIFE_DEFAULT: Duration = Duration::from_secs(60 * 60);
+/// Wrong keys from one address, each within `WRONG_KEYS_WINDOW` of the one before, until none is taken from it for a while: for
+/// `KEY_PAUSE_FIRST`, twice as long with each further one, up to `KEY_PAUSE_MAX`.
+pub const WRONG_KEYS_MAX: u32 = 10;
+pub const WRONG_KEYS_WINDOW: Duration = Duration::from_secs(60);
+pub const KEY_PAUSE_FIRST: Duration = Duration::from_secs(5);
+pub const KEY_PAUSE_MAX: Duration = Duration::from_secs(300);
+/// Addresses whose wrong keys are remembered; the one that was quiet for longest is forgotten first.
+pub const WRONG_KEY_ADDRESSES_MAX: usize = 4_096;
+
 // Outgoing connections.
 
 /// From the begin of one attempt to connect to that of the next, unless it failed before (RFC 8305, section 5).
@@ -289,7 +331,59 @@ pub const MERGE_LOAD_FULL: f64 = 0.75;
 /// A shard's load is averaged over this long.
 pub const MERGE_LOAD_TIME: Duration = Duration::from_secs(1);
 
+// Admission (docs/limits.md).
+
+/// New connections per second from one address, and how many at once before that counts (`--connects-per-ip`).
+pub const CONNECTS_PER_IP_PER_SECOND: u32 = 200;
+pub const CONNECTS_PER_IP_BURST: u32 = 4_000;
+/// Largest numbers of `--connects-per-ip`.
+pub const CONNECTS_PER_IP_MOST: u32 = 1_000_000;
+/// Networks that limits by address are not for (`--limits-exempt`).
+pub const EXEMPT_NETWORKS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
+/// Addresses without connections that are remembered because of what they did, and how often it is looked whether any of them
+/// can be forgotten when there are too many.
+pub const ADDRESSES_IDLE_MAX: usize = 131_072;
+pub const ADDRESSES_SWEEP_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that have not sent their `connect` (`--handshakes-max`), and at most this share of all connections.
+pub const HANDSHAKES_MAX_DEFAULT: usize = 4_096;
+pub const HANDSHAKES_SHARE_DIVISOR: usize = 2;
+/// Largest number of `--connections-max`, `--handshakes-max`, `--publishers-max` and `--players-per-stream-max`.
+pub const FLAG_COUNT_MAX: u64 = 100_000_000;
+/// What of its control group's memory a process takes by itself (`--memory-max auto`).
+pub const MEMORY_OF_GROUP_PERCENT: u64 = 90;
+/// Descriptors of a process that are not for its clients: so many, and so many more for each shard.
+pub const RESERVED_FILES: usize = 48;
+pub const RESERVED_FILES_PER_SHARD: usize = 16;
+/// Descriptors the admin listener holds ready for the time when there are no others: a connection and what answering takes.
+pub const ADMIN_RESERVED_FILES: usize = 4;
+/// Log lines about accepts that fail, per second and shard.
+pub const ACCEPT_LOG_LINES_PER_SECOND: u32 = 1;
+/// Log lines about connections turned away, for each reason, per second and shard.
+pub const TURNED_AWAY_LOG_LINES_PER_SECOND: u32 = 1;
+
 // Control: command line, log and admin listener.
+
+/// From asking to the answer of a callback (`--callback-timeout-ms`), and its bounds.
+pub const CALLBACK_TIMEOUT_DEFAULT: Duration = Duration::from_millis(2_000);
+pub const CALLBACK_TIMEOUT_MS_MIN: u64 = 50;
+pub const CALLBACK_TIMEOUT_MS_MAX: u64 = 10_000;
+/// Callbacks under way at once (`--callback-concurrency`), and the most it may be.
+pub const CALLBACK_CONCURRENCY_DEFAULT: usize = 64;
+pub const CALLBACK_CONCURRENCY_MAX: usize = 1_024;
+/// Callbacks that wait for one of them to end; further ones fail, or are not told.
+pub const CALLBACKS_QUEUED_MAX: usize = 4_096;
+/// Bytes of an answer to a callback.
+pub const CALLBACK_ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// Letters of its reason that reach the client.
+pub const CALLBACK_REASON_LETTERS_MAX: usize = 200;
+/// How long a connection to a callback's server is kept without a use.
+pub const CALLBACK_IDLE: Duration = Duration::from_secs(30);
+/// Names of callbacks' servers that are looked up at once.
+pub const CALLBACK_LOOKUPS_MAX: usize = 8;
+/// How long the end of the process waits for its last callbacks.
+pub const CALLBACK_FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+/// Log lines about callbacks that fail, per second.
+pub const CALLBACK_LOG_LINES_PER_SECOND: u32 = 5;
 
 /// Longest `--merge-ms`: beyond it players see stutter, not savings.
 pub const MERGE_MS_MAX: u64 = 1_000;
@@ -329,9 +423,15 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Clients asked to reconnect are asked over this long, unless `over_ms` says otherwise; and at most.
 pub const RECONNECT_OVER_DEFAULT: Duration = Duration::from_secs(5);
 pub const RECONNECT_OVER_MAX_MS: u64 = 600_000;
-/// How long clients that were asked to reconnect have to leave a node that ends (`--drain-timeout-s`).
+/// How long a node that drains takes for it at most (`--drain-timeout-s`).
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// How often a node that ends looks whether they have left.
+/// Over how long clients are moved (`--drain-window-s`).
+pub const DRAIN_WINDOW_DEFAULT: Duration = Duration::from_secs(10);
+/// For how long connections are taken after readiness has gone (`--drain-converge-s`).
+pub const DRAIN_CONVERGE_DEFAULT: Duration = Duration::from_secs(5);
+/// Orders to leave, or to stay, that may wait; more are refused.
+pub const DRAIN_ORDERS: usize = 4;
+/// How often a node that drains looks whether its clients have left.
 pub const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Pause of the admin listener after accept failed.
 pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);

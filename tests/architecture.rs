@@ -56,6 +56,8 @@ const WORLD_WORDS: &[&str] =
 const TENANTS: &[(&str, &str)] = &[
     ("axum", "control"),
     ("clap", "control"),
+    ("landlock", "control"),
+    ("nix", "control"),
     ("tokio", "control"),
     ("tracing_subscriber", "control"),
     ("io_uring", "shard"),

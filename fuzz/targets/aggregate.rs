@@ -64,7 +64,7 @@ fn pair(role: ClientRole) -> (ClientSession, ServerSession) {
     let config =
         ClientConfig { chunk_bytes: CHUNK_BYTES, ..ClientConfig::new(role, "rtmp://host/live", "live", "show") };
     let mut client = ClientSession::new(config, 1, Duration::ZERO);
-    let mut server = ServerSession::new(ServerConfig { chunk_bytes: CHUNK_BYTES }, 1, Duration::ZERO);
+    let mut server = ServerSession::new(ServerConfig::new(CHUNK_BYTES), 1, Duration::ZERO);
     loop {
         let output = client.take_output();
         seeds::serve(&mut server, &output);

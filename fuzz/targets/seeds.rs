@@ -87,7 +87,7 @@ fn converse_as(config: ClientConfig) -> (Vec<u8>, Vec<u8>) {
     let now = Duration::ZERO;
     let config = ClientConfig { chunk_bytes: 4_096, ..config };
     let mut client = ClientSession::new(config, 1, now);
-    let mut server = ServerSession::new(ServerConfig { chunk_bytes: 4_096 }, 1, now);
+    let mut server = ServerSession::new(ServerConfig::new(4_096), 1, now);
     let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
     loop {
         let output = client.take_output();

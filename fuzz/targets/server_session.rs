@@ -49,7 +49,7 @@ pub fn run(data: &[u8]) {
 
 fn converse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
     let now = Duration::from_secs(1);
-    let mut session = ServerSession::new(ServerConfig { chunk_bytes: 200 }, 1, now);
+    let mut session = ServerSession::new(ServerConfig::new(200), 1, now);
     let mut outcome = Outcome { seen: Vec::new(), error: None, output: Vec::new() };
     'session: for piece in [&HANDSHAKE[..]].into_iter().chain(pieces) {
         let mut input = piece;

@@ -60,7 +60,7 @@ impl Relay {
         while let Ok((socket, _)) = listener.accept() {
             socket.set_nonblocking(true).unwrap();
             socket.set_nodelay(true).unwrap();
-            let session = ServerSession::new(ServerConfig { chunk_bytes: CHUNK_BYTES }, 1, self.began.elapsed());
+            let session = ServerSession::new(ServerConfig::new(CHUNK_BYTES), 1, self.began.elapsed());
             let mut writer = ChunkWriter::new();
             writer.set_chunk_bytes(CHUNK_BYTES, &mut BytesMut::new());
             self.peers.push(Peer { socket, session, output: BytesMut::new(), writer, playing: false });

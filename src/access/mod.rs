@@ -1,19 +1,44 @@
 //! Who may publish and play: what a request brings along is held against the operator's rules.
 //!
 //! Pure and synchronous: the time comes from outside, and what has to be asked of somebody else (HTTP callbacks) is not here.
-//! The shard decides by [`AccessRules::decide`] when a client asks to publish or play, never for media.
+//! The shard asks [`AccessInForce::decide`] when a client wants to publish or play, never for media; `control/` makes the rules
+//! of flags and files and replaces them when those change. What proves a right is a key of the operator's ([`keys`]), a signed
+//! link ([`links`]) or a JSON web token ([`tokens`]), each wherever a client puts it ([`offer`]).
+
+pub mod failures;
+pub mod keys;
+pub mod lines;
+pub mod links;
+pub mod network;
+pub mod offer;
+pub mod rules;
+pub mod secrets;
+pub mod tokens;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
+use sha2::{Digest, Sha256};
+
+pub use self::rules::AccessRules;
+use self::{failures::Failures, rules::Guess};
 use crate::rtmp::key::StreamKey;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     Publish,
     Play,
+}
+
+impl Action {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Play => "play",
+        }
+    }
 }
 
 /// What a client asks for, and what it brings along.
@@ -35,6 +60,21 @@ pub struct Ask<'a> {
 /// Whose word a request goes by: equal for two requests that came with the same key, token subject or signature's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Credential(pub [u8; 16]);
+
+impl Credential {
+    /// A digest, so that it may be kept and shown where what it is of may not.
+    fn of(kind: &str, parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in [kind.as_bytes()].iter().chain(parts) {
+            // Their lengths keep parts apart.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let (first, _) = digest.split_first_chunk().expect("a digest is longer");
+        Self(*first)
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -62,31 +102,46 @@ pub enum Takeover {
     ReplaceIfSameCredential,
 }
 
-/// See the file's head. Without rules everybody may do everything.
+/// The rules in force, which may be replaced while they are used, and the wrong keys of late, which outlive them.
 #[derive(Debug, Default)]
-pub struct AccessRules {}
-
-impl AccessRules {
-    pub fn decide(&self, _ask: &Ask<'_>) -> Verdict {
-        Verdict::Allowed(None)
-    }
+pub struct AccessInForce {
+    rules: RwLock<Arc<AccessRules>>,
+    failures: Mutex<Failures>,
 }
-
-/// The rules in force, which may be replaced while they are used.
-#[derive(Debug, Default)]
-pub struct AccessInForce(RwLock<Arc<AccessRules>>);
 
 impl AccessInForce {
     pub fn new(rules: AccessRules) -> Self {
-        Self(RwLock::new(Arc::new(rules)))
+        Self { rules: RwLock::new(Arc::new(rules)), failures: Mutex::default() }
+    }
+
+    /// By the rules in force. Too many wrong keys from an address, and no key from it is taken for a while, a right one
+    /// neither; streams that need no key are not touched by that.
+    pub fn decide(&self, ask: &Ask<'_>) -> Verdict {
+        let rules = self.get();
+        let (verdict, guess) = rules.judge(ask);
+        let Some(Guess { rule, right }) = guess else { return verdict };
+        // Whoever panicked with it held left a table that is sound, if not complete.
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause_s = failures.pause_s(ask.peer, ask.unix_s);
+        if pause_s > 0 {
+            let why = format!("too many wrong keys came from this address; the next is looked at in {pause_s} s");
+            return Verdict::Refused(Refusal { rule, why });
+        }
+        if !right {
+            failures.note(ask.peer, ask.unix_s);
+        }
+        verdict
     }
 
     pub fn get(&self) -> Arc<AccessRules> {
         // Whoever panicked with it held replaced it whole or not at all.
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn replace(&self, rules: AccessRules) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 }
+
+#[cfg(test)]
+mod tests;

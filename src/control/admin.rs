@@ -8,6 +8,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     pin::Pin,
     sync::{
         Arc,
@@ -25,17 +26,22 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    io::Errno,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Sleep, sleep},
 };
 
-use super::{exposition, logs::Log, process::Usage, reconnect};
+use super::{ending::Order, exposition, logs::Log, process::Usage, reconnect};
 use crate::{
     limits::{
-        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, STREAMS_PATIENCE,
+        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX,
+        ADMIN_RESERVED_FILES, STREAMS_PATIENCE,
     },
     shard::fleet::Fleet,
 };
@@ -54,6 +60,8 @@ shardcast
 pub(super) struct Node {
     pub(super) fleet: Arc<Fleet>,
     log: Log,
+    /// For the task that ends the process.
+    pub(super) orders: mpsc::Sender<Order>,
     /// Listening and not ending.
     ready: AtomicBool,
     started: SystemTime,
@@ -62,8 +70,9 @@ pub(super) struct Node {
 
 impl Node {
     /// Ready from the first.
-    pub(super) fn new(fleet: Arc<Fleet>, log: Log) -> Self {
-        Self { fleet, log, ready: AtomicBool::new(true), started: SystemTime::now(), started_at: Instant::now() }
+    pub(super) fn new(fleet: Arc<Fleet>, log: Log, orders: mpsc::Sender<Order>) -> Self {
+        let ready = AtomicBool::new(true);
+        Self { fleet, log, orders, ready, started: SystemTime::now(), started_at: Instant::now() }
     }
 
     /// From here `/readyz` is 503.
@@ -144,12 +153,27 @@ struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
     patience: Duration,
+    /// Descriptors to give up when there are no others: whoever looks after a full node must be let in.
+    reserve: Vec<OwnedFd>,
 }
 
 impl Bounded {
     fn new(listener: TcpListener, connections_max: usize, patience: Duration) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience }
+        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience, reserve: Vec::new() }
     }
+}
+
+impl Bounded {
+    fn fill_reserve(&mut self) {
+        while self.reserve.len() < ADMIN_RESERVED_FILES {
+            let Ok(file) = eventfd(0, EventfdFlags::CLOEXEC) else { return };
+            self.reserve.push(file);
+        }
+    }
+}
+
+fn is_want_of_files(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error())
 }
 
 impl axum::serve::Listener for Bounded {
@@ -163,7 +187,9 @@ impl axum::serve::Listener for Bounded {
                 std::future::pending::<()>().await;
                 continue;
             };
+            self.fill_reserve();
             match self.listener.accept().await {
+                Err(error) if is_want_of_files(&error) && !self.reserve.is_empty() => self.reserve.clear(),
                 Ok((socket, peer)) => {
                     let deadline = Box::pin(sleep(self.patience));
                     return (Timed { socket, deadline, _place: place }, peer);

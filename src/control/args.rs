@@ -3,6 +3,8 @@
 //! [`configure`] turns arguments into the [`Settings`] the process starts with or an [`Answer`] to print: it reads the flags,
 //! then the file that one of them may name, and checks what concerns several at once.
 
+mod ceilings;
+mod containment;
 mod drain;
 pub(super) mod given;
 pub(super) mod relays;
@@ -16,11 +18,15 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-pub(super) use self::drain::Drain;
+pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs, upgrade::UpgradeArgs};
+use self::{
+    ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs,
+    upgrade::UpgradeArgs,
+};
 use super::{
+    containment::Containment,
     cores::{self, Allowance},
     file::ConfigFile,
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
@@ -189,10 +195,16 @@ pub(super) struct Args {
     upgrade: UpgradeArgs,
 
     #[command(flatten)]
+    ceilings: CeilingArgs,
+
+    #[command(flatten)]
     relays: RelayArgs,
 
     #[command(flatten)]
     sockets: SocketArgs,
+
+    #[command(flatten)]
+    containment: ContainmentArgs,
 
     /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
     #[arg(long, env = "SHARDCAST_LOG", value_name = "LEVEL", default_value = "info", value_parser = values::log_filter)]
@@ -305,9 +317,10 @@ pub(super) struct Settings {
     pub(super) face: Face,
     pub(super) config: Config,
     pub(super) admin: Option<SocketAddr>,
-    pub(super) drain: Option<Drain>,
+    pub(super) drain: DrainSettings,
     /// How long a process that was replaced serves those it has.
     pub(super) upgrade_timeout: Duration,
+    pub(super) containment: Containment,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
     /// For the log once it runs: accepted, but worth knowing.
@@ -360,9 +373,11 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         sockets,
         relays,
         upstream_ca,
+        ceilings: args.ceilings.ceilings(),
         access: Default::default(),
         takeover: Default::default(),
         predecessor: None,
+        callbacks: Default::default(),
     };
     Ok(Settings {
         face: Face::Banner,
@@ -370,6 +385,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         admin: args.admin.0,
         drain: args.drain.drain(),
         upgrade_timeout: args.upgrade.timeout(),
+        containment: args.containment.containment(args.config),
         log: args.log,
         log_format: args.log_format,
         notes,

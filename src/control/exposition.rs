@@ -9,7 +9,7 @@ mod relays;
 
 use super::process::{self, Usage};
 use crate::shard::{
-    close::{CloseReason, RefuseReason},
+    close::{CloseReason, RefuseReason, TurnedAway},
     fleet::ShardFacts,
     metrics::ShardMetrics,
     relaying::report::RelayReport,
@@ -51,6 +51,7 @@ macro_rules! series {
 series! {
     counter "connections_accepted_total" connections_accepted "Connections accepted.";
     gauge "connections" connections "Connections open.";
+    gauge "handshakes" handshakes "Connections that have not sent their connect yet.";
     gauge "publishers" publishers "Streams being published to this shard.";
     gauge "players" players "Players that receive a stream.";
     gauge "players_waiting" players_waiting "Players that wait for a stream or a keyframe.";
@@ -90,6 +91,14 @@ pub(super) fn render(sample: &Sample) -> String {
         for reason in CloseReason::ALL {
             let (label, n) = (reason.label(), metrics.closed(*reason).get());
             line(&mut out, format_args!("{closed}{{shard=\"{shard}\",reason=\"{label}\"}} {n}"));
+        }
+    }
+    let turned_away = "shardcast_connections_turned_away_total";
+    head(&mut out, turned_away, "counter", "Connections closed as they were accepted, by reason.");
+    for (shard, metrics) in sample.metrics.iter().enumerate() {
+        for reason in TurnedAway::ALL {
+            let (label, n) = (reason.label(), metrics.turned_away(*reason).get());
+            line(&mut out, format_args!("{turned_away}{{shard=\"{shard}\",reason=\"{label}\"}} {n}"));
         }
     }
     let refused = "shardcast_requests_refused_total";
@@ -233,6 +242,9 @@ mod tests {
                 assert!(keys.insert(key), "{key} stands twice");
             }
         }
-        assert_eq!(keys.len(), 2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + 3) + 10);
+        assert_eq!(
+            keys.len(),
+            2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + TurnedAway::ALL.len() + 3) + 10
+        );
     }
 }

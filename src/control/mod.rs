@@ -1,17 +1,21 @@
 //! The control thread: everything that is not media.
 //!
 //! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
-//! `rules`), starts the log (`logs`) and the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin
-//! listener (`admin`, `exposition`, `process`, `reconnect`) until a signal or a shard ends the process. It may block where
-//! shards may not. It never touches media.
+//! `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts the fleet of shards,
+//! says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`, `process`, `reconnect`)
+//! until something ends the process (`ending`, `course`). It may block where shards may not. It never touches media.
 
 mod admin;
 mod args;
 mod banner;
+mod ceilings;
 mod check;
+mod containment;
 mod cores;
+mod course;
 #[cfg(test)]
 mod docs_tests;
+mod ending;
 mod exposition;
 mod file;
 mod logs;
@@ -25,26 +29,22 @@ mod values;
 
 use std::{
     ffi::OsString,
-    future::pending,
     io::Write,
     net::{SocketAddr, TcpListener},
     process::ExitCode,
     sync::Arc,
 };
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
-    time::sleep,
-};
+use tokio::sync::oneshot;
 
 use self::{
     admin::Node,
     args::{Answer, Face, Given, Settings},
     banner::Banner,
     cores::Allowance,
+    ending::{Causes, Orders, Signals},
     logs::Log,
-    upgrade::{Heir, Successor, Upgrades},
+    upgrade::{Heir, Upgrades},
 };
 use crate::{
     limits,
@@ -148,19 +148,28 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     let admin = settings.admin.map(|addr| listen(addr, given, &mut inherited)).transpose()?;
     let mut config = settings.config.clone();
     config.predecessor = heir.as_ref().map(Heir::predecessor);
-    let fleet = Sockets::inherit(&config, &mut inherited)
-        .and_then(|sockets| Fleet::start_on(sockets, config))
-        .map_err(|error| start_fault(error, settings, given))?;
+    let found = ceilings::settle(&mut config.ceilings, config.cpus.len());
+    let start_fault = |error| start_fault(error, settings, given);
+    let sockets = Sockets::inherit(&config, &mut inherited).map_err(start_fault)?;
     for addr in inherited.left() {
         tracing::warn!("{addr} is not among the addresses to listen on any more: it is closed");
     }
     drop(inherited);
+    let contained = containment::contain(&settings.containment, &config, log)
+        .map_err(|failed| containment_fault(&failed, settings, given))?;
+    let fleet = Fleet::start_on(sockets, config).map_err(start_fault)?;
     for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
         tracing::warn!("{note}");
     }
-    let node = Arc::new(Node::new(Arc::new(fleet), log.clone()));
+    for note in found {
+        tracing::info!("{note}");
+    }
+    contained.tell(matches!(settings.face, Face::Banner));
+    let (order, orders) = ending::orders();
+    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order));
+    let parts = Parts { orders, admin, heir };
     let outcome =
-        runtime.block_on(supervise(&node, admin, heir, settings, given)).map_err(|error| failed("cannot serve", error));
+        runtime.block_on(supervise(&node, parts, settings, given)).map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.
     runtime.shutdown_background();
     outcome
@@ -190,77 +199,43 @@ fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
     }
 }
 
-/// Says that the node is ready, serves until its end, and returns the exit code.
-async fn supervise(
-    node: &Arc<Node>,
+fn containment_fault(failed: &containment::Failed, settings: &Settings, given: &Given) -> Fault {
+    let flag = match (failed, &settings.containment.user) {
+        (containment::Failed::User(_), Some(user)) => format!("{} \"{}\"", given.origin("--user"), user.text()),
+        _ => format!("{} \"on\"", given.origin("--landlock")),
+    };
+    Fault(EXIT_USAGE, format!("{flag}: {failed}"))
+}
+
+/// What the control thread serves with, besides the node.
+struct Parts {
+    orders: Orders,
     admin: Option<TcpListener>,
     heir: Option<Heir>,
-    settings: &Settings,
-    given: &Given,
-) -> std::io::Result<u8> {
-    let mut signals = Signals::catch()?;
+}
+
+/// Says that the node is ready, serves until its end, and returns the exit code.
+async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &Given) -> std::io::Result<u8> {
+    let Parts { orders, admin, heir } = parts;
+    let signals = Signals::catch()?;
     let copy = admin.as_ref().map(|listener| admin_socket(listener, settings)).transpose()?;
-    let mut upgrades = match settings.face {
-        Face::Banner => Some(Upgrades::new(given.args(), copy.into_iter().collect())?),
-        Face::Relay { .. } => None,
-    };
     tracing::info!(shards = node.fleet.shards().len(), "started");
     let admin = admin.map(tokio::net::TcpListener::from_std).transpose()?;
     let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
-    let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, Arc::clone(node))));
-    let mut ended = watch(&node.fleet)?;
+    let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, Arc::clone(node))).abort_handle());
+    let ended = watch(&node.fleet)?;
     match &settings.face {
         Face::Banner => greet(node, admin_addr),
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
     }
+    if let Face::Banner = settings.face {
+        let upgrades = Upgrades::new(given.args(), copy.into_iter().collect())?;
+        tokio::spawn(upgrades.run(Arc::clone(node), admin));
+    }
     if let Some(heir) = heir {
         tokio::spawn(heir.take_over(Arc::clone(&node.fleet)));
     }
-
-    tokio::select! {
-        end = &mut ended => return Ok(exit_code(end)),
-        _ = signals.next() => {}
-        successor = replaced(&mut upgrades, &node.fleet) => {
-            admin.into_iter().for_each(|admin| admin.abort());
-            node.retire();
-            tracing::info!(pid = successor.pid(), "a new process has taken over: those who are here are served until they leave");
-            successor.give_up_to(Arc::clone(&node.fleet));
-            tokio::select! {
-                end = &mut ended => return Ok(exit_code(end)),
-                _ = signals.next() => {}
-                () = upgrade::leave(&node.fleet, limits::RECONNECT_OVER_DEFAULT, settings.upgrade_timeout) => {}
-            }
-            return end(node, ended, signals).await;
-        }
-    }
-    node.retire();
-    if let Face::Relay { .. } = settings.face {
-        progress::end();
-    }
-    if let Some(drain) = &settings.drain {
-        tracing::info!(url = drain.url, "draining: clients are asked to go there; again to stop at once");
-        node.fleet.stop_accepting();
-        tokio::select! {
-            end = &mut ended => return Ok(exit_code(end)),
-            number = signals.next() => return Ok(stopped_at_once(number)),
-            () = reconnect::drain(node, &drain.url, drain.timeout) => {}
-        }
-    }
-    end(node, ended, signals).await
-}
-
-/// Ends all streams in order.
-async fn end(node: &Node, ended: oneshot::Receiver<FleetEnd>, mut signals: Signals) -> std::io::Result<u8> {
-    tracing::info!("ending: players get their last messages; again to stop at once");
-    node.fleet.shutdown();
-    tokio::select! {
-        end = ended => Ok(exit_code(end)),
-        number = signals.next() => Ok(stopped_at_once(number)),
-        () = sleep(limits::SHUTDOWN_DEADLINE) => {
-            tracing::error!("the shards did not end in {:?}", limits::SHUTDOWN_DEADLINE);
-            Ok(EXIT_SOFTWARE)
-        }
-    }
+    Ok(ending::run(node, settings, Causes { signals, orders, ended }).await)
 }
 
 /// A copy for a successor.
@@ -268,14 +243,6 @@ fn admin_socket(listener: &TcpListener, settings: &Settings) -> std::io::Result<
     let chosen = settings.admin.is_some_and(|addr| addr.port() == 0);
     let (addr, copy) = (listener.local_addr()?, listener.try_clone()?);
     Ok(Listening { role: ADMIN.to_owned(), addr: addr.into(), chosen, sockets: vec![copy.into()] })
-}
-
-/// Waits for a process that takes over, where there can be one.
-async fn replaced(upgrades: &mut Option<Upgrades>, fleet: &Fleet) -> Successor {
-    match upgrades {
-        Some(upgrades) => upgrades.taken_over(fleet).await,
-        None => pending().await,
-    }
 }
 
 /// Says where the node listens and what to try.
@@ -293,11 +260,6 @@ fn greet(node: &Node, admin: Option<SocketAddr>) {
     tokio::task::spawn_blocking(move || say(&text));
 }
 
-fn stopped_at_once(signal: u8) -> u8 {
-    tracing::warn!("stopped at once by a second signal");
-    EXIT_SIGNALLED + signal
-}
-
 /// The fleet's end, awaited on a thread of its own because [`Fleet::wait`] blocks.
 fn watch(fleet: &Arc<Fleet>) -> std::io::Result<oneshot::Receiver<FleetEnd>> {
     let (sender, receiver) = oneshot::channel();
@@ -307,46 +269,4 @@ fn watch(fleet: &Arc<Fleet>) -> std::io::Result<oneshot::Receiver<FleetEnd>> {
         let _ = sender.send(fleet.wait());
     })?;
     Ok(receiver)
-}
-
-fn exit_code(end: Result<FleetEnd, oneshot::error::RecvError>) -> u8 {
-    match end {
-        Ok(FleetEnd::Orderly) => {
-            tracing::info!("ended");
-            0
-        }
-        Ok(FleetEnd::Panicked { shard }) => {
-            tracing::error!(shard, "a shard panicked: the process ends");
-            EXIT_SOFTWARE
-        }
-        Ok(FleetEnd::Hung { shard }) => {
-            tracing::error!(shard, "a shard has hung: the process ends");
-            EXIT_SOFTWARE
-        }
-        Err(_) => {
-            tracing::error!("the fleet's watch panicked: the process ends");
-            EXIT_SOFTWARE
-        }
-    }
-}
-
-/// SIGINT and SIGTERM. SIGPIPE is ignored by the standard library's start.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn catch() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// The number of the next one.
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            Some(()) = self.interrupt.recv() => 2,
-            Some(()) = self.terminate.recv() => 15,
-            else => pending().await,
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Clients sent elsewhere on the operator's word: `POST /api/reconnect`, and the first part of a drain.
+//! Clients sent elsewhere on the operator's word: `POST /api/reconnect`, and the requests of a drain.
 //!
 //! Refused: requests of a browser (its pages may reach the loopback address), URLs that no client could connect to, and
 //! parameters that are unknown. Bounds: [`ADMIN_BODY_BYTES_MAX`] of body, [`RECONNECT_OVER_MAX_MS`] of window.
@@ -14,11 +14,10 @@ use axum::{
 };
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
 
-use super::admin::Node;
+use super::{admin::Node, args::Drain};
 use crate::{
-    limits::{DRAIN_POLL, RECONNECT_OVER_DEFAULT, RECONNECT_OVER_MAX_MS, STREAMS_PATIENCE},
+    limits::{RECONNECT_OVER_DEFAULT, RECONNECT_OVER_MAX_MS, STREAMS_PATIENCE},
     rtmp::url::RtmpUrl,
     shard::reconnect::ReconnectRequest,
 };
@@ -57,29 +56,21 @@ pub(super) async fn post(
     }
 }
 
+impl Drain {
+    /// What clients are asked as it begins.
+    pub(super) fn request(&self) -> ReconnectRequest {
+        ReconnectRequest { tc_url: self.url.clone(), description: DESCRIPTION.to_owned(), over: self.move_over() }
+    }
+}
+
 /// How many clients will be asked.
-async fn ask(node: &Arc<Node>, request: ReconnectRequest) -> Option<usize> {
+pub(super) async fn ask(node: &Arc<Node>, request: ReconnectRequest) -> Option<usize> {
     let url = request.tc_url.clone().unwrap_or_default();
     let node = Arc::clone(node);
     let asked =
         tokio::task::spawn_blocking(move || node.fleet.request_reconnect(request, STREAMS_PATIENCE)).await.ok()?;
     tracing::info!(asked, url, "clients are asked to reconnect");
     Some(asked)
-}
-
-/// Asks all clients that can to go to `url`, and waits until they have left or `patience` is over.
-pub(super) async fn drain(node: &Arc<Node>, url: &str, patience: Duration) {
-    let by = Instant::now() + patience;
-    let over = RECONNECT_OVER_DEFAULT.min(patience / 2);
-    let request = ReconnectRequest { tc_url: Some(url.to_owned()), description: DESCRIPTION.to_owned(), over };
-    ask(node, request).await;
-    while node.fleet.reconnecting() > 0 && Instant::now() < by {
-        sleep(DRAIN_POLL).await;
-    }
-    let left = node.fleet.reconnecting();
-    if left > 0 {
-        tracing::warn!(left, "clients that were asked to reconnect are still here: the node ends all the same");
-    }
 }
 
 /// Reads `url=..&over_ms=..` from the query, the body, or both.

@@ -8,7 +8,8 @@ use clap::{CommandFactory, Parser};
 
 use super::{
     EXIT_USAGE, Fault, Stop,
-    args::{self, Face, Given, Settings, relays::UpstreamArgs},
+    args::{self, DrainSettings, Face, Given, Settings, relays::UpstreamArgs},
+    containment::Containment,
     rules::{Finding, Maker, Piece, PullText, PushText, Sources, of_list, secrets::Secrets, secrets::veil},
     values::{self, AdminAddr, LogFormat},
 };
@@ -106,7 +107,8 @@ impl RelayCommand {
             config: Config { driver: self.driver, relays, upstream_ca, ..Config::default() },
             admin: self.admin.0,
             upgrade_timeout: crate::limits::UPGRADE_TIMEOUT_DEFAULT,
-            drain: None,
+            drain: DrainSettings::default(),
+            containment: Containment::default(),
             log: self.log,
             log_format: self.log_format,
             notes,

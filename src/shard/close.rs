@@ -44,6 +44,10 @@ reasons! {
         HandshakeTimeout => "handshake_timeout",
         ConnectTimeout => "connect_timeout",
         RequestTimeout => "request_timeout",
+        /// Its address has too many connections, which came out after it was accepted.
+        TurnedAway => "turned_away",
+        /// Of those that have not connected yet there are too many, and it was the oldest.
+        Handshakes => "handshakes",
         PreConnectBytes => "pre_connect_bytes",
         ChunkSize => "chunk_size",
         ChunkStreams => "chunk_streams",
@@ -55,6 +59,8 @@ reasons! {
         Connect => "connect_rejected",
         StrayMedia => "stray_media",
         ReplyBacklog => "reply_backlog",
+        /// Behind a request that is not decided yet: no driver of this program reads as much.
+        UnreadBytes => "unread_bytes",
         PlayRefused => "play_refused",
         PublisherIdle => "publisher_idle",
         StreamNotFound => "stream_not_found",
@@ -88,8 +94,23 @@ reasons! {
         Tracks => "tracks",
         WaitedNames => "waited_names",
         NotFound => "not_found",
+        Publishers => "publishers",
+        Audience => "audience",
         /// The stream has come by this node before.
         Loop => "loop",
+        /// A rule says no.
+        Access => "access",
+    }
+}
+
+reasons! {
+    /// Why a connection was closed as it was accepted, or as soon as it was known whom it comes from.
+    TurnedAway {
+        Connections => "connections",
+        ConnectionsPerIp => "connections_per_ip",
+        ConnectRate => "connect_rate",
+        /// There is no descriptor for it.
+        Descriptors => "descriptors",
     }
 }
 

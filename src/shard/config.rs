@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{listen_addr::ListenAddr, merge::Merging, predecessor::Predecessor, socket_options::SocketOptions};
+use super::{
+    ceilings::Ceilings, listen_addr::ListenAddr, merge::Merging, predecessor::Predecessor, questions::Callbacks,
+    socket_options::SocketOptions,
+};
 use crate::{
     access::{AccessInForce, Takeover},
     limits,
@@ -59,11 +62,14 @@ pub struct Config {
     pub relays: RelayRules,
     /// A file of root certificates (PEM) that other nodes' are checked by, in place of the system's.
     pub upstream_ca: Option<PathBuf>,
+    pub ceilings: Ceilings,
     /// Who may publish and play.
     pub access: Arc<AccessInForce>,
     pub takeover: Takeover,
     /// The process that this one takes over from.
     pub predecessor: Option<Arc<Predecessor>>,
+    /// Who is asked besides, and told.
+    pub callbacks: Callbacks,
 }
 
 impl Default for Config {
@@ -89,9 +95,11 @@ impl Default for Config {
             sockets: SocketOptions::default(),
             relays: RelayRules::default(),
             upstream_ca: None,
+            ceilings: Ceilings::default(),
             access: Arc::default(),
             takeover: Takeover::default(),
             predecessor: None,
+            callbacks: Callbacks::default(),
         }
     }
 }

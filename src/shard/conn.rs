@@ -7,6 +7,8 @@ use std::{
 };
 
 use super::{
+    admission::Place,
+    asking::Pending,
     relaying::RelayId,
     session::Session,
     uses::{Use, Uses},
@@ -33,6 +35,8 @@ pub(super) struct LooseEnds {
     /// Ends of messages that players left their place in; at most one message for each message stream.
     pub(super) unfinished: VecDeque<Piece>,
     pub(super) closing: Option<Closing>,
+    /// It is not read until this is decided.
+    pub(super) pending: Option<Box<Pending>>,
 }
 
 /// Its size is most of what a quiet player costs: see the test below.
@@ -52,6 +56,9 @@ pub(super) struct Conn {
     pub(super) parked: bool,
     /// There may be more to send than what is being sent.
     pub(super) has_more: bool,
+    pub(super) place: Place,
+    /// It has not sent its connect.
+    pub(super) is_new: bool,
 }
 
 impl Conn {
@@ -66,6 +73,8 @@ impl Conn {
             turn: 0,
             parked: false,
             has_more: false,
+            place: Place::None,
+            is_new: false,
         }
     }
 
@@ -80,6 +89,24 @@ impl Conn {
 
     pub(super) fn closing(&self) -> Option<Closing> {
         self.loose_ends.as_ref().and_then(|ends| ends.closing)
+    }
+
+    /// Whether what comes in is for the session: not once it closes, nor while it waits for a decision.
+    pub(super) fn listens(&self) -> bool {
+        self.loose_ends.as_ref().is_none_or(|ends| ends.closing.is_none() && ends.pending.is_none())
+    }
+
+    pub(super) fn pending(&self) -> Option<&Pending> {
+        self.loose_ends.as_ref().and_then(|ends| ends.pending.as_deref())
+    }
+
+    pub(super) fn pending_mut(&mut self) -> Option<&mut Pending> {
+        self.loose_ends.as_mut().and_then(|ends| ends.pending.as_deref_mut())
+    }
+
+    /// The request of that number, if the connection still waits with it.
+    pub(super) fn take_pending(&mut self, number: u64) -> Option<Box<Pending>> {
+        self.loose_ends.as_mut()?.pending.take_if(|pending| pending.number == number)
     }
 
     /// To note something in.
@@ -121,7 +148,7 @@ impl Conn {
 
 impl LooseEnds {
     fn are_tied_up(&self) -> bool {
-        self.rest.is_none() && self.unfinished.is_empty() && self.closing.is_none()
+        self.rest.is_none() && self.unfinished.is_empty() && self.closing.is_none() && self.pending.is_none()
     }
 }
 

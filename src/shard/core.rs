@@ -11,7 +11,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use slab::Slab;
 
 use super::{
-    close::{CloseReason, RefuseReason},
+    admission::{Admission, handshakes::Handshakes},
+    asking::Asking,
+    close::{CloseReason, RefuseReason, TurnedAway},
     close_log::{CloseLog, LineBudget},
     config::Config,
     conn::{Closing, Conn, ConnId},
@@ -20,6 +22,7 @@ use super::{
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
+    questions::Event,
     reconnect::Reconnecting,
     relaying::Relays,
     session::Session,
@@ -51,12 +54,14 @@ pub struct Shared {
     pub directory: Arc<Directory>,
     pub gauge: LogGauge,
     pub merge_windows: MergeWindows,
+    pub admission: Arc<Admission>,
 }
 
 impl Shared {
     /// For the shards of a process that begins.
     pub fn new(config: Config) -> Self {
         Self {
+            admission: Arc::new(Admission::new(config.ceilings.clone())),
             config: Arc::new(config),
             directory: Arc::default(),
             gauge: LogGauge::default(),
@@ -86,15 +91,21 @@ pub struct Core {
     pub(super) relays: Relays,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) handshakes: Handshakes,
+    /// Of lines about connections turned away, for each reason.
+    pub(super) turned_away_lines: [LineBudget; TurnedAway::ALL.len()],
     /// Seeds the next connection's handshake.
     nonce: u64,
     ending: bool,
+    pub(super) asking: Asking,
 }
 
 impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
         let relays = Relays::new(&config, port.shards(), nonce);
+        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), port.shards());
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),
@@ -112,8 +123,12 @@ impl Core {
             dials: Vec::new(),
             relays,
             reconnecting: None,
+            admission: shared.admission.clone(),
+            handshakes,
+            turned_away_lines: Default::default(),
             nonce,
             ending: false,
+            asking: Asking::default(),
         }
     }
 
@@ -124,7 +139,12 @@ impl Core {
 
     /// A connection was accepted.
     pub fn connect(&mut self, peer: SocketAddr) -> ConnId {
-        let config = ServerConfig { chunk_bytes: self.config.chunk_bytes };
+        let callbacks = &self.config.callbacks;
+        let config = ServerConfig {
+            asks_connect: callbacks.concern(Event::Connect),
+            keeps_client: callbacks.any(),
+            chunk_bytes: self.config.chunk_bytes,
+        };
         let nonce = self.chance();
         let session = ServerSession::new(config, nonce, self.time.now());
         self.metrics.connections_accepted.add(1);
@@ -132,17 +152,21 @@ impl Core {
         if peer == SUCCESSOR_PEER {
             self.metrics.successors.add(1);
         }
-        self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)))
+        let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)));
+        self.begin_handshake(id);
+        id
     }
 
     /// The driver has let go of the connection's socket.
     pub fn remove(&mut self, id: ConnId) {
         self.close(id, CloseReason::PeerClosed, true);
         if let Some(conn) = self.conns.try_remove(id) {
+            self.give_place_back(&conn);
             self.metrics.connections.add(-1);
             if conn.peer() == SUCCESSOR_PEER && conn.session.upstream().is_none() {
                 self.metrics.successors.add(-1);
             }
+            self.forget_client(id);
             self.note_left(id);
         }
     }
@@ -153,11 +177,15 @@ impl Core {
         self.nonce
     }
 
-    /// Bytes came in.
+    /// Bytes came in. The caller reads no more of a connection that [`Core::is_held`] after it.
     pub fn receive(&mut self, id: ConnId, bytes: &[u8]) {
         self.metrics.bytes_received.add(bytes.len() as u64);
+        self.take_in(id, bytes);
+    }
+
+    pub(super) fn take_in(&mut self, id: ConnId, bytes: &[u8]) {
         let mut consumed = 0;
-        while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing().is_none()) {
+        while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.listens()) {
             let mut input = &bytes[consumed..];
             let Session::Client(session) = &mut conn.session else {
                 self.hear_upstream(id, bytes);
@@ -177,7 +205,10 @@ impl Core {
                         self.metrics.tags_malformed.add(1);
                     }
                 }
-                Ok(Some(ServerEvent::Publish { stream, key, .. })) => self.start_publish(id, stream, key),
+                Ok(Some(ServerEvent::Publish { stream, key, query })) => {
+                    self.start_publish(id, stream, key, &query);
+                }
+                Ok(Some(ServerEvent::Connect)) => self.start_connect(id),
                 Ok(Some(ServerEvent::Play { stream, key, query })) => self.start_play(id, stream, key, &query),
                 Ok(Some(ServerEvent::Ended { stream })) => self.end_use(id, stream),
                 Ok(Some(ServerEvent::Receive { stream, kind, on })) => self.choose_kinds(id, stream, kind, on),
@@ -194,6 +225,10 @@ impl Core {
                 }
             }
         }
+        if consumed < bytes.len() {
+            self.keep_unread(id, &bytes[consumed..]);
+        }
+        self.note_connected(id);
         self.flush_touched();
         self.wake_if_output(id);
     }
@@ -324,8 +359,14 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let first = conn.closing().is_none();
         if first {
-            conn.loose_ends().closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
+            let ends = conn.loose_ends();
+            ends.closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
+            if ends.pending.take().is_some() {
+                // It is to be seen when its peer closes, too.
+                self.asking.release(id);
+            }
             self.metrics.closed(reason).add(1);
+            self.handshakes.leave(id);
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }

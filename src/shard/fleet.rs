@@ -32,6 +32,7 @@ use super::{
     listener::{self, Bound, Listener},
     mesh::{self, Bell, Port},
     metrics::ShardMetrics,
+    questions::{Decision, Ticket},
     reconnect::ReconnectRequest,
     relaying::report::{RelayPart, RelayReport},
     report::StreamPart,
@@ -107,6 +108,7 @@ pub(super) enum Command {
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
     ReportRelays(Sender<RelayPart>),
+    Decided(Ticket, Decision),
     /// To what a dial of the shard asked.
     Answered(DialId, Answer),
     #[cfg(test)]
@@ -401,6 +403,13 @@ impl Fleet {
         self.metrics.iter().map(|shard| u64::try_from(here(shard)).unwrap_or(0)).sum()
     }
 
+    /// Answers a question that a shard had: see [`questions`](super::questions).
+    pub fn decide(&self, ticket: Ticket, decision: Decision) {
+        if let Some(mailbox) = self.mailboxes.get(ticket.shard) {
+            mailbox.send(Command::Decided(ticket, decision));
+        }
+    }
+
     /// Takes no more connections; socket files are removed.
     pub fn stop_accepting(&self) {
         if self.lasting.load(Ordering::Relaxed) {
@@ -518,6 +527,7 @@ impl Seat {
                     mailbox: self.mailbox,
                     desk: self.desk,
                     sockets: self.shared.config.sockets.clone(),
+                    questions: self.shared.config.callbacks.desk.clone(),
                 },
             )?;
             driver.listen(self.listeners)?;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use super::close::{CloseReason, RefuseReason};
+use super::close::{CloseReason, RefuseReason, TurnedAway};
 
 /// A counter that only its shard increments.
 #[derive(Debug, Default)]
@@ -84,6 +84,9 @@ pub struct ShardMetrics {
     pub pulls_missed: Counter,
     /// Streams that a target began to take.
     pub pushes_begun: Counter,
+    /// Connections that have not sent their connect yet.
+    pub handshakes: Gauge,
+    turned_away: [Counter; TurnedAway::ALL.len()],
     closed: [Counter; CloseReason::ALL.len()],
     refused: [Counter; RefuseReason::ALL.len()],
 }
@@ -118,6 +121,8 @@ impl Default for ShardMetrics {
             pulls_begun: Counter::default(),
             pulls_missed: Counter::default(),
             pushes_begun: Counter::default(),
+            handshakes: Gauge::default(),
+            turned_away: std::array::from_fn(|_| Counter::default()),
             closed: std::array::from_fn(|_| Counter::default()),
             refused: std::array::from_fn(|_| Counter::default()),
         }
@@ -127,6 +132,10 @@ impl Default for ShardMetrics {
 impl ShardMetrics {
     pub fn closed(&self, reason: CloseReason) -> &Counter {
         &self.closed[reason as usize]
+    }
+
+    pub fn turned_away(&self, reason: TurnedAway) -> &Counter {
+        &self.turned_away[reason as usize]
     }
 
     pub fn refused(&self, reason: RefuseReason) -> &Counter {

@@ -1,13 +1,16 @@
 //! The shards: the only place that owns sockets.
 //!
-//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `publish`, `play`, `follow`, [`reconnect`] and
-//! `timers` are its parts, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
+//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `publish`, `play`, `follow`,
+//! [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
 //! cores talk. `driver` (with `poller`, `socket` and `load`) and `listener` (with `sockopt`, `steering` and `unix_file`) put a
 //! core on a monoio runtime of its own thread; [`dial`] and `tls` are its outgoing connections. [`fleet`] is all of them, as
 //! the control thread sees them, and `watchdog` sees that they turn. [`inherited`], [`passing`] and [`predecessor`] are what a
 //! node has from the process it takes over from.
 
+pub mod admission;
+mod asking;
 mod bell;
+pub mod ceilings;
 pub mod close;
 mod close_log;
 pub mod config;
@@ -15,6 +18,7 @@ pub mod conn;
 pub mod core;
 pub mod dial;
 mod driver;
+mod entering;
 pub mod fleet;
 mod follow;
 pub mod inherited;
@@ -30,6 +34,7 @@ mod play;
 mod poller;
 pub mod predecessor;
 mod publish;
+pub mod questions;
 pub mod reconnect;
 pub mod relaying;
 mod report;

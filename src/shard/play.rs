@@ -10,6 +10,7 @@ use super::{
     uses::Use,
 };
 use crate::{
+    access::{Action, Refusal, Verdict},
     egress::{Piece, Player},
     ingress::ViewKey,
     media::{TrackChoice, TrackChoiceError},
@@ -38,6 +39,26 @@ impl Core {
             self.metrics.refused(RefuseReason::Loop).add(1);
             let description = "the stream would come back to where it is asked from";
             self.refuse_play(id, stream, PlayRefusal::Failed, description, CloseReason::PlayRefused);
+            return;
+        }
+        match self.judge(id, Action::Play, &key, query) {
+            Verdict::Allowed(_) => self.ask_play(id, stream, key, query, choice),
+            Verdict::Refused(refusal) => self.deny_play(id, stream, &key, &refusal),
+        }
+    }
+
+    /// It may not.
+    pub(super) fn deny_play(&mut self, id: ConnId, stream: u32, key: &StreamKey, refusal: &Refusal) {
+        self.log_denied(id, Action::Play, key, refusal);
+        self.metrics.refused(RefuseReason::Access).add(1);
+        self.refuse_play(id, stream, PlayRefusal::Failed, &refusal.why, CloseReason::PlayRefused);
+    }
+
+    /// It may play `key`, of which it gets the tracks of its `choice`.
+    pub(super) fn grant_play(&mut self, id: ConnId, stream: u32, key: StreamKey, choice: TrackChoice) {
+        if let Err((reason, description)) = self.play_within_limits(&key) {
+            self.metrics.refused(reason).add(1);
+            self.refuse_play(id, stream, PlayRefusal::Failed, &description, CloseReason::PlayRefused);
             return;
         }
         let local = self.streams.enter(&key, &self.relays);
@@ -73,6 +94,7 @@ impl Core {
         }
         conn.uses.push(Use::Playing { stream, local, watcher });
         self.metrics.players.add(1);
+        self.admission.note_player(&key);
         self.note_demand(local);
         if !self.provide_view(local, watcher) {
             self.do_without_view(local, watcher);
@@ -241,14 +263,19 @@ impl Core {
 
     /// Undoes a use that was taken from its connection.
     pub(super) fn detach(&mut self, id: ConnId, used: Use) {
+        self.tell_done(id, &used);
         match used {
-            Use::Publishing { local, epoch, .. } => self.end_publish(local, epoch),
+            Use::Publishing { local, epoch, .. } => {
+                self.admission.publisher_left();
+                self.end_publish(local, epoch);
+            }
             Use::Playing { local, watcher, .. } => {
                 let Some(stream) = self.streams.slab.get_mut(local) else { return };
                 let Some(removed) = stream.watchers.try_remove(watcher) else { return };
                 debug_assert!(removed.conn == id);
                 if !removed.view.published {
                     self.metrics.players.add(-1);
+                    self.admission.player_left(&stream.key);
                 }
                 let was_last = stream.watchers.is_empty();
                 if was_last {
@@ -326,6 +353,7 @@ impl Core {
     /// Ends what this shard publishes and plays. Players are told once they have had the last messages.
     pub(super) fn end_everything(&mut self) {
         for id in self.conns.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+            self.refuse_pending(id);
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let publishes = conn.uses.iter().filter(|used| matches!(used, Use::Publishing { .. }));
             let publishes: Vec<u32> = publishes.map(Use::stream).collect();

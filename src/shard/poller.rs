@@ -45,6 +45,21 @@ impl Poller {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(id as u64), flags)?)
     }
 
+    /// Of `fd`, in the set, no more is reported but that its peer has closed.
+    pub(super) fn hold(&self, fd: BorrowedFd<'_>, id: ConnId) {
+        self.modify(fd, id, epoll::EventFlags::RDHUP);
+    }
+
+    /// `fd`, in the set, is reported again when it has something to read.
+    pub(super) fn resume(&self, fd: BorrowedFd<'_>, id: ConnId) {
+        self.modify(fd, id, epoll::EventFlags::IN);
+    }
+
+    fn modify(&self, fd: BorrowedFd<'_>, id: ConnId, flags: epoll::EventFlags) {
+        // It needs no memory, and fails only if the connection was removed before.
+        let _ = epoll::modify(&self.epoll, fd, epoll::EventData::new_u64(id as u64), flags);
+    }
+
     pub(super) fn remove(&self, fd: BorrowedFd<'_>) {
         // It fails only if the connection was removed before.
         let _ = epoll::delete(self.epoll.as_fd(), fd);

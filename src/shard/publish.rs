@@ -11,6 +11,7 @@ use super::{
     uses::Use,
 };
 use crate::{
+    access::{Action, Credential, Refusal, Verdict},
     ingress::{Broadcast, ViewKey},
     limits::{LOGS_MAX, STREAM_LOG_LINES_PER_SECOND},
     rtmp::{
@@ -21,14 +22,27 @@ use crate::{
 };
 
 impl Core {
-    /// A connection asks to publish `key` on its message stream `stream`.
-    pub(super) fn start_publish(&mut self, id: ConnId, stream: u32, key: StreamKey) {
+    /// A connection asks to publish `key` on its message stream `stream`. `query` came with the name.
+    pub(super) fn start_publish(&mut self, id: ConnId, stream: u32, key: StreamKey, query: &str) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.session.has_passed(self.relays.node()) {
             let description = format!("'{key}' has come by this node before");
             self.refuse_publish(id, stream, &key, PublishRefusal::Denied, RefuseReason::Loop, &description);
             return;
         }
+        match self.judge(id, Action::Publish, &key, query) {
+            Verdict::Allowed(credential) => self.ask_publish(id, stream, key, query, credential),
+            Verdict::Refused(refusal) => self.deny_publish(id, stream, &key, &refusal),
+        }
+    }
+
+    /// It may publish `key`, by `credential` if it needed one: it does, unless somebody else does already.
+    pub(super) fn grant_publish(&mut self, id: ConnId, stream: u32, key: StreamKey, _credential: Option<Credential>) {
+        if let Err((reason, description)) = self.publish_within_limits() {
+            self.refuse_publish(id, stream, &key, PublishRefusal::Denied, reason, &description);
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return };
         let claim = match self.directory.claim(&key, self.port.shard()) {
             Ok(claim) => claim,
             Err(error) => {
@@ -48,10 +62,20 @@ impl Core {
         let local = self.streams.enter(&key, &self.relays);
         conn.uses.push(Use::Publishing { stream, local, epoch: claim.epoch });
         self.metrics.publishers.add(1);
+        self.admission.note_publisher();
         let broadcast = Broadcast::new(self.streams.broadcast.clone(), claim.resume);
         let owned = Owned::new(broadcast, id, claim.followers, self.port.shard(), &self.time, provenance.into());
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });
         self.stream_begins(local, &key);
+    }
+
+    /// It may not.
+    pub(super) fn deny_publish(&mut self, id: ConnId, stream: u32, key: &StreamKey, refusal: &Refusal) {
+        self.log_denied(id, Action::Publish, key, refusal);
+        self.metrics.refused(RefuseReason::Access).add(1);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.session.refuse_publish(stream, PublishRefusal::Denied, &refusal.why);
+        }
     }
 
     fn refuse_publish(

@@ -71,6 +71,14 @@ impl Session {
         }
     }
 
+    /// Whether the client's connect was accepted.
+    pub(super) fn has_connected(&self) -> bool {
+        match self {
+            Self::Client(session) => session.has_connected(),
+            Self::Upstream(_) => true,
+        }
+    }
+
     pub(super) fn timeout(&self, now: Duration) -> Result<(), SessionError> {
         match self {
             Self::Client(session) => session.timeout(now),
@@ -98,6 +106,22 @@ impl Session {
         match self {
             Self::Client(session) => session.receives(stream, kind),
             Self::Upstream(_) => true,
+        }
+    }
+
+    /// The app of a client's connect, with its query.
+    pub(super) fn app(&self) -> &str {
+        match self {
+            Self::Client(session) => session.app(),
+            Self::Upstream(_) => "",
+        }
+    }
+
+    /// The tcUrl of a client's connect, with its query.
+    pub(super) fn tc_url(&self) -> &str {
+        match self {
+            Self::Client(session) => session.tc_url(),
+            Self::Upstream(_) => "",
         }
     }
 

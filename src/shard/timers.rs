@@ -17,6 +17,7 @@ enum Overdue {
     Silent { stream: u32 },
     Stuck,
     Lingers,
+    Undecided,
 }
 
 impl Core {
@@ -50,6 +51,7 @@ impl Core {
     }
 
     fn tick_connections(&mut self) {
+        self.metrics.handshakes.set(i64::try_from(self.handshakes.len()).unwrap_or(i64::MAX));
         let overdue: Vec<_> =
             self.conns.iter().filter_map(|(id, conn)| self.overdue(conn).map(|overdue| (id, overdue))).collect();
         for (id, overdue) in overdue {
@@ -64,6 +66,7 @@ impl Core {
                     self.log_close(id, CloseReason::NoProgress, &what);
                     self.close(id, CloseReason::NoProgress, true);
                 }
+                Overdue::Undecided => self.give_up_asking(id),
                 Overdue::Lingers => self.close(id, CloseReason::PeerClosed, true),
             }
         }
@@ -77,6 +80,10 @@ impl Core {
         let sending = conn.sending_since_ms.map(|since_ms| self.time.now_ms().wrapping_sub(since_ms));
         if sending.is_some_and(|ms| u128::from(ms) >= limits::PROGRESS_DEADLINE.as_millis()) {
             return Some(Overdue::Stuck);
+        }
+        if let Some(pending) = conn.pending() {
+            // It is not read, so its silence is no fault of its own.
+            return (now >= pending.until).then_some(Overdue::Undecided);
         }
         if conn.session.deadline().is_some_and(|deadline| now >= deadline)
             && let Err(error) = conn.session.timeout(now)

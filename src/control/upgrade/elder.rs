@@ -13,6 +13,8 @@ use std::{
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+    task::AbortHandle,
     time::{Instant, sleep, timeout},
 };
 
@@ -23,14 +25,16 @@ use super::{
     program::Program,
 };
 use crate::{
-    limits::{DRAIN_POLL, HANDOVER_DESCRIPTORS_MAX, STREAMS_PATIENCE, SUCCESSOR_PATIENCE, SUCCESSOR_POLL},
-    shard::{fleet::Fleet, inherited::Listening, passing::Passing, reconnect::ReconnectRequest},
+    control::{
+        admin::Node,
+        ending::{Leave, Order},
+    },
+    limits::{HANDOVER_DESCRIPTORS_MAX, SUCCESSOR_PATIENCE, SUCCESSOR_POLL},
+    shard::{fleet::Fleet, inherited::Listening, passing::Passing},
 };
 
 /// What a service manager tells one process and not the next.
 const NOT_INHERITED: [&str; 4] = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_PID"];
-
-const DESCRIPTION: &str = "The server is being replaced by a newer one: reconnect to the same place.";
 
 /// What is needed to be replaced.
 #[derive(Debug)]
@@ -43,9 +47,9 @@ pub(in crate::control) struct Upgrades {
 
 /// The process that has taken over.
 #[derive(Debug)]
-pub(in crate::control) struct Successor {
+struct Successor {
     line: Line,
-    child: Child,
+    starting: Starting,
 }
 
 impl Upgrades {
@@ -54,8 +58,24 @@ impl Upgrades {
         Ok(Self { program: Program::new(args)?, asked: signal(SignalKind::user_defined2())?, others })
     }
 
-    /// Waits until a new process has been asked for and listens. One that fails to is logged, and nothing else changes.
-    pub(in crate::control) async fn taken_over(&mut self, fleet: &Fleet) -> Successor {
+    /// Whenever a new process has been asked for and listens, has this one leave. `admin` is the task that takes connections
+    /// from the first of the other sockets.
+    pub(in crate::control) async fn run(mut self, node: Arc<Node>, admin: Option<AbortHandle>) {
+        loop {
+            let successor = self.ready(&node.fleet).await;
+            let (answer, answered) = oneshot::channel();
+            let leave = Order::Leave(Leave::Successor, answer);
+            if node.orders.send(leave).await.is_ok() && answered.await == Ok(true) {
+                admin.iter().for_each(AbortHandle::abort);
+                successor.serve(&node.fleet).await;
+                return;
+            }
+            tracing::warn!("this process leaves already: the new one is stopped");
+        }
+    }
+
+    /// Waits until a new process listens. One that fails to is logged, and nothing else changes.
+    async fn ready(&mut self, fleet: &Fleet) -> Successor {
         loop {
             self.asked.recv().await;
             tracing::info!(program = %self.program.path.display(), "upgrading: the new process is being started");
@@ -64,7 +84,9 @@ impl Upgrades {
             let outcome = loop {
                 tokio::select! {
                     outcome = &mut begun => break outcome,
-                    _ = self.asked.recv() => tracing::warn!("an upgrade is under way: SIGUSR2 is ignored until it is over"),
+                    _ = self.asked.recv() => {
+                        tracing::warn!("an upgrade is under way: SIGUSR2 is ignored until it is over");
+                    }
                 }
             };
             match outcome {
@@ -75,7 +97,8 @@ impl Upgrades {
     }
 }
 
-/// A process that is killed unless it gets ready.
+/// A process that is killed unless it may live.
+#[derive(Debug)]
 struct Starting(Option<Child>);
 
 impl Starting {
@@ -131,8 +154,7 @@ async fn begin(program: &Program, others: &[Listening], fleet: &Fleet) -> Result
         }
         Err(_) => return Err(format!("{path} was not ready within {SUCCESSOR_PATIENCE:?} and was stopped")),
     }
-    let child = starting.0.take().ok_or("it cannot be waited for")?;
-    Ok(Successor { line, child })
+    Ok(Successor { line, starting })
 }
 
 /// Sends all sockets.
@@ -159,17 +181,11 @@ async fn is_ready(line: &Line) -> io::Result<()> {
 }
 
 impl Successor {
-    pub(in crate::control) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Gives the new process the sockets for good, and serves its connections until it has ended.
-    pub(in crate::control) fn give_up_to(self, fleet: Arc<Fleet>) {
-        fleet.release_listeners();
-        tokio::spawn(self.serve(fleet));
-    }
-
-    async fn serve(mut self, fleet: Arc<Fleet>) {
+    /// Lets the new process have the sockets alone, and serves its connections until it has ended.
+    async fn serve(mut self, fleet: &Fleet) {
+        let Some(mut child) = self.starting.0.take() else { return };
+        let pid = child.id();
+        tracing::info!(pid, "a new process has taken over: those who are here are served until they leave");
         // What fails here is that the new process has ended, which is heard next.
         let _ = self.line.send(&Message::Yours, &[]).await;
         loop {
@@ -180,29 +196,12 @@ impl Successor {
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(error) => {
-                    tracing::warn!("the process that took over cannot be heard: {error}");
+                    tracing::warn!(pid, "the process that took over cannot be heard: {error}");
                     break;
                 }
             }
         }
-        tracing::error!(pid = self.pid(), "the process that took over has ended: nobody takes connections");
-        let _ = self.child.try_wait();
-    }
-}
-
-/// Asks clients that can to reconnect, to the process that has taken over, and waits until all have left: at most `patience`.
-pub(in crate::control) async fn leave(fleet: &Arc<Fleet>, over: Duration, patience: Duration) {
-    let by = Instant::now() + patience;
-    let request = ReconnectRequest { tc_url: None, description: DESCRIPTION.to_owned(), over };
-    let asking = Arc::clone(fleet);
-    // Its answers block.
-    let asked = tokio::task::spawn_blocking(move || asking.request_reconnect(request, STREAMS_PATIENCE)).await;
-    tracing::info!(asked = asked.unwrap_or(0), connections = fleet.connections(), "clients leave as they like");
-    while fleet.connections() > 0 {
-        if Instant::now() >= by {
-            tracing::warn!(connections = fleet.connections(), "still here after {patience:?}: their streams end");
-            return;
-        }
-        sleep(DRAIN_POLL).await;
+        tracing::error!(pid, "the process that took over has ended: nobody takes connections");
+        let _ = child.try_wait();
     }
 }

@@ -11,8 +11,10 @@ use super::super::{
     error::SessionError,
     message::Header,
 };
-use super::connection::amf_error;
-use crate::limits::{ACK_WINDOW_BYTES_DEFAULT, HOPS_MAX, NODE_NAME_BYTES_MAX, REQUEST_TEXT_BYTES_MAX};
+use super::{ClientWords, connection::amf_error};
+use crate::limits::{
+    ACK_WINDOW_BYTES_DEFAULT, CLIENT_WORD_LETTERS_MAX, HOPS_MAX, NODE_NAME_BYTES_MAX, REQUEST_TEXT_BYTES_MAX,
+};
 
 /// `fmsVer` and `capabilities` of a server that clients of every age have met.
 const FMS_VERSION: &str = "FMS/3,5,7,7009";
@@ -21,7 +23,8 @@ const CAPABILITIES: f64 = 31.0;
 /// What a client said about itself. Every connection keeps it, so it is one allocation.
 #[derive(Debug)]
 pub(super) struct Connect {
-    /// app, tcUrl, hops and capabilities (AMF0, empty if it has none), parted by NUL, which no text can hold.
+    /// app, tcUrl, hops, what it calls itself (if that is kept) and capabilities (AMF0, empty if it has none), parted by
+    /// NUL, which no text can hold.
     said: Box<[u8]>,
 }
 
@@ -40,6 +43,7 @@ impl Connect {
     pub(super) fn parse(
         command: &mut Command<'_>,
         header: &Header,
+        keeps_client: bool,
     ) -> Result<Result<(Self, Dialect), &'static str>, SessionError> {
         let object = command.argument().map_err(|source| amf_error(header, source))?;
         let text = |name| object.get(name).and_then(Value::as_str);
@@ -55,7 +59,9 @@ impl Connect {
         let object_encoding = object.get("objectEncoding").and_then(Value::as_finite);
         let capabilities = Capabilities::read(&object);
         let hops = text(HOPS).map_or_else(String::new, kept_hops);
-        let mut said = BytesMut::from([app, tc_url, &hops, ""].join("\0").as_bytes());
+        let word = |name| text(name).filter(|_| keeps_client).map_or_else(String::new, kept_word);
+        let client = ["flashVer", "swfUrl", "pageUrl"].map(word).join("\0");
+        let mut said = BytesMut::from([app, tc_url, &hops, &client, ""].join("\0").as_bytes());
         if let Some(capabilities) = &capabilities {
             let mut out = Encoder::new(&mut said);
             capabilities.write(out.object());
@@ -83,6 +89,12 @@ impl Connect {
         self.text(2).split(',').filter(|hop| !hop.is_empty())
     }
 
+    /// See [`ServerSession::client`](super::ServerSession::client).
+    pub(super) fn client(&self) -> ClientWords {
+        let word = |index| self.text(index).to_owned();
+        ClientWords { flash_version: word(3), swf_url: word(4), page_url: word(5) }
+    }
+
     pub(super) fn leaves_hops_out(&self) -> bool {
         self.text(2).starts_with(',')
     }
@@ -93,7 +105,7 @@ impl Connect {
     }
 
     pub(super) fn capabilities(&self) -> Option<Capabilities> {
-        let capabilities = self.said.splitn(4, |byte| *byte == 0).nth(3)?;
+        let capabilities = self.said.splitn(7, |byte| *byte == 0).nth(6)?;
         Capabilities::read(&Decoder::new(capabilities).next_value().ok()??)
     }
 }
@@ -105,6 +117,11 @@ fn kept_hops(list: &str) -> String {
     let left_out = names.len().saturating_sub(HOPS_MAX);
     let kept = names.get(left_out..).unwrap_or_default().join(",");
     if left_out > 0 || !others.is_empty() { format!(",{kept}") } else { kept }
+}
+
+/// The beginning of what a client says of itself, without control characters.
+fn kept_word(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(CLIENT_WORD_LETTERS_MAX).collect()
 }
 
 /// FFmpeg (libavformat) publishes without a Window Acknowledgement Size, never waits for an Acknowledgement, and reads one

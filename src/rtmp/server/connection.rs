@@ -14,8 +14,8 @@ use super::super::{
     message::{Header, Kind, Message, type_id},
 };
 use super::{
-    Refused, ServerEvent,
-    connect::{Connect, reject},
+    Refused, ServerConfig, ServerEvent,
+    connect::{Connect, Dialect, reject},
     streams::{MessageStreams, Use},
 };
 use crate::limits::{
@@ -33,6 +33,8 @@ const _: () = assert!(STRAY_MEDIA_MESSAGES_MAX < u16::MAX as u32);
 pub(super) enum Verdict {
     Nothing,
     Event(ServerEvent<'static>),
+    /// A sound connect that the host decides on.
+    Connect(f64, Dialect),
     /// The message is media of a publishing stream.
     Media {
         stream: u32,
@@ -54,6 +56,8 @@ pub(super) struct NetConnection {
     /// An Acknowledgement was written in this turn.
     acknowledged: bool,
     chunk_bytes: u32,
+    asks_connect: bool,
+    keeps_client: bool,
     connects_rejected: u8,
     unknown_messages: u8,
     stray_media: u16,
@@ -63,14 +67,16 @@ pub(super) struct NetConnection {
 }
 
 impl NetConnection {
-    pub(super) fn new(chunk_bytes: usize, now: Duration) -> Self {
+    pub(super) fn new(config: &ServerConfig, now: Duration) -> Self {
         Self {
             outbox: Outbox::default(),
             connect: None,
             streams: MessageStreams::default(),
             received: Received::new(),
             acknowledged: false,
-            chunk_bytes: u32::try_from(chunk_bytes).unwrap_or(u32::MAX),
+            chunk_bytes: u32::try_from(config.chunk_bytes).unwrap_or(u32::MAX),
+            asks_connect: config.asks_connect,
+            keeps_client: config.keeps_client,
             connects_rejected: 0,
             unknown_messages: 0,
             stray_media: 0,
@@ -209,13 +215,13 @@ impl NetConnection {
             reject(command.transaction, code, "This connection is connected already.", &mut self.outbox);
             return Ok(refused);
         }
-        match Connect::parse(command, header)? {
+        match Connect::parse(command, header, self.keeps_client)? {
             Ok((connect, dialect)) => {
-                dialect.accept(command.transaction, self.chunk_bytes as usize, &mut self.outbox);
-                if dialect.acknowledges_on_request() {
-                    self.received.wait_for_window();
-                }
                 self.connect = Some(connect);
+                if self.asks_connect {
+                    return Ok(Verdict::Connect(command.transaction, dialect));
+                }
+                self.accept_connect(command.transaction, dialect);
                 Ok(Verdict::Nothing)
             }
             Err(description) => {
@@ -226,6 +232,13 @@ impl NetConnection {
                 }
                 Ok(refused)
             }
+        }
+    }
+
+    pub(super) fn accept_connect(&mut self, transaction: f64, dialect: Dialect) {
+        dialect.accept(transaction, self.chunk_bytes as usize, &mut self.outbox);
+        if dialect.acknowledges_on_request() {
+            self.received.wait_for_window();
         }
     }
 

@@ -33,7 +33,7 @@ use super::{
     key::{KeyError, StreamKey},
     message::Kind,
 };
-use connect::Connect;
+use connect::{Connect, Dialect};
 use connection::{NetConnection, Verdict};
 use streams::Use;
 
@@ -42,12 +42,34 @@ use streams::Use;
 pub struct ServerConfig {
     /// Chunk size announced (once, in the reply to connect) and used for everything the session and the log write.
     pub chunk_bytes: usize,
+    /// Whether the host decides on connects, too: each sound one is a [`ServerEvent::Connect`].
+    pub asks_connect: bool,
+    /// Whether [`ServerSession::client`] is kept.
+    pub keeps_client: bool,
 }
 
-/// What a peer asked for or sent. A `Publish` or `Play` is answered with one of the session's methods; until it is, the
+impl ServerConfig {
+    /// For a host that has no say in connects.
+    pub fn new(chunk_bytes: usize) -> Self {
+        Self { chunk_bytes, asks_connect: false, keeps_client: false }
+    }
+}
+
+/// What a client calls itself and where it says that it comes from; nobody checks it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientWords {
+    pub flash_version: String,
+    pub swf_url: String,
+    pub page_url: String,
+}
+
+/// What a peer asked for or sent. A `Connect`, `Publish` or `Play` is answered with one of the session's methods; until it is, the
 /// host does not call `receive` (while a decision is pending the connection is not read).
 #[derive(Debug, PartialEq)]
 pub enum ServerEvent<'a> {
+    /// `connect` with a usable app and tcUrl, which [`ServerSession::app`] and its kin have from here on. Only with
+    /// [`ServerConfig::asks_connect`].
+    Connect,
     /// `publish` with a valid name on message stream `stream`, which was idle. `query` is what followed `?` in the name.
     Publish { stream: u32, key: StreamKey, query: String },
     /// `play` with a valid name on a message stream that was idle, or `play2` on one that may have played and does so no more.
@@ -109,11 +131,13 @@ pub struct ServerSession {
     connection: NetConnection,
 }
 
-/// What messages wait for. The two never meet, so they share a place.
+/// What messages wait for. They never meet, so they share a place.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is one at a time, and not for long")]
 enum Stage {
     Handshake(ServerHandshake),
+    /// A connect that the host decides on: its transaction, and how its client wants to be answered.
+    Connect(f64, Dialect),
     /// A message whose parts are being delivered.
     Aggregate(Aggregate),
 }
@@ -124,7 +148,7 @@ impl ServerSession {
         Self {
             stage: Some(Box::new(Stage::Handshake(ServerHandshake::new(nonce)))),
             reader: ChunkReader::starting_at(HANDSHAKE_BYTES),
-            connection: NetConnection::new(config.chunk_bytes, now),
+            connection: NetConnection::new(&config, now),
         }
     }
 
@@ -154,6 +178,10 @@ impl ServerSession {
                     self.connection.note_turn(now);
                     return Ok(Some(event));
                 }
+                Verdict::Connect(transaction, dialect) => {
+                    self.stage = Some(Box::new(Stage::Connect(transaction, dialect)));
+                    return Ok(Some(ServerEvent::Connect));
+                }
                 Verdict::Media { stream, kind } => break Found::Message(stream, kind, delivered),
                 Verdict::Aggregate { stream } => {
                     self.stage = Some(Box::new(Stage::Aggregate(Aggregate::new(stream, &message))));
@@ -176,9 +204,13 @@ impl ServerSession {
         }))
     }
 
-    /// Whether the handshake is done.
+    /// Whether the handshake is done, and no connect waits for the host's decision.
     fn shake_hands(&mut self, input: &mut &[u8], now: Duration) -> Result<bool, SessionError> {
-        let Some(Stage::Handshake(handshake)) = self.stage.as_deref_mut() else { return Ok(true) };
+        let handshake = match self.stage.as_deref_mut() {
+            Some(Stage::Handshake(handshake)) => handshake,
+            Some(Stage::Connect(..)) => return Ok(false),
+            _ => return Ok(true),
+        };
         let time_ms = self.connection.uptime_ms(now);
         if !handshake.receive(input, time_ms, self.connection.outbox.bytes())? {
             return Ok(false);
@@ -234,6 +266,33 @@ impl ServerSession {
         match self.connection.deadline(self.is_shaking_hands()) {
             Some((at, error)) if now >= at => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    /// NetConnection.Connect.Success, to a [`ServerEvent::Connect`].
+    pub fn accept_connect(&mut self) {
+        if let Some((transaction, dialect)) = self.take_connect() {
+            self.connection.accept_connect(transaction, dialect);
+        }
+    }
+
+    /// NetConnection.Connect.Rejected. The host closes the connection.
+    pub fn refuse_connect(&mut self, description: &str) {
+        if let Some((transaction, _)) = self.take_connect() {
+            self.connection.connect = None;
+            let outbox = &mut self.connection.outbox;
+            connect::reject(transaction, "NetConnection.Connect.Rejected", description, outbox);
+        }
+    }
+
+    fn take_connect(&mut self) -> Option<(f64, Dialect)> {
+        match self.stage.as_deref() {
+            Some(Stage::Connect(transaction, dialect)) => {
+                let asked = (*transaction, *dialect);
+                self.stage = None;
+                Some(asked)
+            }
+            _ => None,
         }
     }
 
@@ -332,14 +391,24 @@ impl ServerSession {
         self.caps_ex() & caps_ex::RECONNECT != 0
     }
 
+    /// Whether a connect was accepted.
+    pub fn has_connected(&self) -> bool {
+        self.connection.connect.is_some()
+    }
+
     /// The app of the accepted connect, its query included; empty before.
     pub fn app(&self) -> &str {
         self.connection.connect.as_ref().map_or("", Connect::app)
     }
 
-    /// The tcUrl of the accepted connect, its query included; empty before.
+    /// The tcUrl of the connect, its query included; empty before.
     pub fn tc_url(&self) -> &str {
         self.connection.connect.as_ref().map_or("", Connect::tc_url)
+    }
+
+    /// What the client said of itself in its connect, with [`ServerConfig::keeps_client`].
+    pub fn client(&self) -> ClientWords {
+        self.connection.connect.as_ref().map(Connect::client).unwrap_or_default()
     }
 
     /// The nodes that the stream of the accepted connect has passed before it came here, the last

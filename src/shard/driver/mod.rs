@@ -1,10 +1,11 @@
 //! A core on a runtime: the tasks that accept and read ([`reading`]), those that send ([`serving`]), those that connect
-//! ([`dialling`]) and speak TLS ([`secure`]), and the two here, which wait for mail and keep time.
+//! ([`dialling`]) and speak TLS ([`secure`]), the connections that are not read for a while ([`holding`]), and the two here, which wait for mail and keep time.
 //!
 //! Bounds: a task and a [`Slot`] for each connection; reads and accepts go by budgets. No future that is sending or accepting is
 //! ever dropped; deadlines end them by shutting the socket down.
 
 mod dialling;
+mod holding;
 mod reading;
 mod secure;
 mod serving;
@@ -16,16 +17,18 @@ use std::{
     future::poll_fn,
     io,
     net::TcpListener,
+    os::fd::OwnedFd,
     rc::{Rc, Weak},
     sync::Arc,
     task::{Poll, Waker},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use self::reading::Gate;
 use self::{dialling::Dials, secure::Secure};
 use super::{
     bell::BellWaiter,
+    close_log::LineBudget,
     core::Core,
     dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
@@ -34,6 +37,7 @@ use super::{
     load::LoadMeter,
     metrics::ShardMetrics,
     poller::Poller,
+    questions::Desk,
     socket::Handle,
     socket_options::SocketOptions,
 };
@@ -46,12 +50,21 @@ struct Slot {
     task: Option<Waker>,
     /// It is to ask for its next piece.
     woken: bool,
-    /// The peer has not closed yet.
-    reading: bool,
+    reading: Reading,
     /// Where it is read from.
     set: Set,
     /// Small sends leave at once, until a player is in step: the handshake, the first answers and what it joins with.
     hurried: bool,
+}
+
+/// Whether a connection is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Yes,
+    /// Not until the core has heard a decision; only that its peer closes is looked for.
+    Held,
+    /// The peer has closed.
+    Ended,
 }
 
 /// Connections that are read from by one task, in one epoll set.
@@ -92,6 +105,8 @@ pub(super) struct Setting {
     pub(super) desk: DialDesk,
     /// For connections that are dialled.
     pub(super) sockets: SocketOptions,
+    /// Who is asked about clients.
+    pub(super) questions: Option<Desk>,
 }
 
 /// See the file's head.
@@ -114,15 +129,21 @@ pub(super) struct Driver {
     /// The task that keeps time, and the process time it sleeps until.
     timer: RefCell<Option<Waker>>,
     sleeps_until: Cell<Duration>,
+    questions: Option<Desk>,
     listeners: RefCell<Vec<Listener>>,
     /// Where tasks that accept hear that they are to stop.
     gate: Gate,
     mailbox: Arc<Mailbox>,
+    /// A descriptor for the time when there are no others: see [`reading`].
+    reserve: RefCell<Option<OwnedFd>>,
+    /// Of lines about accepts that failed.
+    accept_lines: RefCell<LineBudget>,
 }
 
 impl Driver {
-    pub(super) fn new(core: Core, setting: Setting) -> io::Result<Rc<Self>> {
-        let Setting { start, metrics, nonblocking, mailbox, desk, sockets } = setting;
+    pub(super) fn new(mut core: Core, setting: Setting) -> io::Result<Rc<Self>> {
+        core.set_wall(unix_s());
+        let Setting { start, metrics, nonblocking, mailbox, desk, sockets, questions } = setting;
         let mail = Arc::clone(&mailbox);
         let deliver = move |id, answer| mail.send(Command::Answered(id, answer));
         let dialler = Dialler::new(desk, Arc::new(deliver), sockets)?;
@@ -142,9 +163,12 @@ impl Driver {
             scratch: RefCell::new(vec![0; limits::READ_BYTES]),
             timer: RefCell::new(None),
             sleeps_until: Cell::new(Duration::MAX),
+            questions,
             listeners: RefCell::new(Vec::new()),
             gate: Gate::default(),
             mailbox,
+            reserve: RefCell::new(reading::reserve()),
+            accept_lines: RefCell::default(),
         }))
     }
 
@@ -216,6 +240,7 @@ impl Driver {
             Command::ReportRelays(answer) => {
                 let _ = answer.send(self.core.borrow().relay_report());
             }
+            Command::Decided(ticket, decision) => self.with_core(|core| core.decided(ticket, decision)),
             Command::Answered(id, answer) => self.dialler.answered(id, answer),
             #[cfg(test)]
             Command::Panic => panic!("asked to panic"),
@@ -246,9 +271,10 @@ impl Driver {
         result
     }
 
-    /// Begins dials, wakes writers, shuts down what is to be aborted, and has the clock task look again if something is due
+    /// Asks, begins dials, wakes writers, shuts down what is to be aborted, and has the clock task look again if something is due
     /// sooner.
     fn pass_on(&self, core: &mut Core) {
+        self.pass_on_questions(core);
         if !core.take_dials().is_empty() {
             for dial in core.take_dials().drain(..) {
                 self.begin_dial(dial);
@@ -323,6 +349,7 @@ impl Driver {
                 self.end_late_handshakes();
                 let (busy, elapsed) = meter.sample();
                 self.with_core(|core| {
+                    core.set_wall(unix_s());
                     core.note_load(busy, elapsed);
                     core.tick();
                 });
@@ -333,6 +360,11 @@ impl Driver {
             }
         }
     }
+}
+
+/// To the tick: nothing that goes by it is finer than seconds.
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Lets every other task that is ready run first.

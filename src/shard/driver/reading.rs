@@ -13,10 +13,16 @@ use std::{
     task::{Poll, Waker},
 };
 
-use super::{Driver, Set, Slot};
+use super::{Driver, Reading, Set, Slot};
 use crate::{
     limits,
-    shard::{close::CloseReason, conn::ConnId, listener::Listener, poller::Poller, socket::Socket},
+    shard::{
+        close::{CloseReason, TurnedAway},
+        conn::ConnId,
+        listener::Listener,
+        poller::Poller,
+        socket::{Socket, reset},
+    },
 };
 
 /// Ends the waits of tasks that accept. Waits for readiness may be dropped; accepts are never under way meanwhile.
@@ -62,7 +68,7 @@ impl Driver {
                 match listener.accept() {
                     Ok((socket, peer)) => {
                         if let Err(error) = self.clone().adopt(socket, peer) {
-                            self.cannot_accept(&error).await;
+                            self.cannot_accept(&listener, &error).await;
                             break;
                         }
                     }
@@ -73,7 +79,7 @@ impl Driver {
                         return;
                     }
                     Err(error) => {
-                        self.cannot_accept(&error).await;
+                        self.cannot_accept(&listener, &error).await;
                         break;
                     }
                 }
@@ -87,26 +93,49 @@ impl Driver {
         !self.listeners.borrow().is_empty()
     }
 
-    async fn cannot_accept(&self, error: &io::Error) {
+    async fn cannot_accept(&self, listener: &Listener, error: &io::Error) {
         self.metrics.accept_failures.add(1);
-        tracing::warn!(
-            "cannot accept: {error}; raise the limit of open files (or fs.epoll.max_user_watches) or end connections"
-        );
+        let now = self.start.elapsed();
+        if let Some(suppressed) = self.accept_lines.borrow_mut().take(limits::ACCEPT_LOG_LINES_PER_SECOND, now) {
+            tracing::warn!(
+                suppressed,
+                "cannot accept: {error}; raise the limit of open files (or fs.epoll.max_user_watches) or end connections"
+            );
+        }
+        self.turn_away_waiting(listener);
         monoio::time::sleep(limits::ACCEPT_PAUSE).await;
     }
 
-    /// Takes in an accepted connection. Errors: the runtime or the epoll set has no room for it, and it was closed.
+    /// Closes what waits to be accepted, by the descriptor held ready for it: a client that hears nothing does not go to another
+    /// node. Whatever it frees meanwhile is taken the next time.
+    fn turn_away_waiting(&self, listener: &Listener) {
+        drop(self.reserve.borrow_mut().take());
+        for _ in 0..limits::ACCEPT_BUDGET {
+            let Ok((socket, peer)) = listener.accept() else { break };
+            reset(&socket);
+            self.core.borrow_mut().note_turned_away(peer, TurnedAway::Descriptors);
+        }
+        *self.reserve.borrow_mut() = reserve();
+    }
+
+    /// Takes in an accepted connection, or closes it if it is one too many. Errors: the runtime or the epoll set has no room for
+    /// it, and it was closed.
     pub(super) fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr) -> io::Result<()> {
         // An IPv4 peer of a dual-stack listener is shown as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        rustix::io::ioctl_fionbio(&socket, self.nonblocking)?;
-        let socket = Socket::new(socket)?;
-        let id = self.with_core(|core| core.connect(peer));
-        if let Err(error) = self.seat(&socket, id, Set::Players) {
-            self.with_core(|core| core.remove(id));
-            return Err(error);
+        let Some(id) = self.with_core(|core| core.admit(peer, true)) else {
+            reset(&socket);
+            return Ok(());
+        };
+        let seated = rustix::io::ioctl_fionbio(&socket, self.nonblocking).map_err(io::Error::from);
+        let seated = seated.and_then(|()| Socket::new(socket));
+        match seated.and_then(|socket| self.seat(&socket, id, Set::Players).map(|()| socket)) {
+            Ok(socket) => drop(monoio::spawn(self.clone().serve(socket, id))),
+            Err(error) => {
+                self.with_core(|core| core.remove(id));
+                return Err(error);
+            }
         }
-        monoio::spawn(self.clone().serve(socket, id));
         Ok(())
     }
 
@@ -120,7 +149,7 @@ impl Driver {
         if slots.len() <= id {
             slots.resize_with(id + 1, || None);
         }
-        slots[id] = Some(Slot { handle, task: None, woken: false, reading: true, set, hurried: true });
+        slots[id] = Some(Slot { handle, task: None, woken: false, reading: Reading::Yes, set, hurried: true });
         Ok(())
     }
 
@@ -169,6 +198,9 @@ impl Driver {
     fn read_some(&self, id: ConnId) -> Result<bool, CloseReason> {
         let slots = self.slots.borrow();
         let Some(slot) = slots.get(id).and_then(Option::as_ref) else { return Ok(true) };
+        if slot.reading == Reading::Held {
+            return Err(CloseReason::PeerClosed);
+        }
         let mut scratch = self.scratch.borrow_mut();
         let mut core = self.core.borrow_mut();
         core.advance(self.start.elapsed());
@@ -179,7 +211,7 @@ impl Driver {
                 Ok(bytes) => {
                     core.receive(id, bytes);
                     budget = budget.saturating_sub(bytes.len());
-                    if bytes.len() < limits::READ_BYTES {
+                    if bytes.len() < limits::READ_BYTES || core.is_held(id) {
                         return Ok(true);
                     }
                 }
@@ -211,7 +243,12 @@ impl Driver {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };
         self.poller(slot.set).remove(slot.handle.fd());
-        slot.reading = false;
+        slot.reading = Reading::Ended;
         slot.wake();
     }
+}
+
+/// A descriptor to give up when there are no others.
+pub(super) fn reserve() -> Option<OwnedFd> {
+    rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()
 }

@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::HashMap, io, rc::Rc};
 
 use bytes::Bytes;
 
-use super::Driver;
+use super::{Driver, Reading};
 use crate::{
     egress::Piece,
     limits,
@@ -174,9 +174,12 @@ impl Driver {
         let mut budget = limits::READ_BUDGET_BYTES;
         while budget > 0 {
             let slots = self.slots.borrow();
-            let Some(slot) = slots.get(id).and_then(Option::as_ref).filter(|slot| slot.reading) else {
-                return Ok(true);
-            };
+            let Some(slot) = slots.get(id).and_then(Option::as_ref) else { return Ok(true) };
+            match slot.reading {
+                Reading::Yes => {}
+                Reading::Held => return Err(CloseReason::PeerClosed),
+                Reading::Ended => return Ok(true),
+            }
             let received = slot.handle.receive(&mut scratch);
             drop(slots);
             match received {
@@ -187,7 +190,7 @@ impl Driver {
                     if self.unseal(id, session, bytes)? {
                         return Err(CloseReason::PeerClosed);
                     }
-                    if is_all {
+                    if is_all || self.core.borrow().is_held(id) {
                         return Ok(true);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, rc::Rc, task::Poll};
 
-use super::Driver;
+use super::{Driver, Reading};
 use crate::{
     egress::Piece,
     shard::{
@@ -76,7 +76,7 @@ impl Driver {
     }
 
     pub(super) fn is_reading(&self, id: ConnId) -> bool {
-        self.slots.borrow().get(id).and_then(Option::as_ref).is_some_and(|slot| slot.reading)
+        self.slots.borrow().get(id).and_then(Option::as_ref).is_some_and(|slot| slot.reading != Reading::Ended)
     }
 
     pub(super) fn forget(&self, id: ConnId) {

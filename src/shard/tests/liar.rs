@@ -45,7 +45,7 @@ pub(super) struct Liar {
 
 impl Liar {
     pub(super) fn new(lie: Lie, now: Duration) -> Self {
-        let session = ServerSession::new(ServerConfig { chunk_bytes: 4_096 }, 7, now);
+        let session = ServerSession::new(ServerConfig::new(4_096), 7, now);
         Self { session, lie, plays: None, chatters_at: Duration::ZERO }
     }
 

@@ -1,7 +1,9 @@
 //! Cores without sockets: what publishers and players see, on one shard and across shards.
 
+mod asking;
 mod closing;
 mod ends;
+mod entering;
 mod liar;
 mod merging;
 mod players;

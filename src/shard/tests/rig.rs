@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     limits::TICK,
@@ -29,6 +29,7 @@ use crate::{
         dial::Dial,
         mesh::{Bell, ports},
         metrics::ShardMetrics,
+        questions::{Decision, Question, Ticket},
     },
 };
 
@@ -91,6 +92,8 @@ pub(super) struct Rig {
     pub(super) dials: Vec<(usize, Dial)>,
     pub(super) woken: Vec<(usize, ConnId)>,
     pub(super) aborted: Vec<(usize, ConnId)>,
+    /// What cores asked, in this order.
+    pub(super) questions: Vec<Question>,
     pub(super) now: Duration,
 }
 
@@ -120,6 +123,7 @@ impl Rig {
             dials: Vec::new(),
             woken: Vec::new(),
             aborted: Vec::new(),
+            questions: Vec::new(),
             now: Duration::ZERO,
         }
     }
@@ -191,20 +195,51 @@ impl Rig {
 
     /// A message that the client session would not write: of any type, on any message stream, on a csid of its own.
     pub(super) fn inject(&mut self, peer: usize, type_id: u8, stream_id: u32, payload: &[u8]) {
+        self.queue(peer, type_id, stream_id, payload);
+        self.settle();
+    }
+
+    /// As `inject`, but it leaves with what the client says next.
+    pub(super) fn queue(&mut self, peer: usize, type_id: u8, stream_id: u32, payload: &[u8]) {
         let header = Header { csid: 40, timestamp: 0, length: 0, type_id, stream_id };
         let mut out = BytesMut::new();
         ChunkWriter::new().write(header, payload, &mut out);
         self.peers[peer].session.output().extend_from_slice(&out);
-        self.settle();
     }
 
     pub(super) fn command(&mut self, peer: usize, stream: u32, name: &str, write: impl FnOnce(&mut Encoder<'_>)) {
+        self.queue_command(peer, stream, name, write);
+        self.settle();
+    }
+
+    /// As `command`, but it leaves with what the client says next.
+    pub(super) fn queue_command(&mut self, peer: usize, stream: u32, name: &str, write: impl FnOnce(&mut Encoder<'_>)) {
         let mut payload = BytesMut::new();
         let mut encoder = Encoder::new(&mut payload);
         encoder.string(name).number(9.0).null();
         write(&mut encoder);
         assert!(payload.len() <= 128, "one chunk");
-        self.inject(peer, type_id::COMMAND_AMF0, stream, &payload);
+        self.queue(peer, type_id::COMMAND_AMF0, stream, &payload);
+    }
+
+    /// Answers the question that was asked last of all.
+    pub(super) fn decide(&mut self, decision: Decision) {
+        let ticket = self.questions.last().and_then(|question| question.ticket).expect("a question was asked");
+        self.decide_as(ticket, decision);
+    }
+
+    pub(super) fn decide_as(&mut self, ticket: Ticket, decision: Decision) {
+        self.cores[ticket.shard].decided(ticket, decision);
+        self.settle();
+    }
+
+    /// The events that were asked or told about, and the client's streams.
+    pub(super) fn asked(&self) -> Vec<String> {
+        let name = |question: &Question| {
+            let key = question.subject.key.as_ref().map_or(String::new(), |key| format!(" {key}"));
+            format!("{}{key}", question.event.label())
+        };
+        self.questions.iter().map(name).collect()
     }
 
     /// Another message stream of the connection plays or publishes `name`.
@@ -276,6 +311,8 @@ impl Rig {
     fn pass_on(&mut self, core: usize) {
         let wakes: Vec<_> = self.cores[core].take_wakes().drain(..).collect();
         let aborts: Vec<_> = self.cores[core].take_aborts().drain(..).collect();
+        self.questions.append(self.cores[core].take_questions());
+        self.cores[core].take_holds().clear();
         self.hurried.extend(self.cores[core].take_hurries().drain(..).map(|id| (core, id)));
         self.dials.extend(self.cores[core].take_dials().drain(..).map(|dial| (core, dial)));
         let is_peers = |id: &ConnId| self.peers.iter().any(|peer| peer.core == core && peer.open && peer.id == *id);
@@ -299,7 +336,7 @@ impl Rig {
             return false;
         }
         let core = &mut self.cores[peer.core];
-        let said = peer.session.take_output();
+        let said = if core.is_held(peer.id) { Bytes::new() } else { peer.session.take_output() };
         if !said.is_empty() {
             core.receive(peer.id, &said);
         }
@@ -349,6 +386,7 @@ impl Rig {
         }
         self.pass(Duration::from_secs(15));
         for (core, metrics) in self.cores.iter().zip(&self.metrics) {
+            assert!(core.asking.is_empty(), "clients that are gone");
             assert!(core.conns.is_empty() && core.streams.slab.is_empty() && core.streams.by_key.is_empty());
             assert!(
                 core.streams.dirty.is_empty()

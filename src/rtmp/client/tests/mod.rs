@@ -16,7 +16,7 @@ fn config(role: ClientRole, name: &str) -> ClientConfig {
 }
 
 fn server() -> ServerSession {
-    ServerSession::new(ServerConfig { chunk_bytes: 1_000 }, 7, T0)
+    ServerSession::new(ServerConfig::new(1_000), 7, T0)
 }
 
 /// Feeds a server, which accepts whatever it is asked for; what happened, in words.

@@ -10,7 +10,7 @@ fn what_is_not_rtmp_is_closed() {
         (b"GET / HTTP/1.1\r\n", HandshakeError::Http),
     ];
     for (bytes, expected) in cases {
-        let mut session = ServerSession::new(ServerConfig { chunk_bytes: CHUNK_BYTES }, 7, T0);
+        let mut session = ServerSession::new(ServerConfig::new(CHUNK_BYTES), 7, T0);
         assert_eq!(session.receive(&mut &bytes[..], T0), Err(SessionError::Handshake(expected)));
     }
 }
@@ -22,7 +22,7 @@ fn silence_ends_at_one_total_deadline_each() {
         assert_eq!(session.timeout(T0 + after - Duration::from_millis(1)), Ok(()));
         assert_eq!(session.timeout(T0 + after), Err(error));
     };
-    let mut session = ServerSession::new(ServerConfig { chunk_bytes: CHUNK_BYTES }, 7, T0);
+    let mut session = ServerSession::new(ServerConfig::new(CHUNK_BYTES), 7, T0);
     for second in 0..5 {
         session.receive(&mut &[3][..], T0 + Duration::from_secs(second)).unwrap();
     }
@@ -47,7 +47,7 @@ fn a_refused_or_ended_request_starts_the_deadline_again() {
 
 #[test]
 fn a_wrong_c2_is_tolerated() {
-    let mut session = ServerSession::new(ServerConfig { chunk_bytes: CHUNK_BYTES }, 7, T0);
+    let mut session = ServerSession::new(ServerConfig::new(CHUNK_BYTES), 7, T0);
     let mut bytes = BytesMut::new();
     ClientHandshake::new(8, false).start(0, &mut bytes);
     bytes.extend_from_slice(&[0xEE; 1_536]);

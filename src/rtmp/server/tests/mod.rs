@@ -55,7 +55,7 @@ fn body(values: &[Value]) -> BytesMut {
 
 impl Peer {
     fn shaken_hands() -> Self {
-        let mut session = ServerSession::new(ServerConfig { chunk_bytes: CHUNK_BYTES }, 7, T0);
+        let mut session = ServerSession::new(ServerConfig::new(CHUNK_BYTES), 7, T0);
         let (mut client, mut bytes) = (ClientHandshake::new(8, false), BytesMut::new());
         client.start(0, &mut bytes);
         assert_eq!(session.receive(&mut &bytes[..], T0), Ok(None));

@@ -1,0 +1,151 @@
+//! The operator's rules: of those for an action, the first that a stream's name fits decides.
+//!
+//! Without rules for an action everybody may do it; with rules, a stream that none fits is refused. A rule looks at the address
+//! first, `deny` before `allow`, and then at what the client brings along: of the ways it knows, one must succeed. Bounds:
+//! [`ACCESS_RULES_MAX`](crate::limits::ACCESS_RULES_MAX) and [`NETWORKS_MAX`](crate::limits::NETWORKS_MAX), which `control/`
+//! keeps.
+
+use std::sync::Arc;
+
+use super::{
+    Action, Ask, Refusal, Verdict,
+    keys::{KeyFault, Keys},
+    links,
+    network::Network,
+    offer,
+    secrets::SignSecrets,
+    tokens::Tokens,
+};
+use crate::relay::pattern::Pattern;
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub struct AccessRules {
+    pub publish: Vec<Rule>,
+    pub play: Vec<Rule>,
+}
+
+/// Its `Debug` does not show secrets.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// How the operator knows it.
+    pub name: Arc<str>,
+    /// None: all, those of vhosts too.
+    pub streams: Option<Pattern>,
+    pub deny: Vec<Network>,
+    /// Empty: all.
+    pub allow: Vec<Network>,
+    pub takes: Takes,
+}
+
+/// Whom a rule lets in, of those whose address it likes.
+#[derive(Clone, Debug)]
+pub enum Takes {
+    Everybody,
+    Nobody,
+    Proof(Proof),
+}
+
+/// The ways to prove a right, of which one must succeed.
+#[derive(Clone, Debug, Default)]
+pub struct Proof {
+    pub keys: Option<Keys>,
+    pub links: Option<SignSecrets>,
+    pub tokens: Option<Tokens>,
+}
+
+/// A key was tried: what could be guessed, tried often enough.
+#[derive(Clone, Debug)]
+pub(super) struct Guess {
+    pub(super) rule: Arc<str>,
+    pub(super) right: bool,
+}
+
+impl AccessRules {
+    pub fn decide(&self, ask: &Ask<'_>) -> Verdict {
+        self.judge(ask).0
+    }
+
+    pub(super) fn judge(&self, ask: &Ask<'_>) -> (Verdict, Option<Guess>) {
+        let rules = match ask.action {
+            Action::Publish => &self.publish,
+            Action::Play => &self.play,
+        };
+        if rules.is_empty() {
+            return (Verdict::Allowed(None), None);
+        }
+        match rules.iter().find(|rule| rule.streams.as_ref().is_none_or(|streams| streams.matches(ask.key))) {
+            Some(rule) => rule.judge(ask),
+            None => {
+                let why = format!("no rule says who may {} this stream", ask.action.name());
+                let rule = format!("{} rules", ask.action.name()).into();
+                (Verdict::Refused(Refusal { rule, why }), None)
+            }
+        }
+    }
+}
+
+impl Rule {
+    fn judge(&self, ask: &Ask<'_>) -> (Verdict, Option<Guess>) {
+        let among = |networks: &[Network]| networks.iter().any(|network| network.contains(ask.peer));
+        if among(&self.deny) || (!self.allow.is_empty() && !among(&self.allow)) {
+            return (self.refused("not from this address"), None);
+        }
+        match &self.takes {
+            Takes::Everybody => (Verdict::Allowed(None), None),
+            Takes::Nobody => (self.refused(&format!("nobody may {} this stream", ask.action.name())), None),
+            Takes::Proof(proof) => self.prove(proof, ask),
+        }
+    }
+
+    fn prove(&self, proof: &Proof, ask: &Ask<'_>) -> (Verdict, Option<Guess>) {
+        let mut why = None;
+        if let Some(tokens) = &proof.tokens
+            && let Some(token) = offer::value(ask, &["token", "jwt"])
+        {
+            match tokens.verify(&token, ask) {
+                Ok(credential) => return (Verdict::Allowed(credential), None),
+                Err(fault) => why = Some(fault.to_string()),
+            }
+        }
+        if let Some(secrets) = &proof.links
+            && let Some(link) = links::verify(secrets, ask)
+        {
+            match link {
+                Ok(credential) => return (Verdict::Allowed(Some(credential)), None),
+                Err(fault) => why = Some(fault.to_string()),
+            }
+        }
+        if let Some(keys) = &proof.keys
+            && let Some(key) = offer::value(ask, &["key"])
+        {
+            let guess = |right| Some(Guess { rule: Arc::clone(&self.name), right });
+            match keys.check(&key, ask.key) {
+                Ok(credential) => return (Verdict::Allowed(Some(credential)), guess(true)),
+                Err(fault) => return (self.refused(&fault.to_string()), guess(fault != KeyFault::Wrong)),
+            }
+        }
+        (self.refused(&why.unwrap_or_else(|| proof.wanted())), None)
+    }
+
+    fn refused(&self, why: &str) -> Verdict {
+        Verdict::Refused(Refusal { rule: Arc::clone(&self.name), why: why.to_owned() })
+    }
+}
+
+impl Proof {
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_none() && self.links.is_none() && self.tokens.is_none()
+    }
+
+    /// What to bring, for those who brought nothing.
+    fn wanted(&self) -> String {
+        let ways = [
+            (self.keys.is_some(), "a key (?key=..)"),
+            (self.links.is_some(), "a signed link (?exp=..&sig=..)"),
+            (self.tokens.is_some(), "a token (?token=..)"),
+        ];
+        let ways = ways.iter().filter(|(counts, _)| *counts).map(|(_, way)| *way).collect::<Vec<_>>();
+        format!("{} is needed behind the stream's name", ways.join(" or "))
+    }
+}

@@ -1,0 +1,196 @@
+//! How the process ends: it serves, leaves (if it is to), ends, and gives its exit code.
+//!
+//! [`run`] owns that order, and is driven by signals, by orders (`POST /api/drain`, a successor that has taken over) and by the
+//! fleet's end. What a leaving node does when is [`super::course`]'s; here it is carried out. Leaving is bounded by its
+//! timeout, ending by [`SHUTDOWN_DEADLINE`]; a second signal cuts both short.
+
+use std::{future::pending, sync::Arc};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep},
+};
+
+use super::{
+    EXIT_SIGNALLED, EXIT_SOFTWARE,
+    admin::Node,
+    args::{Drain, Face, Settings},
+    course::{Act, Course},
+    progress, reconnect,
+};
+use crate::{
+    limits::{DRAIN_ORDERS, DRAIN_POLL, SHUTDOWN_DEADLINE},
+    shard::fleet::FleetEnd,
+};
+
+/// Why the node leaves.
+#[derive(Debug)]
+pub(super) enum Leave {
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// An operator's request.
+    Api(Drain),
+    /// Another process of this node has the listeners: they are let go of here, and go on taking connections there.
+    Successor,
+}
+
+/// What is asked of the control thread while it serves. The answer says whether it is done.
+#[derive(Debug)]
+pub(super) enum Order {
+    Leave(Leave, oneshot::Sender<bool>),
+    /// Takes back an order to leave, as long as listeners are open.
+    Stay(oneshot::Sender<bool>),
+}
+
+pub(super) type Orders = mpsc::Receiver<Order>;
+
+pub(super) fn orders() -> (mpsc::Sender<Order>, Orders) {
+    mpsc::channel(DRAIN_ORDERS)
+}
+
+/// What can make the process leave or end.
+pub(super) struct Causes {
+    pub(super) signals: Signals,
+    pub(super) orders: Orders,
+    pub(super) ended: oneshot::Receiver<FleetEnd>,
+}
+
+/// What became of a node that was to leave.
+enum Outcome {
+    /// It ends in order.
+    End,
+    /// It serves on after all.
+    Stay,
+    /// It has this exit code.
+    Exit(u8),
+}
+
+/// Serves until something ends the process, and ends it; the exit code.
+pub(super) async fn run(node: &Arc<Node>, settings: &Settings, mut causes: Causes) -> u8 {
+    let drain = loop {
+        let leave = tokio::select! {
+            end = &mut causes.ended => return exit_code(end),
+            _ = causes.signals.next() => Leave::Signal,
+            Some(order) = causes.orders.recv() => match order {
+                Order::Leave(leave, answer) => {
+                    let _ = answer.send(true);
+                    leave
+                }
+                Order::Stay(answer) => {
+                    let _ = answer.send(false);
+                    continue;
+                }
+            },
+        };
+        let by_signal = matches!(leave, Leave::Signal);
+        let drain = match leave {
+            Leave::Signal => settings.drain.at_signal.then(|| settings.drain.plan.clone()),
+            Leave::Api(drain) => Some(drain),
+            Leave::Successor => Some(settings.drain.plan.succeeded(settings.upgrade_timeout)),
+        };
+        let Some(drain) = drain else { break None };
+        match leave_service(node, &drain, by_signal, &mut causes).await {
+            Outcome::End => break Some(drain),
+            Outcome::Stay => {}
+            Outcome::Exit(code) => return code,
+        }
+    };
+    if let Face::Relay { .. } = settings.face {
+        progress::end();
+    }
+    node.retire();
+    end(node, drain.is_some_and(|drain| drain.is_succeeded()), causes).await
+}
+
+/// Goes through the course of `drain`.
+async fn leave_service(node: &Arc<Node>, drain: &Drain, by_signal: bool, causes: &mut Causes) -> Outcome {
+    let mut course = Course::new(drain, Instant::now().into_std());
+    tracing::info!(mode = %drain.mode, url = drain.url.as_deref().unwrap_or_default(), "draining");
+    loop {
+        while let Some(act) = course.next(Instant::now().into_std(), node.fleet.reconnecting()) {
+            match act {
+                Act::Unready => node.retire(),
+                Act::Move => drop(reconnect::ask(node, drain.request()).await),
+                Act::Release => node.fleet.release_listeners(),
+                Act::Refuse => node.fleet.stop_accepting(),
+                Act::End => return Outcome::End,
+            }
+        }
+        tokio::select! {
+            end = &mut causes.ended => return Outcome::Exit(exit_code(end)),
+            number = causes.signals.next() => {
+                return if by_signal { Outcome::Exit(stopped_at_once(number)) } else { Outcome::End };
+            }
+            Some(order) = causes.orders.recv() => match order {
+                Order::Leave(_, answer) | Order::Stay(answer) => drop(answer.send(false)),
+            },
+            () = sleep(DRAIN_POLL) => {}
+        }
+    }
+}
+
+/// Ends all streams in order. `released`: the listeners are another process's, and are not to be shut down.
+async fn end(node: &Node, released: bool, causes: Causes) -> u8 {
+    let Causes { mut signals, ended, .. } = causes;
+    tracing::info!("ending: players get their last messages; again to stop at once");
+    if released {
+        node.fleet.release_listeners();
+    }
+    node.fleet.shutdown();
+    tokio::select! {
+        end = ended => exit_code(end),
+        number = signals.next() => stopped_at_once(number),
+        () = sleep(SHUTDOWN_DEADLINE) => {
+            tracing::error!("the shards did not end in {SHUTDOWN_DEADLINE:?}");
+            EXIT_SOFTWARE
+        }
+    }
+}
+
+fn stopped_at_once(signal: u8) -> u8 {
+    tracing::warn!("stopped at once by a second signal");
+    EXIT_SIGNALLED + signal
+}
+
+fn exit_code(end: Result<FleetEnd, oneshot::error::RecvError>) -> u8 {
+    match end {
+        Ok(FleetEnd::Orderly) => {
+            tracing::info!("ended");
+            0
+        }
+        Ok(FleetEnd::Panicked { shard }) => {
+            tracing::error!(shard, "a shard panicked: the process ends");
+            EXIT_SOFTWARE
+        }
+        Ok(FleetEnd::Hung { shard }) => {
+            tracing::error!(shard, "a shard has hung: the process ends");
+            EXIT_SOFTWARE
+        }
+        Err(_) => {
+            tracing::error!("the fleet's watch panicked: the process ends");
+            EXIT_SOFTWARE
+        }
+    }
+}
+
+/// SIGINT and SIGTERM. SIGPIPE is ignored by the standard library's start.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(super) fn catch() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The number of the next one.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => 2,
+            Some(()) = self.terminate.recv() => 15,
+            else => pending().await,
+        }
+    }
+}

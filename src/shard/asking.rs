@@ -1,0 +1,343 @@
+//! Whether a connection may do what it asks for: the operator's rules say, and then whoever has to be asked about it.
+//!
+//! Rules are looked at here and now. What is asked outside leaves as a [`Question`]; until it is decided the connection is
+//! not read: what has come behind the request waits in it, and the driver hears from [`Core::take_holds`] that it is to stop
+//! reading, or to go on. Its players are sent to as ever. An answer goes to the request it was asked for, or to nobody.
+//!
+//! Bounds: one question for each connection; [`limits::UNREAD_BYTES_MAX`] behind it; it is given up a little after
+//! [`Callbacks::patience`](super::questions::Callbacks::patience), to the tick.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{
+    close::{CloseReason, RefuseReason},
+    conn::ConnId,
+    core::Core,
+    listen_addr::SUCCESSOR_PEER,
+    questions::{Decision, Event, Question, Subject, Ticket},
+    session::Session,
+    uses::Use,
+};
+use crate::{
+    access::{Action, Ask, Credential, Refusal, Verdict},
+    limits,
+    media::TrackChoice,
+    rtmp::{key::StreamKey, server::ClientWords},
+};
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    /// Seconds since 1970, as the driver said last.
+    unix_s: u64,
+    /// Questions, and clients that one was asked about.
+    asked: u64,
+    known: u64,
+    questions: Vec<Question>,
+    holds: Vec<ConnId>,
+    clients: HashMap<ConnId, Client>,
+}
+
+/// A client that somebody outside was told of, or is to be.
+#[derive(Debug)]
+struct Client {
+    number: u64,
+    /// What it does, by message stream, as long as its end is to be told.
+    doing: Vec<(u32, Arc<Subject>)>,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) number: u64,
+    request: Request,
+    /// Shard time at which nobody is waited for any more.
+    pub(super) until: Duration,
+    /// What came behind the request.
+    unread: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Connect,
+    Publish { stream: u32, key: StreamKey, query: String, credential: Option<Credential> },
+    Play { stream: u32, key: StreamKey, query: String, choice: TrackChoice },
+}
+
+impl Request {
+    fn event(&self) -> Event {
+        match self {
+            Self::Connect => Event::Connect,
+            Self::Publish { .. } => Event::Publish,
+            Self::Play { .. } => Event::Play,
+        }
+    }
+
+    fn subject(&self) -> (Option<&StreamKey>, &str) {
+        match self {
+            Self::Connect => (None, ""),
+            Self::Publish { key, query, .. } | Self::Play { key, query, .. } => (Some(key), query),
+        }
+    }
+}
+
+impl Asking {
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn is_empty(&self) -> bool {
+        self.clients.is_empty() && self.questions.is_empty()
+    }
+
+    /// The connection waits no more.
+    pub(super) fn release(&mut self, id: ConnId) {
+        self.holds.push(id);
+    }
+}
+
+impl Core {
+    /// Says what the wall clock shows, in seconds since 1970. Rules that end at a time need it, and nothing else.
+    pub fn set_wall(&mut self, unix_s: u64) {
+        self.asking.unix_s = unix_s;
+    }
+
+    /// Questions to be asked. The caller empties the list; [`Core::decided`] has the answers.
+    pub fn take_questions(&mut self) -> &mut Vec<Question> {
+        &mut self.asking.questions
+    }
+
+    /// Connections that are to be read no more, or again: [`Core::is_held`] says which. The caller empties the list.
+    pub fn take_holds(&mut self) -> &mut Vec<ConnId> {
+        &mut self.asking.holds
+    }
+
+    /// Whether the connection waits for a decision and is not to be read.
+    pub fn is_held(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.pending().is_some())
+    }
+
+    /// What the rules say of a client's request for `key`; `query` came with it.
+    pub(super) fn judge(&self, id: ConnId, action: Action, key: &StreamKey, query: &str) -> Verdict {
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.peer() != SUCCESSOR_PEER) else {
+            // Who plays there has been judged there.
+            return Verdict::Allowed(None);
+        };
+        let (app, tc_url) = (conn.session.app(), conn.session.tc_url());
+        let ask = Ask { action, key, app, tc_url, query, peer: conn.peer().ip(), unix_s: self.asking.unix_s };
+        self.config.access.get().decide(&ask)
+    }
+
+    /// A client wants to connect.
+    pub(super) fn start_connect(&mut self, id: ConnId) {
+        self.ask(id, Request::Connect);
+    }
+
+    /// The rules let it publish.
+    pub(super) fn ask_publish(
+        &mut self,
+        id: ConnId,
+        stream: u32,
+        key: StreamKey,
+        query: &str,
+        credential: Option<Credential>,
+    ) {
+        self.ask(id, Request::Publish { stream, key, query: query.to_owned(), credential });
+    }
+
+    /// The rules let it play.
+    pub(super) fn ask_play(&mut self, id: ConnId, stream: u32, key: StreamKey, query: &str, choice: TrackChoice) {
+        self.ask(id, Request::Play { stream, key, query: query.to_owned(), choice });
+    }
+
+    /// Grants what need not be asked about; else the connection waits.
+    fn ask(&mut self, id: ConnId, request: Request) {
+        let event = request.event();
+        let is_successor = self.conns.get(id).is_some_and(|conn| conn.peer() == SUCCESSOR_PEER);
+        if is_successor || !self.config.callbacks.concern(event) {
+            self.grant(id, request);
+            return;
+        }
+        if self.is_ending() {
+            self.deny(id, request, &going_away());
+            return;
+        }
+        let number = self.asking.asked;
+        self.asking.asked += 1;
+        let (key, query) = request.subject();
+        let Some(subject) = self.subject(id, key, query) else { return };
+        let until = self.time.now() + self.config.callbacks.patience + limits::DECISION_GRACE;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.loose_ends().pending = Some(Box::new(Pending { number, request, until, unread: Vec::new() }));
+        let ticket = Some(Ticket { shard: self.port.shard(), conn: id, number });
+        self.asking.questions.push(Question { event, ticket, subject, unix_s: self.asking.unix_s });
+        self.asking.holds.push(id);
+    }
+
+    /// Whom and what a question about the connection is about.
+    fn subject(&mut self, id: ConnId, key: Option<&StreamKey>, query: &str) -> Option<Arc<Subject>> {
+        let conn = self.conns.get(id)?;
+        let Session::Client(session) = &conn.session else { return None };
+        let (app, tc_url) = (session.app().to_owned(), session.tc_url().to_owned());
+        let (peer, words): (SocketAddr, ClientWords) = (conn.peer(), session.client());
+        let shard = self.port.shard();
+        let (key, query) = (key.cloned(), query.to_owned());
+        let client = self.client(id).number;
+        Some(Arc::new(Subject { client, shard, peer, app, tc_url, words, key, query }))
+    }
+
+    fn client(&mut self, id: ConnId) -> &mut Client {
+        let Asking { known, clients, .. } = &mut self.asking;
+        let shard = self.port.shard();
+        clients.entry(id).or_insert_with(|| {
+            *known += 1;
+            Client { number: *known * limits::SHARDS_MAX as u64 + shard as u64, doing: Vec::new() }
+        })
+    }
+
+    /// More has come of a connection that is not to be read. A driver that keeps to that has at most a read's rest.
+    pub(super) fn keep_unread(&mut self, id: ConnId, bytes: &[u8]) {
+        let Some(pending) = self.conns.get_mut(id).and_then(|conn| conn.pending_mut()) else { return };
+        if pending.unread.len() + bytes.len() > limits::UNREAD_BYTES_MAX {
+            let what = format!("more than {} bytes came behind a request", limits::UNREAD_BYTES_MAX);
+            self.log_close(id, CloseReason::UnreadBytes, &what);
+            self.close(id, CloseReason::UnreadBytes, true);
+            return;
+        }
+        pending.unread.extend_from_slice(bytes);
+    }
+
+    /// The answer to a question, unless the connection or the request is gone.
+    pub fn decided(&mut self, ticket: Ticket, decision: Decision) {
+        let pending = self.conns.get_mut(ticket.conn).and_then(|conn| conn.take_pending(ticket.number));
+        if let Some(pending) = pending {
+            self.settle(ticket.conn, *pending, decision);
+        }
+    }
+
+    /// Nobody answered in time.
+    pub(super) fn give_up_asking(&mut self, id: ConnId) {
+        let number = self.conns.get(id).and_then(|conn| conn.pending()).map(|pending| pending.number);
+        let Some(number) = number else { return };
+        let ticket = Ticket { shard: self.port.shard(), conn: id, number };
+        self.decided(ticket, Decision::Failed("no answer came in time".to_owned()));
+    }
+
+    /// The node is going away, and the connection's request with it.
+    pub(super) fn refuse_pending(&mut self, id: ConnId) {
+        let number = self.conns.get(id).and_then(|conn| conn.pending()).map(|pending| pending.number);
+        let pending = number.and_then(|number| self.conns.get_mut(id)?.take_pending(number));
+        let Some(pending) = pending else { return };
+        self.deny(id, pending.request, &going_away());
+        self.go_on(id, &pending.unread);
+    }
+
+    fn settle(&mut self, id: ConnId, pending: Pending, decision: Decision) {
+        let Pending { request, unread, .. } = pending;
+        let rule = || format!("on_{} callback", request.event().label()).into();
+        match decision {
+            Decision::Allowed => self.grant(id, request),
+            Decision::Refused(why) => {
+                let refusal = Refusal { rule: rule(), why };
+                self.deny(id, request, &refusal);
+            }
+            Decision::Failed(_) if self.config.callbacks.failure_allows => self.grant(id, request),
+            Decision::Failed(what) => {
+                // What failed is the operator's to know.
+                let refusal = Refusal {
+                    rule: format!("on_{} callback: {what}", request.event().label()).into(),
+                    why: NOBODY.to_owned(),
+                };
+                self.deny(id, request, &refusal);
+            }
+        }
+        self.go_on(id, &unread);
+    }
+
+    /// The connection is read again: first what came behind its request.
+    fn go_on(&mut self, id: ConnId, unread: &[u8]) {
+        self.take_in(id, unread);
+        self.asking.holds.push(id);
+    }
+
+    fn grant(&mut self, id: ConnId, request: Request) {
+        match request {
+            Request::Connect => {
+                if let Some(Session::Client(session)) = self.conns.get_mut(id).map(|conn| &mut conn.session) {
+                    session.accept_connect();
+                }
+            }
+            Request::Publish { stream, key, query, credential } => {
+                self.grant_publish(id, stream, key.clone(), credential);
+                self.note_begun(id, stream, Event::PublishDone, &key, &query);
+            }
+            Request::Play { stream, key, query, choice } => {
+                self.grant_play(id, stream, key.clone(), choice);
+                self.note_begun(id, stream, Event::PlayDone, &key, &query);
+            }
+        }
+    }
+
+    fn deny(&mut self, id: ConnId, request: Request, refusal: &Refusal) {
+        match request {
+            Request::Connect => self.deny_connect(id, refusal),
+            Request::Publish { stream, key, .. } => self.deny_publish(id, stream, &key, refusal),
+            Request::Play { stream, key, .. } => self.deny_play(id, stream, &key, refusal),
+        }
+    }
+
+    fn deny_connect(&mut self, id: ConnId, refusal: &Refusal) {
+        self.metrics.refused(RefuseReason::Access).add(1);
+        if let Some(Session::Client(session)) = self.conns.get_mut(id).map(|conn| &mut conn.session) {
+            session.refuse_connect(&refusal.why);
+        }
+        let Refusal { rule, why } = refusal;
+        self.log_close(id, CloseReason::Connect, &format!("connect refused by {rule}: {why}"));
+        self.close(id, CloseReason::Connect, false);
+    }
+
+    pub(super) fn log_denied(&mut self, id: ConnId, action: Action, key: &StreamKey, refusal: &Refusal) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let suppressed = self.stream_lines.take(limits::STREAM_LOG_LINES_PER_SECOND, self.time.now());
+        if let Some(suppressed) = suppressed {
+            let action = match action {
+                Action::Publish => "publish",
+                Action::Play => "play",
+            };
+            let Refusal { rule, why } = refusal;
+            tracing::info!(peer = %conn.peer(), stream = %key, %rule, suppressed, "{action} refused: {why}");
+        }
+    }
+
+    /// Remembers what has begun on a message stream, if `done` is to be told of its end.
+    fn note_begun(&mut self, id: ConnId, stream: u32, done: Event, key: &StreamKey, query: &str) {
+        let began = self.conns.get(id).is_some_and(|conn| conn.uses.iter().any(|used| used.stream() == stream));
+        if began
+            && self.config.callbacks.concern(done)
+            && let Some(subject) = self.subject(id, Some(key), query)
+        {
+            self.client(id).doing.push((stream, subject));
+        }
+    }
+
+    /// What a connection did on a message stream is over.
+    pub(super) fn tell_done(&mut self, id: ConnId, used: &Use) {
+        let Some(client) = self.asking.clients.get_mut(&id) else { return };
+        let Some(at) = client.doing.iter().position(|(stream, _)| *stream == used.stream()) else { return };
+        let (_, subject) = client.doing.swap_remove(at);
+        let event = match used {
+            Use::Publishing { .. } => Event::PublishDone,
+            Use::Playing { .. } => Event::PlayDone,
+        };
+        self.asking.questions.push(Question { event, ticket: None, subject, unix_s: self.asking.unix_s });
+    }
+
+    /// The connection is gone.
+    pub(super) fn forget_client(&mut self, id: ConnId) {
+        self.asking.clients.remove(&id);
+    }
+}
+
+/// For a client that nobody decided about.
+const NOBODY: &str = "who may do this cannot be found out at the moment; try again later";
+
+fn going_away() -> Refusal {
+    Refusal { rule: "shutdown".into(), why: "the server is going away".to_owned() }
+}
