@@ -140,6 +140,10 @@ pub const PLAY_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 pub const PUBLISHER_IDLE_DEFAULT: Duration = Duration::from_secs(30);
 /// How long players wait for a lost publisher to come back (`--unpublish-grace-s`).
 pub const UNPUBLISH_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+/// How long a publisher waits for the one that it replaces to be ended.
+pub const TAKEOVER_WAIT: Duration = Duration::from_secs(2);
+/// How long whoever has replaced a publisher cannot be replaced.
+pub const TAKEOVER_PAUSE: Duration = Duration::from_secs(1);
 /// Time a closing connection has to take its last bytes.
 pub const LINGER: Duration = Duration::from_secs(2);
 

@@ -9,6 +9,7 @@ mod drain;
 pub(super) mod given;
 pub(super) mod relays;
 mod sockets;
+mod takeover;
 mod upgrade;
 
 use std::{error::Error as _, net::SocketAddr, path::PathBuf, time::Duration};
@@ -23,7 +24,7 @@ pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
 use self::{
     ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs,
-    upgrade::UpgradeArgs,
+    takeover::TakeoverArgs, upgrade::UpgradeArgs,
 };
 use super::{
     containment::Containment,
@@ -187,6 +188,9 @@ pub(super) struct Args {
     #[arg(value_parser = values::whole(0..=limits::FLAG_SECONDS_MAX, "seconds"))]
     #[arg(default_value_t = limits::UNPUBLISH_GRACE_DEFAULT.as_secs())]
     unpublish_grace_s: u64,
+
+    #[command(flatten)]
+    takeover: TakeoverArgs,
 
     #[command(flatten)]
     drain: DrainArgs,
@@ -375,7 +379,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         upstream_ca,
         ceilings: args.ceilings.ceilings(),
         access: Default::default(),
-        takeover: Default::default(),
+        takeover: args.takeover.takeover,
         predecessor: None,
         callbacks: Default::default(),
     };

@@ -60,6 +60,7 @@ series! {
     counter "messages_received_total" messages_received "RTMP messages received.";
     counter "tags_malformed_total" tags_malformed "Media messages dropped because their tag is malformed.";
     counter "sends_total" sends "Sends given to the kernel.";
+    counter "takeovers_total" takeovers "Times a publisher replaced another one of its name.";
     counter "skips_total" skips "Times a slow player skipped to a newer keyframe.";
     counter "joins_total" joins "Times a player started on a stream.";
     counter "mesh_messages_total" mesh_messages "Messages sent to other shards.";

@@ -63,6 +63,8 @@ reasons! {
         UnreadBytes => "unread_bytes",
         PlayRefused => "play_refused",
         PublisherIdle => "publisher_idle",
+        /// Another publisher has its name now.
+        Replaced => "replaced",
         StreamNotFound => "stream_not_found",
         NoProgress => "no_progress",
         LagBytes => "lag_bytes",

@@ -27,6 +27,7 @@ use super::{
     relaying::Relays,
     session::Session,
     streams::Streams,
+    takeover::Takeovers,
     time::ShardTime,
     uses::Use,
 };
@@ -89,6 +90,7 @@ pub struct Core {
     hurries: Vec<ConnId>,
     pub(super) dials: Vec<Dial>,
     pub(super) relays: Relays,
+    pub(super) takeovers: Takeovers,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
     pub(super) admission: Arc<Admission>,
@@ -122,6 +124,7 @@ impl Core {
             hurries: Vec::new(),
             dials: Vec::new(),
             relays,
+            takeovers: Takeovers::default(),
             reconnecting: None,
             admission: shared.admission.clone(),
             handshakes,
@@ -370,6 +373,7 @@ impl Core {
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }
+            self.stop_waiting(id);
             while let Some(used) = self.conns.get_mut(id).and_then(|conn| conn.uses.pop()) {
                 self.detach(id, used);
             }
@@ -457,7 +461,8 @@ impl Core {
 
     /// Process time at which [`Core::timers`] must be called; for ever if only ticks are due.
     pub fn due_at(&self) -> Duration {
-        self.streams.next_timer(&self.time).unwrap_or(Duration::MAX)
+        let retry = self.takeovers.are_to_be_told().then(|| self.time.process() + limits::MESH_RETRY);
+        self.streams.next_timer(&self.time).into_iter().chain(retry).min().unwrap_or(Duration::MAX)
     }
 
     /// Begins the orderly end: publishers are let go, players get what is left and their end of stream.

@@ -56,6 +56,7 @@ pub struct ShardMetrics {
     /// Sends given to the kernel.
     pub sends: Counter,
     pub skips: Counter,
+    pub takeovers: Counter,
     pub joins: Counter,
     pub mesh_messages: Counter,
     /// Mesh messages put off because a queue was full.
@@ -106,6 +107,7 @@ impl Default for ShardMetrics {
             tags_malformed: Counter::default(),
             sends: Counter::default(),
             skips: Counter::default(),
+            takeovers: Counter::default(),
             joins: Counter::default(),
             mesh_messages: Counter::default(),
             mesh_full: Counter::default(),

@@ -45,6 +45,7 @@ pub mod socket_options;
 mod sockopt;
 mod steering;
 mod streams;
+mod takeover;
 pub mod time;
 mod timers;
 mod tls;

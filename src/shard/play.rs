@@ -19,6 +19,7 @@ use crate::{
         message::Kind,
         server::PlayRefusal,
     },
+    stream::directory::Origin,
 };
 
 impl Core {
@@ -111,7 +112,7 @@ impl Core {
     fn goes_in_circles(&self, id: ConnId, key: &StreamKey) -> bool {
         self.conns.get(id).is_some_and(|conn| conn.session.has_passed(self.relays.node()))
             && self.relays.comes_from_elsewhere(key)
-            && self.directory.owner(key).is_none_or(|owner| owner.pulled)
+            && self.directory.owner(key).is_none_or(|owner| owner.origin == Origin::Pulled)
     }
 
     /// As [`follow`](Self::follow), for what is pushed from here: the owner has told of the stream already.

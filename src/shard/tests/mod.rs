@@ -13,5 +13,6 @@ mod relay_sim;
 mod relays;
 mod rig;
 mod shards;
+mod takeover;
 mod tracks;
 mod world;
