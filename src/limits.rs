@@ -433,6 +433,10 @@ pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const DRAIN_WINDOW_DEFAULT: Duration = Duration::from_secs(10);
 /// For how long connections are taken after readiness has gone (`--drain-converge-s`).
 pub const DRAIN_CONVERGE_DEFAULT: Duration = Duration::from_secs(5);
+/// How long those have, of a drain's time, that are still there when the listeners close.
+pub const DRAIN_REST: Duration = Duration::from_secs(3);
+/// A publisher that has sent nothing for so long is let go without waiting for a keyframe.
+pub const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 /// Orders to leave, or to stay, that may wait; more are refused.
 pub const DRAIN_ORDERS: usize = 4;
 /// How often a node that drains looks whether its clients have left.

@@ -24,6 +24,7 @@ pub(super) struct Sample<'a> {
     pub(super) log_bytes: u64,
     pub(super) log_lines_dropped: u64,
     pub(super) ready: bool,
+    pub(super) draining: bool,
     pub(super) usage: Usage,
     pub(super) started: SystemTime,
     pub(super) uptime_s: f64,
@@ -68,6 +69,8 @@ series! {
     counter "doorbells_total" doorbells "Sleeping shards woken.";
     counter "reconnect_requests_total" reconnect_requests "Clients asked to go on at another server.";
     gauge "reconnecting" reconnecting "Clients asked to leave, or to be asked, that are still here.";
+    gauge "leaving_publishers" leaving_publishers "Publishers that are to leave and cannot be asked to reconnect.";
+    gauge "leaving_players" leaving_players "Other clients that are to leave and cannot be asked to reconnect.";
     counter "accept_failures_total" accept_failures "Accepts that failed for want of descriptors or memory.";
     counter "upstream_dials_total" upstream_dials "Connections to other nodes begun.";
     counter "pulls_begun_total" pulls_begun "Times a pulled stream was taken from a source, or went over to one.";
@@ -147,9 +150,10 @@ fn node(out: &mut String, sample: &Sample) {
     let dropped = "shardcast_log_lines_dropped_total";
     head(out, dropped, "counter", "Log lines dropped because stderr was slower than they came.");
     line(out, format_args!("{dropped} {}", sample.log_lines_dropped));
-    let gauges: [(&str, &str, f64); 8] = [
+    let gauges: [(&str, &str, f64); 9] = [
         ("shardcast_log_bytes", "Bytes of all stream logs.", sample.log_bytes as f64),
         ("shardcast_ready", "1 while new connections are welcome.", f64::from(u8::from(sample.ready))),
+        ("shardcast_draining", "1 while the node leaves service.", f64::from(u8::from(sample.draining))),
         ("shardcast_uptime_seconds", "Seconds since the start.", sample.uptime_s),
         ("process_start_time_seconds", "Start, in seconds since 1970.", process::unix_seconds(sample.started)),
         ("process_resident_memory_bytes", "Resident memory.", sample.usage.resident_bytes as f64),
@@ -191,6 +195,7 @@ mod tests {
             log_bytes: 7,
             log_lines_dropped: 5,
             ready: true,
+            draining: false,
             usage: Usage { resident_bytes: 4_096, open_files: 9, open_files_max: 1_024, threads: 4 },
             started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
             uptime_s: 2.5,
@@ -245,7 +250,7 @@ mod tests {
         }
         assert_eq!(
             keys.len(),
-            2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + TurnedAway::ALL.len() + 3) + 10
+            2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + TurnedAway::ALL.len() + 3) + 11
         );
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
 //! `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts the fleet of shards,
-//! says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`, `process`, `reconnect`)
-//! until something ends the process (`ending`, `course`). It may block where shards may not. It never touches media.
+//! says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`, `process`, `reconnect`,
+//! `drain`) until something ends the process (`ending`, `course`), a new process in its place for one (`upgrade`). It may block
+//! where shards may not. It never touches media.
 
 mod admin;
 mod args;
@@ -15,6 +16,7 @@ mod cores;
 mod course;
 #[cfg(test)]
 mod docs_tests;
+mod drain;
 mod ending;
 mod exposition;
 mod file;
@@ -42,6 +44,7 @@ use self::{
     args::{Answer, Face, Given, Settings},
     banner::Banner,
     cores::Allowance,
+    drain::Board,
     ending::{Causes, Orders, Signals},
     logs::Log,
     upgrade::{Heir, Upgrades},
@@ -166,7 +169,7 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     }
     contained.tell(matches!(settings.face, Face::Banner));
     let (order, orders) = ending::orders();
-    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order));
+    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, Board::new(settings.drain.plan.clone())));
     let parts = Parts { orders, admin, heir };
     let outcome =
         runtime.block_on(supervise(&node, parts, settings, given)).map_err(|error| failed("cannot serve", error));

@@ -70,6 +70,8 @@ reasons! {
         LagBytes => "lag_bytes",
         Skips => "skips",
         Shutdown => "shutdown",
+        /// The node leaves service: it was let go between groups of pictures.
+        Drained => "drained",
         /// To another node: it is not needed any more, or another one is in its place.
         RelayDone => "relay_done",
         UpstreamUnreachable => "upstream_unreachable",

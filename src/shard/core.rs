@@ -18,6 +18,7 @@ use super::{
     config::Config,
     conn::{Closing, Conn, ConnId},
     dial::Dial,
+    leaving::Leaving,
     listen_addr::SUCCESSOR_PEER,
     merge::MergeWindows,
     mesh::Port,
@@ -93,6 +94,8 @@ pub struct Core {
     pub(super) takeovers: Takeovers,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
+    /// Set while the node leaves service.
+    pub(super) leaving: Option<Box<Leaving>>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Handshakes,
     /// Of lines about connections turned away, for each reason.
@@ -126,6 +129,7 @@ impl Core {
             relays,
             takeovers: Takeovers::default(),
             reconnecting: None,
+            leaving: None,
             admission: shared.admission.clone(),
             handshakes,
             turned_away_lines: Default::default(),
@@ -170,7 +174,6 @@ impl Core {
                 self.metrics.successors.add(-1);
             }
             self.forget_client(id);
-            self.note_left(id);
         }
     }
 
@@ -204,6 +207,11 @@ impl Core {
                         _ => None,
                     });
                     let Some((local, epoch)) = publishing else { continue };
+                    let flows = || self.streams.video_flows(local, epoch, self.time.now_ms());
+                    if self.leaving.as_ref().is_some_and(|leaving| leaving.ends_before(id, kind, payload, flows)) {
+                        self.let_publisher_go(id, stream);
+                        continue;
+                    }
                     if self.streams.publish(local, epoch, kind, timestamp, payload, &self.time).is_err() {
                         self.metrics.tags_malformed.add(1);
                     }
@@ -333,7 +341,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return Next::Idle };
         for _ in 0..conn.uses.len() {
             let conn = &mut self.conns[id];
-            let Some(Use::Playing { local, watcher, .. }) = conn.next_turn() else { continue };
+            let Some(Use::Playing { stream, local, watcher }) = conn.next_turn() else { continue };
             let (next, is_all) = self.streams.next_piece(local, watcher, &self.policy, &self.time, &self.metrics);
             match next {
                 Next::Send(piece) => {
@@ -349,6 +357,10 @@ impl Core {
                     );
                     self.close(id, reason, true);
                     return Next::Idle;
+                }
+                Next::Left => {
+                    self.let_player_go(id, stream);
+                    return Next::End;
                 }
                 Next::End if self.tell_end(local, watcher) => return Next::End,
                 Next::Idle | Next::End => {}
@@ -370,6 +382,9 @@ impl Core {
             }
             self.metrics.closed(reason).add(1);
             self.handshakes.leave(id);
+            self.note_left(id);
+            self.note_leaving(id);
+            let Some(conn) = self.conns.get_mut(id) else { return };
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }

@@ -67,6 +67,9 @@ pub struct ShardMetrics {
     pub reconnect_requests: Counter,
     /// Those asked, or to be asked, that are still connected.
     pub reconnecting: Gauge,
+    /// Clients that are to leave and cannot be asked: publishers, and all others.
+    pub leaving_publishers: Gauge,
+    pub leaving_players: Gauge,
     /// Accepts that failed for want of descriptors or memory.
     pub accept_failures: Counter,
     /// Share of its time the shard was busy lately, in thousandths.
@@ -114,6 +117,8 @@ impl Default for ShardMetrics {
             doorbells: Counter::default(),
             reconnect_requests: Counter::default(),
             reconnecting: Gauge::default(),
+            leaving_publishers: Gauge::default(),
+            leaving_players: Gauge::default(),
             accept_failures: Counter::default(),
             load_permille: Gauge::default(),
             merge_window_us: Gauge::default(),

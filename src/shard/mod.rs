@@ -22,6 +22,7 @@ mod entering;
 pub mod fleet;
 mod follow;
 pub mod inherited;
+pub mod leaving;
 pub mod listen_addr;
 mod listener;
 mod load;

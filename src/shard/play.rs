@@ -337,11 +337,16 @@ impl Core {
 
     pub(super) fn rejoin(&mut self, local: usize, watcher: usize, view: ViewKey) {
         self.finish_message(local, watcher);
-        if let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) {
-            watcher.rejoin(view);
-            let id = watcher.conn;
-            self.hurry(id);
+        let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) else {
+            return;
+        };
+        let (id, stream) = (watcher.conn, watcher.message_stream());
+        if watcher.is_leaving() {
+            self.let_player_go(id, stream);
+            return;
         }
+        watcher.rejoin(view);
+        self.hurry(id);
     }
 
     fn playing(&self, id: ConnId, stream: u32) -> Option<(usize, usize)> {
