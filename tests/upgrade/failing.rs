@@ -17,7 +17,7 @@ use crate::{
 };
 
 fn run(program: &Path, flags: &[&str]) -> Server {
-    let usual = ["--rtmp", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--no-pin", "--shards", "2"];
+    let usual = ["--rtmp", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--no-pin", "--shards", "2", "--landlock", "off"];
     let program = program.to_str().expect("a plain path");
     Server::run(&[program].into_iter().chain(usual).chain(flags.iter().copied()).collect::<Vec<_>>())
 }

@@ -70,9 +70,7 @@ impl Storm {
 }
 
 fn served_once(addr: SocketAddr) -> Result<(), String> {
-    let socket =
-        std::net::TcpStream::connect_timeout(&addr, seconds(5)).map_err(|error| format!("connect: {error}"))?;
-    let mut peer = Peer::accepted(socket).ok_or("the handshake was not answered")?;
+    let mut peer = Peer::dial(addr).past_handshake();
     match peer.connect("live").as_deref() {
         Some("NetConnection.Connect.Success") => Ok(()),
         other => Err(format!("connect was answered by {other:?}")),
@@ -98,15 +96,21 @@ fn nobody_is_refused(driver: Driver) {
 
 fn no_descriptor_is_left(driver: Driver) {
     let mut server = Server::start(driver, 2, &[]);
+    // The first may have more from whoever started it.
     let fresh = server.descriptors();
+    let mut descriptors = Vec::new();
     for _ in 0..5 {
         let held: Vec<Peer> = (0..20).map(|_| Peer::connected(server.rtmp)).collect();
         let before = server.pid();
         server.upgrade();
         drop(held);
         server.wait_gone_process(before, seconds(20));
-        assert_eq!(server.descriptors(), fresh);
+        descriptors.push(server.descriptors());
     }
+    assert!(
+        descriptors.iter().all(|count| *count == descriptors[0] && *count <= fresh),
+        "{fresh}, then {descriptors:?}"
+    );
 }
 
 on_both_drivers!(nobody_is_refused, no_descriptor_is_left);
