@@ -526,3 +526,21 @@ pub const PROGRESS_PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 pub const STREAMS_PATIENCE: Duration = Duration::from_secs(2);
 /// How long after the first signal the control thread gives up waiting for the shards.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+// Successors: a new process that takes over from one that runs.
+
+/// Bytes of one message between the two, and descriptors that come with it (the kernel's own limit is 253).
+pub const HANDOVER_MESSAGE_BYTES_MAX: usize = 4 * 1024;
+pub const HANDOVER_DESCRIPTORS_MAX: usize = 64;
+/// From the start of the new process until it listens.
+pub const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(10);
+/// How often the process that is to be replaced looks whether the new one still runs.
+pub const SUCCESSOR_POLL: Duration = Duration::from_millis(50);
+/// How long those who stay are served by a process that was replaced (`--upgrade-timeout-s`).
+pub const UPGRADE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3_600);
+
+// The watchdog.
+
+/// How often it looks, and looks in vain before a shard counts as hung.
+pub const WATCHDOG_TICK: Duration = Duration::from_millis(100);
+pub const WATCHDOG_TICKS_MAX: u32 = 50;

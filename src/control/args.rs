@@ -15,6 +15,7 @@ pub(super) mod relays;
 mod sockets;
 mod takeover;
 mod tls;
+mod upgrade;
 
 use std::{error::Error as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -30,6 +31,7 @@ pub(super) use self::sockets::{clamp_note, option_fault};
 use self::{
     access::AccessArgs, callbacks::CallbackArgs, ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs,
     proxied::ProxiedArgs, relays::RelayArgs, sockets::SocketArgs, takeover::TakeoverArgs, tls::TlsArgs,
+    upgrade::UpgradeArgs,
 };
 use super::{
     access::Access,
@@ -214,6 +216,9 @@ pub(super) struct Args {
     drain: DrainArgs,
 
     #[command(flatten)]
+    upgrade: UpgradeArgs,
+
+    #[command(flatten)]
     ceilings: CeilingArgs,
 
     #[command(flatten)]
@@ -368,6 +373,8 @@ pub(super) struct Settings {
     pub(super) callbacks: Option<Plan>,
     /// None: everybody may do everything, and there is nothing to read again.
     pub(super) access: Option<Access>,
+    /// How long a process that was replaced serves those it has.
+    pub(super) upgrade_timeout: Duration,
     pub(super) containment: Containment,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
@@ -434,6 +441,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         access: Arc::clone(&in_force),
         takeover: args.takeover.takeover,
         callbacks: callbacks.as_ref().map(Plan::for_shards).unwrap_or_default(),
+        predecessor: None,
     };
     Ok(Settings {
         face: Face::Banner,
@@ -444,6 +452,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         callbacks,
         containment: args.containment.containment(args.config, &files),
         access: Some(Access { source: access, files, in_force }),
+        upgrade_timeout: args.upgrade.timeout(),
         log: args.log,
         log_format: args.log_format,
         notes,

@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_a_successor_takes_over_is_not_refused() {
-        let drain = drain(Mode::Anycast, 30, 5).succeeded();
+        let drain = drain(Mode::Anycast, 30, 5).succeeded(SECOND * 30);
         assert_eq!(acts(&drain, 3), [(0, Act::Release), (0, Act::Move), (3, REST), (3, Act::End)]);
     }
 

@@ -32,7 +32,6 @@ pub(super) enum Leave {
     /// An operator's request.
     Api(Drain),
     /// Another process of this node has the listeners: they are let go of here, and go on taking connections there.
-    #[allow(dead_code, reason = "nobody hands its listeners over yet")]
     Successor,
 }
 
@@ -85,7 +84,7 @@ pub(super) async fn run(node: &Arc<Node>, settings: &Settings, mut causes: Cause
         let drain = match leave {
             Leave::Signal => settings.drain.at_signal.then(|| settings.drain.plan.clone()),
             Leave::Api(drain) => Some(drain),
-            Leave::Successor => Some(settings.drain.plan.succeeded()),
+            Leave::Successor => Some(settings.drain.plan.succeeded(settings.upgrade_timeout)),
         };
         let Some(drain) = drain else { break };
         node.board.drains(drain.mode);
@@ -115,7 +114,7 @@ async fn leave_service(node: &Arc<Node>, drain: &Drain, by_signal: bool, causes:
             match act {
                 Act::Unready => node.set_ready(false),
                 Act::Move => leave(node, drain.departure()).await,
-                Act::MoveRest { over } => leave(node, Departure { request: None, over }).await,
+                Act::MoveRest { over } => leave(node, Departure { request: None, over, others_stay: false }).await,
                 Act::Refuse => node.fleet.stop_accepting(),
                 Act::Release => node.fleet.release_listeners(),
                 Act::End => return Outcome::End,
@@ -187,6 +186,10 @@ fn exit_code(end: Result<FleetEnd, oneshot::error::RecvError>) -> u8 {
         }
         Ok(FleetEnd::Panicked { shard }) => {
             tracing::error!(shard, "a shard panicked: the process ends");
+            EXIT_SOFTWARE
+        }
+        Ok(FleetEnd::Hung { shard }) => {
+            tracing::error!(shard, "a shard has hung: the process ends");
             EXIT_SOFTWARE
         }
         Err(_) => {

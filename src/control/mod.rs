@@ -4,7 +4,8 @@
 //! configuration (`file`, `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts
 //! the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`,
 //! `process`, `reconnect`, `drain`), keeps the rules in force (`access`), asks other servers for the shards (`callbacks`) and
-//! reads files again that change (`reload`, `certificates`) until something ends the process (`ending`, `course`). It may block
+//! reads files again that change (`reload`, `certificates`) until something ends the process (`ending`, `course`), a new process
+//! in its place for one (`upgrade`). It may block
 //! where shards may not. It never touches media.
 
 mod access;
@@ -38,6 +39,7 @@ mod reload;
 mod reserve;
 mod rules;
 mod sign;
+mod upgrade;
 mod values;
 
 use std::{
@@ -59,12 +61,14 @@ use self::{
     drain::Board,
     ending::{Causes, Orders, Signals},
     logs::Log,
+    upgrade::{Heir, Upgrades},
 };
 use crate::{
     limits,
     shard::{
         config::DriverChoice,
         fleet::{Fleet, FleetEnd, Sockets, StartError},
+        inherited::{Inherited, Listening, tcp_listener},
     },
 };
 
@@ -72,7 +76,7 @@ use crate::{
 const EXIT_FAILED: u8 = 1;
 /// The command line, the environment or an address is not usable as given.
 const EXIT_USAGE: u8 = 2;
-/// A shard panicked or did not end (sysexits' EX_SOFTWARE).
+/// A shard panicked, hung or did not end (sysexits' EX_SOFTWARE).
 const EXIT_SOFTWARE: u8 = 70;
 /// A second signal: 128 and the signal's number are added, as shells do.
 const EXIT_SIGNALLED: u8 = 128;
@@ -158,16 +162,23 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         .enable_all()
         .build()
         .map_err(|error| failed("cannot start the control thread", error))?;
-    let admin = settings.admin.map(|addr| listen(addr, given)).transpose()?;
+    let mut inherited = Inherited::default();
+    let heir = Heir::claim(&mut inherited).map_err(|why| Fault(EXIT_USAGE, why))?;
+    let admin = settings.admin.map(|addr| listen(addr, given, &mut inherited)).transpose()?;
     let callbacks = settings.callbacks.as_ref().map(Callbacks::new).transpose();
     let callbacks = callbacks.map_err(|why| Fault(EXIT_USAGE, format!("callbacks: {why}")))?;
     let mut config = settings.config.clone();
+    config.predecessor = heir.as_ref().map(Heir::predecessor);
     if let Some(callbacks) = &callbacks {
         config.callbacks = callbacks.for_shards();
     }
     let found = ceilings::settle(&mut config.ceilings, config.cpus.len());
     let start_fault = |error| start_fault(error, settings, given);
-    let sockets = Sockets::bind(&config).map_err(start_fault)?;
+    let sockets = Sockets::inherit(&config, &mut inherited).map_err(start_fault)?;
+    for addr in inherited.left() {
+        tracing::warn!("{addr} is not among the addresses to listen on any more: it is closed");
+    }
+    drop(inherited);
     let contained = containment::contain(&settings.containment, &config, log)
         .map_err(|failed| containment_fault(&failed, settings, given))?;
     let fleet = Fleet::start_on(sockets, config).map_err(start_fault)?;
@@ -186,7 +197,7 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         if let Some(callbacks) = callbacks {
             callbacks.run(Arc::clone(&node.fleet));
         }
-        let outcome = supervise(&node, orders, admin, settings).await;
+        let outcome = supervise(&node, Parts { orders, admin, heir }, settings, given).await;
         if let (Ok(0), Some(counts)) = (&outcome, &node.callbacks) {
             callbacks::flush(counts).await;
         }
@@ -198,8 +209,12 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     outcome
 }
 
-fn listen(addr: SocketAddr, given: &Given) -> Result<TcpListener, Fault> {
-    TcpListener::bind(addr)
+/// What the admin listener is for, as a successor is told.
+const ADMIN: &str = "admin";
+
+fn listen(addr: SocketAddr, given: &Given, inherited: &mut Inherited) -> Result<TcpListener, Fault> {
+    let socket = inherited.take(ADMIN, &addr.into()).pop().map_or_else(|| TcpListener::bind(addr), tcp_listener);
+    socket
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| Fault(EXIT_USAGE, args::listen_fault("--admin", &addr.into(), &error, given)))
 }
@@ -229,20 +244,22 @@ fn containment_fault(failed: &containment::Failed, settings: &Settings, given: &
     Fault(EXIT_USAGE, format!("{flag}: {failed}"))
 }
 
-/// Says that the node is ready, serves until its end, and returns the exit code.
-async fn supervise(
-    node: &Arc<Node>,
+/// What the control thread serves with, besides the node.
+struct Parts {
     orders: Orders,
     admin: Option<TcpListener>,
-    settings: &Settings,
-) -> std::io::Result<u8> {
+    heir: Option<Heir>,
+}
+
+/// Says that the node is ready, serves until its end, and returns the exit code.
+async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &Given) -> std::io::Result<u8> {
+    let Parts { orders, admin, heir } = parts;
     let signals = Signals::catch()?;
+    let copy = admin.as_ref().map(|listener| admin_socket(listener, settings)).transpose()?;
     tracing::info!(shards = node.fleet.shards().len(), "started");
     let admin = admin.map(tokio::net::TcpListener::from_std).transpose()?;
     let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
-    if let Some(listener) = admin {
-        tokio::spawn(admin::serve(listener, Arc::clone(node)));
-    }
+    let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, Arc::clone(node))).abort_handle());
     if let Some(access) = &settings.access {
         access::keep(access.clone())?;
     }
@@ -253,7 +270,21 @@ async fn supervise(
         Face::Banner => greet(node, admin_addr),
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
     }
+    if let Face::Banner = settings.face {
+        let upgrades = Upgrades::new(given.args(), copy.into_iter().collect())?;
+        tokio::spawn(upgrades.run(Arc::clone(node), admin));
+    }
+    if let Some(heir) = heir {
+        tokio::spawn(heir.take_over(Arc::clone(&node.fleet)));
+    }
     Ok(ending::run(node, settings, Causes { signals, orders, ended }).await)
+}
+
+/// A copy for a successor.
+fn admin_socket(listener: &TcpListener, settings: &Settings) -> std::io::Result<Listening> {
+    let chosen = settings.admin.is_some_and(|addr| addr.port() == 0);
+    let (addr, copy) = (listener.local_addr()?, listener.try_clone()?);
+    Ok(Listening { role: ADMIN.to_owned(), addr: addr.into(), chosen, sockets: vec![copy.into()] })
 }
 
 /// Says where the node listens and what to try.

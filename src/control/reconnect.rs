@@ -63,7 +63,7 @@ impl Drain {
         let (tc_url, description) = (self.url.clone(), DESCRIPTION.to_owned());
         let is_asked = tc_url.is_some() || self.mode != Mode::Anycast;
         let request = is_asked.then(|| Arc::new(ReconnectRequest { tc_url, description, over }));
-        Departure { request, over }
+        Departure { request, over, others_stay: self.mode == Mode::Successor }
     }
 }
 

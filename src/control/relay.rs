@@ -107,6 +107,7 @@ impl RelayCommand {
             config: Config { driver: self.driver, relays, upstream_ca, ..Config::default() },
             certificates: None,
             admin: self.admin.0,
+            upgrade_timeout: crate::limits::UPGRADE_TIMEOUT_DEFAULT,
             drain: DrainSettings::default(),
             callbacks: None,
             access: None,

@@ -43,6 +43,11 @@ pub enum PatternFault {
 struct Glob(String);
 
 impl Pattern {
+    /// Every stream without a vhost, `*`.
+    pub fn all() -> Self {
+        Self { text: "*".to_owned(), vhost: None, path: Glob("*".to_owned()) }
+    }
+
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let fault = |at, fault| Err(PatternError { at, fault });
         if text.is_empty() {

@@ -46,6 +46,18 @@ pub struct PullRule {
     pub linger: Duration,
 }
 
+impl PullRule {
+    /// What players here ask for and nobody publishes may be at the process before this one.
+    pub fn predecessor() -> Self {
+        Self {
+            pattern: Pattern::all(),
+            origins: Arc::new(InOrder(vec![Template::predecessor()])),
+            always: false,
+            linger: limits::PULL_LINGER_DEFAULT,
+        }
+    }
+}
+
 /// Where the streams of a pattern are pushed to: all of `targets` at once.
 #[derive(Clone, Debug)]
 pub struct PushRule {

@@ -143,6 +143,12 @@ impl Template {
         Ok(Self { endpoint, base: "rtmp://localhost".to_owned(), credentials: None, stream: None })
     }
 
+    /// All that this node's process before this one has.
+    pub fn predecessor() -> Self {
+        let base = "rtmp://localhost".to_owned();
+        Self { endpoint: Endpoint::Predecessor, base, credentials: None, stream: None }
+    }
+
     /// `text` as it must be written in a URL for braces to be no placeholders.
     pub fn escape(text: &str) -> String {
         text.replace('{', "{{").replace('}', "}}")

@@ -15,6 +15,8 @@ pub enum Endpoint {
     Tcp { host: String, port: u16, secure: bool },
     /// A socket of this machine.
     Unix(PathBuf),
+    /// The process of this node that this one takes over from.
+    Predecessor,
 }
 
 /// See the file's head.
@@ -64,6 +66,7 @@ impl fmt::Display for Endpoint {
             Self::Tcp { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Predecessor => f.write_str("predecessor"),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     close::{CloseReason, RefuseReason},
     conn::ConnId,
     core::Core,
+    listen_addr::SUCCESSOR_PEER,
     questions::{Decision, Event, Question, Subject, Ticket},
     session::Session,
     takeover::NotToBeHad,
@@ -144,7 +145,10 @@ impl Core {
 
     /// What the rules say of a client's request for `key`; `query` came with it.
     pub(super) fn judge(&self, id: ConnId, action: Action, key: &StreamKey, query: &str) -> Verdict {
-        let Some(conn) = self.conns.get(id) else { return Verdict::Allowed(None) };
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.peer() != SUCCESSOR_PEER) else {
+            // Who plays there has been judged there.
+            return Verdict::Allowed(None);
+        };
         let (app, tc_url) = (conn.session.app(), conn.session.tc_url());
         let ask = Ask { action, key, app, tc_url, query, peer: conn.peer().ip(), unix_s: self.asking.unix_s };
         self.config.access.decide(&ask)
@@ -175,7 +179,8 @@ impl Core {
     /// Grants what need not be asked about; else the connection waits.
     fn ask(&mut self, id: ConnId, request: Request) {
         let event = request.event();
-        if !self.config.callbacks.concern(event) {
+        let is_successor = self.conns.get(id).is_some_and(|conn| conn.peer() == SUCCESSOR_PEER);
+        if is_successor || !self.config.callbacks.concern(event) {
             self.grant(id, request);
             return;
         }

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    ceilings::Ceilings, listen_addr::ListenAddr, merge::Merging, questions::Callbacks, socket_options::SocketOptions,
-    tls,
+    ceilings::Ceilings, listen_addr::ListenAddr, merge::Merging, predecessor::Predecessor, questions::Callbacks,
+    socket_options::SocketOptions, tls,
 };
 use crate::{
     access::{AccessInForce, Takeover, network::Network},
@@ -71,6 +71,8 @@ pub struct Config {
     /// Who may publish and play.
     pub access: Arc<AccessInForce>,
     pub takeover: Takeover,
+    /// The process that this one takes over from.
+    pub predecessor: Option<Arc<Predecessor>>,
     /// Who is asked besides, and told.
     pub callbacks: Callbacks,
 }
@@ -104,6 +106,7 @@ impl Default for Config {
             ceilings: Ceilings::default(),
             access: Arc::default(),
             takeover: Takeover::default(),
+            predecessor: None,
             callbacks: Callbacks::default(),
         }
     }

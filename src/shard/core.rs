@@ -19,6 +19,7 @@ use super::{
     conn::{Closing, Conn, ConnId},
     dial::Dial,
     leaving::Leaving,
+    listen_addr::SUCCESSOR_PEER,
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
@@ -115,7 +116,7 @@ pub struct Core {
 impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
-        let relays = Relays::new(Arc::new(config.relays.clone()), port.shards(), nonce);
+        let relays = Relays::new(&config, port.shards(), nonce);
         let shards = port.shards();
         let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), shards);
         Self {
@@ -167,6 +168,9 @@ impl Core {
         let session = session.limiting_messages(self.config.ceilings.message_bytes_max);
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
+        if peer == SUCCESSOR_PEER {
+            self.metrics.successors.add(1);
+        }
         let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)));
         self.begin_handshake(id);
         id
@@ -179,6 +183,9 @@ impl Core {
             self.give_place_back(&conn);
             self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
+            if conn.peer() == SUCCESSOR_PEER && conn.session.upstream().is_none() {
+                self.metrics.successors.add(-1);
+            }
             self.forget_client(id);
         }
     }

@@ -30,7 +30,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 
 pub use self::error::{DialError, Stage, TlsFault};
 use self::{blocking::Blocking, connecting::Target};
-use super::{conn::ConnId, poller::Poller, socket_options::SocketOptions, tls};
+use super::{conn::ConnId, poller::Poller, predecessor::Predecessor, socket_options::SocketOptions, tls};
 use crate::{limits, relay::upstream::Endpoint};
 
 /// An order of the core: connect `id` to another node.
@@ -61,24 +61,26 @@ pub(super) enum Answer {
 #[derive(Clone, Debug)]
 pub(super) struct DialDesk {
     blocking: Blocking<Question, Answer>,
+    predecessor: Option<Arc<Predecessor>>,
 }
 
 impl DialDesk {
     /// `ca`: a file of root certificates that count in place of the system's.
-    pub(super) fn new(ca: Option<PathBuf>) -> Self {
+    pub(super) fn new(ca: Option<PathBuf>, predecessor: Option<Arc<Predecessor>>) -> Self {
         // Read once; an error is not remembered, so that it can be mended while the node runs.
         let roots = std::sync::OnceLock::new();
-        Self::with(move |question| match question {
+        let desk = Self::with(move |question| match question {
             Question::Addresses(host) => Answer::Addresses(addresses(host)),
             Question::Roots => Answer::Roots(match roots.get() {
                 Some(config) => Ok(Arc::clone(config)),
                 None => tls::client_config(ca.as_deref()).map(|config| roots.get_or_init(|| config).clone()),
             }),
-        })
+        });
+        Self { predecessor, ..desk }
     }
 
     fn with(answer: impl Fn(&Question) -> Answer + Send + Sync + 'static) -> Self {
-        Self { blocking: Blocking::new(answer) }
+        Self { blocking: Blocking::new(answer), predecessor: None }
     }
 }
 
@@ -219,6 +221,7 @@ impl Progress<'_> {
     async fn run(&self) -> Outcome {
         let (host, port, secure) = match self.to {
             Endpoint::Unix(path) => return self.connect_unix(path).await,
+            Endpoint::Predecessor => return Some(self.connect_predecessor()),
             Endpoint::Tcp { host, port, secure } => (host, *port, *secure),
         };
         let mut session = None;

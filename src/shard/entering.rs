@@ -7,7 +7,7 @@ use super::{
     close::{CloseReason, RefuseReason, TurnedAway},
     conn::{Conn, ConnId},
     core::Core,
-    listen_addr::UNIX_PEER,
+    listen_addr::{SUCCESSOR_PEER, UNIX_PEER},
     overload::Level,
 };
 use crate::{limits, rtmp::key::StreamKey};
@@ -16,8 +16,8 @@ impl Core {
     /// A connection was accepted. `None`: it is one too many, and is to be closed at once. `named`: its client is at the other
     /// end, not behind a load balancer that is yet to say who it is.
     pub fn admit(&mut self, peer: SocketAddr, named: bool) -> Option<ConnId> {
-        // Whoever may use a socket file is trusted.
-        let ip = (named && peer != UNIX_PEER).then(|| peer.ip());
+        // Whoever may use a socket file is trusted, and so is this node.
+        let ip = (named && peer != UNIX_PEER && peer != SUCCESSOR_PEER).then(|| peer.ip());
         match self.admission.admit(ip, self.time.process()) {
             Ok(place) => {
                 let id = self.connect(peer);

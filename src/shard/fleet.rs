@@ -1,14 +1,17 @@
 //! All shards of the process, as the control thread sees them: started together, asked, ended in order.
 //!
-//! A shard that panics takes the process down: its thread stops where it is (tearing its runtime down would free buffers
-//! the kernel may still read), the others get [`limits::PANIC_GRACE`] to end their streams, and [`Fleet::wait`] returns.
+//! A shard that panics, or that the watchdog finds hung, takes the process down: its thread stops where it is (tearing its
+//! runtime down would free buffers the kernel may still read), the others get [`limits::PANIC_GRACE`] to end their streams, and [`Fleet::wait`] returns.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
     mem::ManuallyDrop,
+    os::fd::OwnedFd,
+    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{self, Sender},
     },
     thread,
@@ -24,6 +27,7 @@ use super::{
     core::{Core, Shared},
     dial::{Answer, DialDesk, DialId},
     driver::{Door, Driver, Setting},
+    inherited::{Inherited, Listening},
     leaving::Departure,
     listen_addr::ListenAddr,
     listener::{self, Bound, Listener},
@@ -38,8 +42,12 @@ use super::{
     socket_options::{Clamp, OptionError},
     tls,
     unix_file::UnixFile,
+    watchdog::Watchdog,
 };
-use crate::{limits, stream::segment::LogGauge};
+use crate::{
+    limits,
+    stream::{directory::ShardSet, segment::LogGauge},
+};
 
 /// Why a fleet did not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +111,8 @@ pub enum FleetEnd {
     Orderly,
     /// This shard panicked; the others had [`limits::PANIC_GRACE`] to end their streams.
     Panicked { shard: usize },
+    /// This shard hung; the same.
+    Hung { shard: usize },
 }
 
 /// What the control thread asks of a shard.
@@ -110,7 +120,10 @@ pub enum FleetEnd {
 pub(super) enum Command {
     Shutdown,
     StopAccepting,
+    /// As `StopAccepting`, but the sockets go on in other hands.
     ReleaseListeners,
+    /// A connection of the process that takes over.
+    Adopt(OwnedFd),
     Leave(Departure, Sender<usize>),
     Stay,
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
@@ -175,8 +188,23 @@ struct Ends {
 
 #[derive(Debug, Default)]
 struct EndsState {
-    orderly: usize,
-    panicked: Option<usize>,
+    /// Shards that have ended in order, by bit.
+    orderly: ShardSet,
+    failed: Option<FleetEnd>,
+}
+
+impl EndsState {
+    fn orderly(&self) -> usize {
+        self.orderly.count_ones() as usize
+    }
+}
+
+impl Ends {
+    /// The first failure counts.
+    fn fail(&self, end: FleetEnd) {
+        lock(&self.ended).failed.get_or_insert(end);
+        self.changed.notify_all();
+    }
 }
 
 /// See the file's head.
@@ -187,6 +215,13 @@ pub struct Fleet {
     tls: Option<Arc<tls::server::Server>>,
     /// Until the node takes no more connections.
     files: Mutex<Vec<UnixFile>>,
+    others_files: Mutex<Vec<PathBuf>>,
+    /// For a successor.
+    listening: Mutex<Vec<Listening>>,
+    /// Somebody else has the sockets too, and they outlive this process.
+    lasting: AtomicBool,
+    /// The shard that serves the next connection of a successor.
+    adopter: AtomicUsize,
     clamps: Vec<Clamp>,
     facts: Vec<ShardFacts>,
     denied: Option<String>,
@@ -196,6 +231,7 @@ pub struct Fleet {
     memory: Arc<Memory>,
     start: Instant,
     ends: Arc<Ends>,
+    _watchdog: Option<Watchdog>,
 }
 
 /// What a shard's thread is started with.
@@ -227,8 +263,14 @@ pub struct Sockets {
 impl Sockets {
     /// Probes and binds every address of `config`.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
-        let bind = |addrs: &[ListenAddr]| listener::bind_all(addrs, &config.cpus, &config.sockets);
-        Ok(Self { rtmp: bind(&config.rtmp)?, rtmps: bind(&config.rtmps)? })
+        Self::inherit(config, &mut Inherited::default())
+    }
+
+    /// As [`bind`](Self::bind), with those of `inherited` that listen there already.
+    pub fn inherit(config: &Config, inherited: &mut Inherited) -> Result<Self, StartError> {
+        let mut bind =
+            |role, addrs: &[ListenAddr]| listener::bind_all(role, addrs, &config.cpus, &config.sockets, inherited);
+        Ok(Self { rtmp: bind("rtmp", &config.rtmp)?, rtmps: bind("rtmps", &config.rtmps)? })
     }
 }
 
@@ -246,6 +288,8 @@ impl Fleet {
         // They differ in nothing that is cut short.
         let clamps = if rtmp.clamps.is_empty() { rtmps.clamps } else { rtmp.clamps };
         let files = rtmp.files.into_iter().chain(rtmps.files).collect();
+        let others_files = rtmp.others_files.into_iter().chain(rtmps.others_files).collect();
+        let listening = rtmp.listening.into_iter().chain(rtmps.listening).collect();
         let by_shard = rtmp.by_shard.into_iter().zip(rtmps.by_shard);
         let bell_error = |source| StartError::Runtime { shard: 0, source };
         let mut mailboxes = Vec::new();
@@ -256,7 +300,7 @@ impl Fleet {
             mailboxes.push(Arc::new(mailbox));
         }
         let cpus = config.cpus.clone();
-        let desk = DialDesk::new(config.upstream_ca.clone());
+        let desk = DialDesk::new(config.upstream_ca.clone(), config.predecessor.clone());
         let shared = Shared::new(config);
         let ends = Arc::new(Ends::default());
         let mut fleet = Self {
@@ -264,6 +308,10 @@ impl Fleet {
             rtmps: rtmps.addrs,
             tls: shared.config.tls.clone(),
             files: Mutex::new(files),
+            others_files: Mutex::new(others_files),
+            listening: Mutex::new(listening),
+            lasting: AtomicBool::new(false),
+            adopter: AtomicUsize::new(0),
             clamps,
             facts: Vec::new(),
             denied: None,
@@ -273,6 +321,7 @@ impl Fleet {
             memory: shared.memory.clone(),
             start: Instant::now(),
             ends: ends.clone(),
+            _watchdog: None,
         };
         let start = fleet.start;
         for ((shard, (listeners, secure)), port) in by_shard.enumerate().zip(mesh::ports(bells)) {
@@ -293,6 +342,11 @@ impl Fleet {
             fleet.facts.push(facts);
             fleet.denied = fleet.denied.or(denied.map(|error| error.to_string()));
         }
+        let watched = Arc::clone(&ends);
+        let has_ended = move |shard: usize| lock(&watched.ended).orderly & (1 << shard) != 0;
+        let bite = move |shard| ends.fail(FleetEnd::Hung { shard });
+        let watchdog = Watchdog::start(fleet.metrics.clone(), has_ended, bite);
+        fleet._watchdog = Some(watchdog.map_err(|source| StartError::Runtime { shard: 0, source })?);
         Ok(fleet)
     }
 
@@ -373,6 +427,49 @@ impl Fleet {
         std::iter::from_fn(move || answers.recv_timeout(by.saturating_duration_since(Instant::now())).ok())
     }
 
+    /// Copies of all sockets that are listened on, for a successor. None once no more connections are taken.
+    pub fn listening(&self) -> io::Result<Vec<Listening>> {
+        lock(&self.listening).iter().map(Listening::try_clone).collect()
+    }
+
+    /// The sockets outlive this process: when it stops accepting they go on listening, for whoever else has them.
+    pub fn leave_sockets_open(&self) {
+        self.lasting.store(true, Ordering::Relaxed);
+    }
+
+    /// Socket files that were another process's are this one's from now on, to be removed at its end.
+    pub fn own_files(&self) {
+        for path in lock(&self.others_files).drain(..) {
+            match UnixFile::of(path) {
+                Ok(file) => lock(&self.files).push(file),
+                Err(error) => tracing::warn!("the socket file is not where it was: {error}"),
+            }
+        }
+    }
+
+    /// Takes no more connections: a successor does, from the same sockets, which are left as they are.
+    pub fn release_listeners(&self) {
+        lock(&self.files).drain(..).for_each(UnixFile::leave);
+        lock(&self.listening).clear();
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::ReleaseListeners);
+        }
+    }
+
+    /// Serves a connection that a successor made.
+    pub fn adopt(&self, socket: OwnedFd) {
+        let next = self.adopter.fetch_add(1, Ordering::Relaxed);
+        if let Some(mailbox) = self.mailboxes.get(next % self.mailboxes.len().max(1)) {
+            mailbox.send(Command::Adopt(socket));
+        }
+    }
+
+    /// Connections there are, those to other nodes among them, but for a successor's.
+    pub fn connections(&self) -> u64 {
+        let here = |shard: &Arc<ShardMetrics>| shard.connections.get() - shard.successors.get();
+        self.metrics.iter().map(|shard| u64::try_from(here(shard)).unwrap_or(0)).sum()
+    }
+
     /// Answers a question that a shard had: see [`questions`](super::questions).
     pub fn decide(&self, ticket: Ticket, decision: Decision) {
         if let Some(mailbox) = self.mailboxes.get(ticket.shard) {
@@ -382,18 +479,14 @@ impl Fleet {
 
     /// Takes no more connections; socket files are removed.
     pub fn stop_accepting(&self) {
+        if self.lasting.load(Ordering::Relaxed) {
+            self.release_listeners();
+            return;
+        }
         lock(&self.files).clear();
+        lock(&self.listening).clear();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::StopAccepting);
-        }
-    }
-
-    /// Takes no more connections here, but lets whoever has the listeners too take them: another process, to which they were
-    /// handed over. Socket files stay.
-    pub fn release_listeners(&self) {
-        lock(&self.files).drain(..).for_each(UnixFile::keep);
-        for mailbox in &self.mailboxes {
-            mailbox.send(Command::ReleaseListeners);
         }
     }
 
@@ -432,7 +525,7 @@ impl Fleet {
     /// Begins the orderly end: no new connections; players get the last messages and their end of stream, within
     /// [`limits::SHUTDOWN_GRACE`].
     pub fn shutdown(&self) {
-        lock(&self.files).clear();
+        self.stop_accepting();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::Shutdown);
         }
@@ -447,17 +540,17 @@ impl Fleet {
         hear.recv_timeout(Duration::from_secs(10)).expect("the shard runs")
     }
 
-    /// Blocks until all shards have ended or one has panicked.
+    /// Blocks until all shards have ended, or one has panicked or hung.
     pub fn wait(&self) -> FleetEnd {
         let mut state = lock(&self.ends.ended);
         loop {
-            if let Some(shard) = state.panicked {
+            if let Some(end) = state.failed {
                 drop(state);
                 self.shutdown();
                 self.wait_for_survivors();
-                return FleetEnd::Panicked { shard };
+                return end;
             }
-            if state.orderly == self.mailboxes.len() {
+            if state.orderly() == self.mailboxes.len() {
                 return FleetEnd::Orderly;
             }
             state = self.ends.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -467,7 +560,7 @@ impl Fleet {
     fn wait_for_survivors(&self) {
         let by = Instant::now() + limits::PANIC_GRACE;
         let mut state = lock(&self.ends.ended);
-        while state.orderly + 1 < self.mailboxes.len() {
+        while state.orderly() + 1 < self.mailboxes.len() {
             let left = by.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -546,7 +639,7 @@ struct PanicWatch {
 
 impl PanicWatch {
     fn ended(self) {
-        lock(&self.ends.ended).orderly += 1;
+        lock(&self.ends.ended).orderly |= 1 << self.shard;
         self.ends.changed.notify_all();
         std::mem::forget(self);
     }
@@ -558,8 +651,7 @@ impl Drop for PanicWatch {
         if !thread::panicking() {
             return;
         }
-        lock(&self.ends.ended).panicked = Some(self.shard);
-        self.ends.changed.notify_all();
+        self.ends.fail(FleetEnd::Panicked { shard: self.shard });
     }
 }
 
@@ -602,7 +694,7 @@ mod tests {
         let fleet = start(3);
         fleet.mailboxes[1].send(Command::Panic);
         assert_eq!(fleet.wait(), FleetEnd::Panicked { shard: 1 });
-        assert_eq!(lock(&fleet.ends.ended).orderly, 2, "the survivors ended in order");
+        assert_eq!(lock(&fleet.ends.ended).orderly(), 2, "the survivors ended in order");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
     close::CloseReason,
     conn::ConnId,
     core::Core,
+    listen_addr::SUCCESSOR_PEER,
     reconnect::{ReconnectRequest, players_share},
     streams::Streams,
     uses::Use,
@@ -33,6 +34,8 @@ pub struct Departure {
     pub request: Option<Arc<ReconnectRequest>>,
     /// From the first to the last.
     pub over: Duration,
+    /// Who cannot be asked may stay, until another departure.
+    pub others_stay: bool,
 }
 
 /// A departure in force.
@@ -59,7 +62,8 @@ impl Core {
         let (mut players, mut publishers) = (Vec::new(), Vec::new());
         let mut met = Ids::default();
         for (id, conn) in self.conns.iter().filter(|(_, conn)| conn.closing().is_none()) {
-            if conn.session.upstream().is_some() {
+            // The process that took over leaves when there is nothing to be had here.
+            if conn.session.upstream().is_some() || conn.peer() == SUCCESSOR_PEER {
                 continue;
             }
             met.insert(id);
@@ -68,8 +72,11 @@ impl Core {
             }
         }
         let split = players_share(departure.over);
-        let mut queue = self.spread(&players, Duration::ZERO, split);
-        queue.extend(self.spread(&publishers, split, departure.over.saturating_sub(split)));
+        let mut queue = Vec::new();
+        if !departure.others_stay {
+            queue = self.spread(&players, Duration::ZERO, split);
+            queue.extend(self.spread(&publishers, split, departure.over.saturating_sub(split)));
+        }
         queue.sort_unstable_by_key(|(at, _)| std::cmp::Reverse(*at));
         let (players, publishers) = (players.into_iter().collect(), publishers.into_iter().collect());
         self.leaving = Some(Box::new(Leaving { departure, queue, players, publishers, due: Ids::default(), met }));
@@ -128,7 +135,8 @@ impl Core {
         let Some(request) = &leaving.departure.request else { return };
         let mut able = Vec::new();
         for (id, conn) in self.conns.iter() {
-            if conn.closing().is_none() && !leaving.met.contains(&id) && conn.session.has_connected() {
+            let is_new = !leaving.met.contains(&id) && conn.peer() != SUCCESSOR_PEER;
+            if conn.closing().is_none() && is_new && conn.session.has_connected() {
                 leaving.met.insert(id);
                 able.extend(conn.session.can_reconnect().then_some(id));
             }

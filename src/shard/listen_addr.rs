@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -43,3 +43,7 @@ impl fmt::Display for ListenAddr {
 
 /// How the peer of a Unix socket is called: this machine, and a port that no TCP connection has.
 pub(super) const UNIX_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// How the process is called that takes over from this one: no connection from elsewhere has that address. What it asks for,
+/// it may have.
+pub(super) const SUCCESSOR_PEER: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);

@@ -1,19 +1,23 @@
 //! Listening sockets: one per shard and address, spread by SO_REUSEPORT, with the operator's socket options; of a socket file
-//! one, which the shards share.
+//! one, which the shards share. Sockets that were inherited come first: every one is accepted from, by whichever shard.
 //!
 //! SO_REUSEPORT lets a second process of the same user share a port in silence, so [`bind_all`] probes without it first.
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener},
-    os::{fd::OwnedFd, unix::net::UnixListener},
-    path::Path,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixListener,
+    },
+    path::{Path, PathBuf},
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{
     fleet::StartError,
+    inherited::{self, Inherited, Listening},
     listen_addr::{ListenAddr, UNIX_PEER},
     socket_options::{Clamp, OptionError, SocketOption, SocketOptions},
     sockopt, steering,
@@ -65,6 +69,8 @@ impl Listener {
 /// What all shards listen on.
 #[derive(Debug, Default)]
 pub(super) struct Bound {
+    /// What the sockets are for, as a successor is told.
+    role: &'static str,
     /// By shard, then by address.
     pub(super) by_shard: Vec<Vec<Listener>>,
     /// With the ports the system chose.
@@ -73,21 +79,27 @@ pub(super) struct Bound {
     pub(super) files: Vec<UnixFile>,
     /// The same for every TCP socket.
     pub(super) clamps: Vec<Clamp>,
+    /// Of sockets that were inherited: another process's until this one serves.
+    pub(super) others_files: Vec<PathBuf>,
+    /// All sockets, for a successor.
+    pub(super) listening: Vec<Listening>,
 }
 
 /// Binds every address once per shard; `cpus` has the CPU each is pinned to. Port 0 becomes a port of the system's
 /// choice, the same on all shards.
 pub(super) fn bind_all(
+    role: &'static str,
     addrs: &[ListenAddr],
     cpus: &[Option<usize>],
     options: &SocketOptions,
+    inherited: &mut Inherited,
 ) -> Result<Bound, StartError> {
-    let mut bound = Bound { by_shard: cpus.iter().map(|_| Vec::new()).collect(), ..Bound::default() };
+    let mut bound = Bound { role, by_shard: cpus.iter().map(|_| Vec::new()).collect(), ..Bound::default() };
     for addr in addrs {
         match addr {
-            ListenAddr::Tcp(addr) => bound.bind_tcp(*addr, cpus, options)?,
+            ListenAddr::Tcp(addr) => bound.bind_tcp(*addr, cpus, options, inherited)?,
             ListenAddr::Unix(path) => {
-                bound.bind_unix(path, options).map_err(|source| start_error(addr.clone(), source))?;
+                bound.bind_unix(path, options, inherited).map_err(|source| start_error(addr.clone(), source))?;
             }
         }
     }
@@ -106,37 +118,89 @@ impl Bound {
         asked: SocketAddr,
         cpus: &[Option<usize>],
         options: &SocketOptions,
+        inherited: &mut Inherited,
     ) -> Result<(), StartError> {
         let failed = |source| start_error(asked.into(), source);
         let mut addr = where_possible(asked);
-        if addr.port() != 0 {
+        let given = inherited.take(self.role, &addr.into());
+        if given.is_empty() && addr.port() != 0 {
             probe(addr).map_err(failed)?;
         }
         // The order in which they begin to listen is the order `steering` counts them in.
-        for listeners in &mut self.by_shard {
+        let mut listeners = Vec::new();
+        for socket in given {
+            listeners.push(take_over(socket, options)?.map_err(failed)?);
+        }
+        let known = listeners.len();
+        if let Some(listener) = listeners.first() {
+            addr = listener.local_addr().map_err(failed)?;
+        }
+        while listeners.len() < self.by_shard.len() {
             let socket = open(addr).map_err(failed)?;
             sockopt::apply(&socket, options)?;
-            listen(&socket, addr, options.backlog).map_err(failed)?;
-            let listener = TcpListener::from(socket);
+            let listener = match listen(&socket, addr, options.backlog) {
+                Ok(()) => TcpListener::from(socket),
+                // It was opened to be alone, or this user may not open another: shards share what there is.
+                Err(_) if known > 0 => listeners[listeners.len() % known].try_clone().map_err(failed)?,
+                Err(source) => return Err(failed(source)),
+            };
             addr = listener.local_addr().map_err(failed)?;
-            listeners.push(Listener::Tcp(listener));
+            listeners.push(listener);
         }
         if options.reuseport_cpu {
-            steer(self.by_shard.first().and_then(|listeners| listeners.last()), cpus)?;
+            let cpus: Vec<_> = cpus.iter().copied().cycle().take(listeners.len()).collect();
+            steer(listeners.last(), &cpus)?;
+        }
+        self.keep(addr.into(), asked.port() == 0, listeners.iter().map(AsFd::as_fd)).map_err(failed)?;
+        let shards = self.by_shard.len();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            self.by_shard[index % shards].push(Listener::Tcp(listener));
         }
         self.addrs.push(addr.into());
         Ok(())
     }
 
-    fn bind_unix(&mut self, path: &Path, options: &SocketOptions) -> io::Result<()> {
-        let (listener, file) = unix_file::listen(path, options.backlog)?;
-        for listeners in &mut self.by_shard {
-            listeners.push(Listener::Unix(listener.try_clone()?));
+    fn bind_unix(&mut self, path: &Path, options: &SocketOptions, inherited: &mut Inherited) -> io::Result<()> {
+        let addr = ListenAddr::Unix(path.to_owned());
+        let mut given = inherited.take(self.role, &addr);
+        if given.is_empty() {
+            let (listener, file) = unix_file::listen(path, options.backlog)?;
+            self.files.push(file);
+            given.push(listener.into());
+        } else {
+            self.others_files.push(path.to_owned());
         }
-        self.files.push(file);
-        self.addrs.push(ListenAddr::Unix(path.to_owned()));
+        self.keep(addr.clone(), false, given.iter().map(AsFd::as_fd))?;
+        for socket in given {
+            let listener = inherited::unix_listener(socket)?;
+            for listeners in &mut self.by_shard {
+                listeners.push(Listener::Unix(listener.try_clone()?));
+            }
+        }
+        self.addrs.push(addr);
         Ok(())
     }
+
+    /// Keeps copies of sockets for a successor.
+    fn keep<'a>(
+        &mut self,
+        addr: ListenAddr,
+        chosen: bool,
+        sockets: impl Iterator<Item = BorrowedFd<'a>>,
+    ) -> io::Result<()> {
+        let sockets = sockets.map(|socket| socket.try_clone_to_owned()).collect::<io::Result<_>>()?;
+        self.listening.push(Listening { role: self.role.to_owned(), addr, chosen, sockets });
+        Ok(())
+    }
+}
+
+/// An inherited socket, with the options of this process: they hold for connections that come from now on.
+fn take_over(socket: OwnedFd, options: &SocketOptions) -> Result<io::Result<TcpListener>, OptionError> {
+    let socket = Socket::from(socket);
+    sockopt::apply(&socket, options)?;
+    // To one that listens already it gives the backlog alone.
+    let prepared = socket.set_tcp_nodelay(true).and_then(|()| socket.listen(options.backlog));
+    Ok(prepared.and_then(|()| inherited::tcp_listener(socket.into())))
 }
 
 /// The IPv6 wildcard becomes the IPv4 one on a machine without IPv6.
@@ -179,13 +243,13 @@ fn listen(socket: &Socket, addr: SocketAddr, backlog: i32) -> io::Result<()> {
 }
 
 /// Steers the connections of one address, of whose listeners one is given. Once for the group is enough.
-fn steer(listener: Option<&Listener>, cpus: &[Option<usize>]) -> Result<(), OptionError> {
+fn steer(listener: Option<&TcpListener>, cpus: &[Option<usize>]) -> Result<(), OptionError> {
     let refused = |source| OptionError { option: SocketOption::ReuseportCpu, source };
     let cpus = cpus.iter().copied().collect::<Option<Vec<_>>>();
     let cpus = cpus.ok_or_else(|| refused(io::Error::other("a shard is not pinned to a CPU")))?;
     match listener {
-        Some(Listener::Tcp(listener)) => steering::attach(listener, &cpus).map_err(refused),
-        _ => Ok(()),
+        Some(listener) => steering::attach(listener, &cpus).map_err(refused),
+        None => Ok(()),
     }
 }
 
@@ -201,6 +265,11 @@ mod tests {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
     const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+    /// Without anything inherited.
+    fn bind_all(addrs: &[ListenAddr], cpus: &[Option<usize>], options: &SocketOptions) -> Result<Bound, StartError> {
+        super::bind_all("rtmp", addrs, cpus, options, &mut Inherited::default())
+    }
 
     fn loopback() -> ListenAddr {
         SocketAddr::from((LOOPBACK, 0)).into()

@@ -42,6 +42,8 @@ impl Gauge {
 pub struct ShardMetrics {
     pub connections_accepted: Counter,
     pub connections: Gauge,
+    /// Those of `connections` that the process which took over made.
+    pub successors: Gauge,
     pub publishers: Gauge,
     pub players: Gauge,
     /// Those of `players` that wait for a stream or a join point, as of the last tick.
@@ -76,6 +78,8 @@ pub struct ShardMetrics {
     pub merge_window_us: Gauge,
     /// Turns of the shard that took longer than 100 ms.
     pub slow_turns: Counter,
+    /// Ticks of the shard's clock, which the watchdog looks at.
+    pub turns: Counter,
     /// Connections to other nodes begun.
     pub upstream_dials: Counter,
     /// Streams taken from a source, once for each time they went over to one.
@@ -102,6 +106,7 @@ impl Default for ShardMetrics {
         Self {
             connections_accepted: Counter::default(),
             connections: Gauge::default(),
+            successors: Gauge::default(),
             publishers: Gauge::default(),
             players: Gauge::default(),
             players_waiting: Gauge::default(),
@@ -124,6 +129,7 @@ impl Default for ShardMetrics {
             load_permille: Gauge::default(),
             merge_window_us: Gauge::default(),
             slow_turns: Counter::default(),
+            turns: Counter::default(),
             upstream_dials: Counter::default(),
             pulls_begun: Counter::default(),
             pulls_missed: Counter::default(),

@@ -2,10 +2,10 @@
 //!
 //! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `publish`, `play`, `follow`,
 //! [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
-//! cores talk. `driver` (with `poller`, `socket` and `load`) and [`proxy_header`], `listener` (with `sockopt`, `steering` and `unix_file`) put a
-//! core on a monoio runtime of its own thread; [`dial`] is its outgoing
-//! connections, [`tls`] what some of them speak. [`fleet`] is all of them, as
-//! the control thread sees them.
+//! cores talk. `driver` (with `poller`, `socket`, `load` and [`proxy_header`]) and `listener` (with `sockopt`, `steering` and
+//! `unix_file`) put a core on a monoio runtime of its own thread; [`dial`] is its outgoing connections, [`tls`] what some of
+//! them speak. [`fleet`] is all of them, as the control thread sees them, and `watchdog` sees that they turn. [`inherited`],
+//! [`passing`] and [`predecessor`] are what a node has from the process it takes over from.
 
 pub mod admission;
 mod asking;
@@ -22,6 +22,7 @@ mod driver;
 mod entering;
 pub mod fleet;
 mod follow;
+pub mod inherited;
 pub mod leaving;
 pub mod listen_addr;
 mod listener;
@@ -31,8 +32,10 @@ pub mod merge;
 pub mod mesh;
 pub mod metrics;
 pub mod overload;
+pub mod passing;
 mod play;
 mod poller;
+pub mod predecessor;
 pub mod proxy_header;
 mod publish;
 pub mod questions;
@@ -52,6 +55,7 @@ mod timers;
 pub mod tls;
 mod unix_file;
 mod uses;
+mod watchdog;
 
 #[cfg(all(test, not(loom)))]
 mod testing;

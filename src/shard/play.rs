@@ -111,7 +111,7 @@ impl Core {
     /// The node that asks for a stream, or one behind it, is this one; and what is here came from elsewhere, or is yet to.
     fn goes_in_circles(&self, id: ConnId, key: &StreamKey) -> bool {
         self.conns.get(id).is_some_and(|conn| conn.session.has_passed(self.relays.node()))
-            && self.relays.pull_rule(key).is_some()
+            && self.relays.comes_from_elsewhere(key)
             && self.directory.owner(key).is_none_or(|owner| owner.origin == Origin::Pulled)
     }
 

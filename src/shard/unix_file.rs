@@ -32,9 +32,16 @@ pub(super) struct UnixFile {
 }
 
 impl UnixFile {
-    /// Leaves the file to another process, which has its listener.
-    pub(super) fn keep(self) {
-        std::mem::forget(self);
+    /// The file of a listener that another process made.
+    pub(super) fn of(path: PathBuf) -> io::Result<Self> {
+        let found = fs::symlink_metadata(&path)?;
+        Ok(Self { path, identity: (found.dev(), found.ino()) })
+    }
+
+    /// The file stays: others listen there.
+    pub(super) fn leave(mut self) {
+        // Nothing is at that path.
+        self.path = PathBuf::new();
     }
 }
 

@@ -33,6 +33,8 @@ impl Driver {
 /// A running server on ports the system chose. Dropping it kills the process; if the test failed, its log is shown.
 pub struct Server {
     child: Child,
+    /// Processes that took over, by pid; the last one serves.
+    successors: Vec<u32>,
     pub rtmp: SocketAddr,
     rtmps: Option<SocketAddr>,
     pub admin: SocketAddr,
@@ -69,12 +71,17 @@ impl Server {
 
     fn launch(launcher: &[&str], rtmp: &str, driver: Driver, shards: usize, flags: &[&str]) -> Self {
         let binary = binary();
-        let line: Vec<&str> = launcher.iter().copied().chain([binary.as_str()]).collect();
+        let shards = shards.to_string();
+        let usual = ["--rtmp", rtmp, "--admin", "127.0.0.1:0", "--no-pin", "--driver", driver.flag()];
+        let usual = usual.into_iter().chain(["--shards", &shards]);
+        let line = launcher.iter().copied().chain([binary.as_str()]).chain(usual).chain(flags.iter().copied());
+        Self::run(&line.collect::<Vec<_>>())
+    }
+
+    /// Starts what `line` says, the program first, and returns once it is ready.
+    pub fn run(line: &[&str]) -> Self {
         let mut child = Command::new(line[0])
             .args(&line[1..])
-            .args(["--rtmp", rtmp, "--admin", "127.0.0.1:0", "--no-pin", "--driver", driver.flag()])
-            .args(["--shards", &shards.to_string()])
-            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -94,7 +101,9 @@ impl Server {
             }
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { child, rtmp: unknown, rtmps: None, admin: unknown, banner: String::new(), log };
+        let successors = Vec::new();
+        let mut server =
+            Self { child, successors, rtmp: unknown, rtmps: None, admin: unknown, banner: String::new(), log };
         server.read_banner(&banner);
         server
     }
@@ -135,8 +144,32 @@ impl Server {
         format!("rtmps://{}/live/{name}", self.secure())
     }
 
+    /// Of the process that takes connections.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.successors.last().copied().unwrap_or_else(|| self.child.id())
+    }
+
+    /// Has a new process take over from the one that serves, and returns once it has.
+    #[track_caller]
+    pub fn upgrade(&mut self) {
+        let before = self.log().len();
+        self.signal("USR2");
+        let said = "a new process has taken over";
+        let line = wait_for("the new process to take over", seconds(20), || {
+            self.log()[before..].lines().find(|line| line.contains(said)).map(ToOwned::to_owned)
+        });
+        let (_, pid) = line.rsplit_once("pid=").expect("the line says which process");
+        self.successors.push(pid.trim().parse().expect("a number"));
+    }
+
+    /// Waits until the process that has that pid is gone.
+    #[track_caller]
+    pub fn wait_gone_process(&mut self, pid: u32, patience: Duration) {
+        wait_for(&format!("process {pid} to end"), patience, || {
+            // One of our own would stay as a zombie.
+            let _ = self.child.try_wait();
+            (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+        });
     }
 
     /// Status and body of an admin page.
@@ -268,6 +301,14 @@ impl Drop for Server {
         // It may have ended already: then both fail, and that is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for pid in &self.successors {
+            // The number may be another process's by now.
+            if std::fs::read_link(format!("/proc/{pid}/exe"))
+                .is_ok_and(|exe| exe.to_string_lossy().contains("shardcast"))
+            {
+                let _ = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status();
+            }
+        }
         if std::thread::panicking() {
             eprintln!("--- the server's log ---\n{}---", self.log());
         }

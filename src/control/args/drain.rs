@@ -63,8 +63,8 @@ pub(crate) struct DrainSettings {
 
 impl Drain {
     /// The same, of a node whose listeners another process has taken: clients that connect again to where they are get there.
-    pub(crate) fn succeeded(&self) -> Self {
-        Self { mode: Mode::Successor, url: None, ..self.clone() }
+    pub(crate) fn succeeded(&self, timeout: Duration) -> Self {
+        Self { mode: Mode::Successor, url: None, timeout, ..self.clone() }
     }
 
     /// Over which clients are moved: they need time to go, too.

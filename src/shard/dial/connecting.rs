@@ -98,6 +98,14 @@ impl Progress<'_> {
         Ok(socket)
     }
 
+    /// It connects at once or not at all.
+    pub(super) fn connect_predecessor(&self) -> Result<Connected, DialError> {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let connected = self.dialler.desk.predecessor.as_ref().ok_or_else(refused).and_then(|known| known.connect());
+        let socket = connected.map_err(|error| self.failed(&Target::Unix, error))?;
+        Ok(Connected { socket, peer: UNIX_PEER, secure: None })
+    }
+
     /// A Unix socket connects at once or not at all, unless its listener has its hands full.
     pub(super) async fn connect_unix(&self, path: &Path) -> Outcome {
         loop {

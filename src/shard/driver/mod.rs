@@ -26,13 +26,14 @@ use std::{
 };
 
 pub(super) use self::reading::Door;
-use self::{dialling::Dials, proxied::Proxied, secure::Secure};
+use self::{dialling::Dials, proxied::Proxied, reading::Gate, secure::Secure};
 use super::{
     bell::BellWaiter,
     close_log::LineBudget,
     core::Core,
     dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
+    listen_addr::SUCCESSOR_PEER,
     listener::Listener,
     load::LoadMeter,
     metrics::ShardMetrics,
@@ -134,6 +135,8 @@ pub(super) struct Driver {
     sleeps_until: Cell<Duration>,
     questions: Option<Desk>,
     listeners: RefCell<Vec<Listener>>,
+    /// Where tasks that accept hear that they are to stop.
+    gate: Gate,
     mailbox: Arc<Mailbox>,
     /// A descriptor for the time when there are no others: see [`reading`].
     reserve: RefCell<Option<OwnedFd>>,
@@ -167,6 +170,7 @@ impl Driver {
             sleeps_until: Cell::new(Duration::MAX),
             questions,
             listeners: RefCell::new(Vec::new()),
+            gate: Gate::default(),
             mailbox,
             reserve: RefCell::new(reading::reserve()),
             accept_lines: RefCell::default(),
@@ -224,8 +228,13 @@ impl Driver {
                 self.with_core(Core::shutdown);
             }
             Command::StopAccepting => self.stop_accepting(),
-            // What waits for connections holds a descriptor of its own, and lets go of it at the next connection.
-            Command::ReleaseListeners => self.listeners.borrow_mut().clear(),
+            Command::ReleaseListeners => self.release_listeners(),
+            Command::Adopt(socket) => {
+                let Some(me) = self.me.upgrade() else { return };
+                if let Err(error) = me.adopt(socket, SUCCESSOR_PEER, &Door::default()) {
+                    tracing::warn!("cannot serve the process that takes over: {error}");
+                }
+            }
             Command::Reconnect(request, answer) => {
                 // Whoever asked may have lost patience.
                 let _ = answer.send(self.with_core(|core| core.request_reconnect(request)));
@@ -255,6 +264,13 @@ impl Driver {
         for listener in self.listeners.borrow_mut().drain(..) {
             listener.shut();
         }
+        self.gate.close();
+    }
+
+    /// Takes no more connections. The sockets are left as they are: others accept from them.
+    fn release_listeners(&self) {
+        self.listeners.borrow_mut().clear();
+        self.gate.close();
     }
 
     /// Lets the core do something at the present time, then passes on what follows from it.
@@ -336,6 +352,7 @@ impl Driver {
             let now = self.start.elapsed();
             self.with_core(Core::timers);
             if now >= next_tick {
+                self.metrics.turns.add(1);
                 if now.saturating_sub(next_tick) > limits::SLOW_TURN {
                     self.metrics.slow_turns.add(1);
                 }

@@ -2,7 +2,17 @@
 //!
 //! Both go by budgets, so that neither starves the other or the players.
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Poll, Waker},
+};
 
 use super::{Driver, Reading, Set, Slot};
 use crate::{
@@ -28,11 +38,46 @@ pub(in super::super) struct Door {
     pub(in super::super) tls: Option<Arc<tls::server::Server>>,
 }
 
+/// Ends the waits of tasks that accept. Waits for readiness may be dropped; accepts are never under way meanwhile.
+#[derive(Default)]
+pub(super) struct Gate {
+    closed: Cell<bool>,
+    tasks: RefCell<Vec<Waker>>,
+}
+
+impl Gate {
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        self.tasks.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
+    /// What `wait` comes to; `None` once the gate is closed.
+    async fn open<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        let mut wait = pin!(wait);
+        poll_fn(|context| {
+            if self.closed.get() {
+                return Poll::Ready(None);
+            }
+            let polled = wait.as_mut().poll(context);
+            let mut tasks = self.tasks.borrow_mut();
+            if polled.is_pending() && !tasks.iter().any(|task| task.will_wake(context.waker())) {
+                tasks.push(context.waker().clone());
+            }
+            polled.map(Some)
+        })
+        .await
+    }
+}
+
 impl Driver {
     /// Takes connections as they come, a budget at a time.
     pub(super) async fn accept(self: Rc<Self>, listener: Listener, ready: monoio::net::TcpListener, door: Door) {
-        while ready.readable(false).await.is_ok() && self.takes_connections() {
+        while self.gate.open(ready.readable(false)).await.is_some_and(|waited| waited.is_ok()) {
             for _ in 0..limits::ACCEPT_BUDGET {
+                // Others may have the sockets by now.
+                if !self.takes_connections() {
+                    return;
+                }
                 match listener.accept() {
                     Ok((socket, peer)) => {
                         if let Err(error) = self.clone().adopt(socket, peer, &door) {
@@ -88,7 +133,7 @@ impl Driver {
 
     /// Takes in an accepted connection, or closes it if it is one too many. Errors: the runtime or the epoll set has no room for
     /// it, and it was closed.
-    fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr, door: &Door) -> io::Result<()> {
+    pub(super) fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr, door: &Door) -> io::Result<()> {
         // An IPv4 peer of a dual-stack listener is shown as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let is_balancer = peer != UNIX_PEER && door.balancers.iter().any(|network| network.contains(peer.ip()));

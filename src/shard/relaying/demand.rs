@@ -64,7 +64,9 @@ impl Core {
             None => match self.enter_pull(key, provenance) {
                 Some(index) => index,
                 None => {
-                    self.tell_missing(from, key);
+                    if self.relays.comes_from_elsewhere(key) {
+                        self.tell_missing(from, key);
+                    }
                     return;
                 }
             },
@@ -77,7 +79,7 @@ impl Core {
         } else {
             pull.wanted_by &= !bit;
         }
-        let misses = wanted && pull.is_missing(now);
+        let misses = wanted && !pull.inherited && pull.is_missing(now);
         pull.tell_puller(now);
         self.relays.rouse(RelayId::Pull(index));
         if misses {

@@ -25,7 +25,7 @@ use slab::Slab;
 
 pub(super) use self::demand::Demand;
 use self::{pull::Pull, push::Push};
-use super::{close::CloseReason, conn::ConnId, core::Core};
+use super::{close::CloseReason, config::Config, conn::ConnId, core::Core, predecessor::Predecessor};
 use crate::{
     relay::{
         health::HealthBook,
@@ -34,6 +34,9 @@ use crate::{
     },
     rtmp::{capabilities::Capabilities, key::StreamKey},
 };
+
+/// A node's successor among hops: no node is called so.
+const SUCCESSOR_HOP: &str = "(successor)";
 
 /// What a leg belongs to, on its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct Provenance {
 #[derive(Debug)]
 pub(super) struct Relays {
     rules: Arc<RelayRules>,
+    /// The process before this one, and how its streams are pulled: those that no rule is for.
+    predecessor: Option<(Arc<Predecessor>, PullRule)>,
     shards: usize,
     hasher: foldhash::fast::FixedState,
     health: HealthBook,
@@ -76,9 +81,10 @@ pub(super) struct Relays {
 }
 
 impl Relays {
-    pub(super) fn new(rules: Arc<RelayRules>, shards: usize, seed: u64) -> Self {
+    pub(super) fn new(config: &Config, shards: usize, seed: u64) -> Self {
         Self {
-            rules,
+            rules: Arc::new(config.relays.clone()),
+            predecessor: config.predecessor.clone().map(|known| (known, PullRule::predecessor())),
             shards,
             hasher: foldhash::fast::FixedState::default(),
             health: HealthBook::new(seed),
@@ -99,7 +105,18 @@ impl Relays {
 
     /// The rule by which a stream is pulled, if there is one.
     pub(super) fn pull_rule(&self, key: &StreamKey) -> Option<&PullRule> {
-        self.rules.pull(key)
+        let inherited = || self.predecessor.as_ref().filter(|(known, _)| !known.is_gone()).map(|(_, rule)| rule);
+        self.rules.pull(key).or_else(inherited)
+    }
+
+    /// Whether the operator wants it pulled from other nodes: if they do not have it nobody has.
+    pub(super) fn comes_from_elsewhere(&self, key: &StreamKey) -> bool {
+        self.rules.pull(key).is_some()
+    }
+
+    /// Whether there was a process before this one that has ended.
+    fn is_predecessor_gone(&self) -> bool {
+        self.predecessor.as_ref().is_some_and(|(known, _)| known.is_gone())
     }
 
     /// Whether a stream is to be pushed anywhere.
@@ -115,6 +132,14 @@ impl Relays {
     /// The nodes that a stream with `hops` behind it has passed once it has left this one.
     fn hops_with_ours(&self, hops: &[String]) -> Vec<String> {
         hops.iter().cloned().chain([self.rules.node.clone()]).collect()
+    }
+
+    /// The nodes behind a pull. The process before this one has this node's name, and would take its own for a circle.
+    fn hops_of(&self, pull: &Pull) -> Vec<String> {
+        match pull.inherited {
+            true => pull.provenance.hops.iter().cloned().chain([SUCCESSOR_HOP.to_owned()]).collect(),
+            false => self.hops_with_ours(&pull.provenance.hops),
+        }
     }
 
     fn rouse(&mut self, relay: RelayId) {

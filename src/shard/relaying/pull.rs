@@ -57,6 +57,8 @@ pub(super) struct Pull {
     pub(super) puller: Puller,
     pub(super) wanted_by: ShardSet,
     pub(super) always: bool,
+    /// From the process before this one.
+    pub(super) inherited: bool,
     /// The nodes that the first who asked is behind.
     pub(super) provenance: Arc<Provenance>,
     /// The puller orders at most a few at once.

@@ -32,7 +32,7 @@ use crate::{
         core::Core,
         local::{LocalLog, Owned, Source},
     },
-    stream::directory::Claimant,
+    stream::directory::{Claimant, Origin},
 };
 
 impl Core {
@@ -54,8 +54,7 @@ impl Core {
 
     /// A pull of the stream, as its rule says. `None`: there is no such rule, or there are too many pulls.
     pub(super) fn enter_pull(&mut self, key: &StreamKey, provenance: Option<Arc<Provenance>>) -> Option<usize> {
-        let rules = self.config.clone();
-        let rule = rules.relays.pull(key)?;
+        let rule = self.relays.pull_rule(key)?.clone();
         if self.relays.pulls.len() >= PULLS_MAX {
             return None;
         }
@@ -64,9 +63,10 @@ impl Core {
         let now = self.time.now();
         let pull = Pull {
             key: key.clone(),
-            puller: self.puller(rule, key, seed),
+            puller: self.puller(&rule, key, seed),
             wanted_by: 0,
             always: rule.always,
+            inherited: !self.relays.comes_from_elsewhere(key),
             provenance: provenance.unwrap_or_default(),
             legs: Vec::new(),
             live: None,
@@ -114,7 +114,7 @@ impl Core {
     fn open_pull_leg(&mut self, index: usize, leg: Leg, source: usize) {
         let Some(pull) = self.relays.pulls.get(index) else { return };
         let Some(upstream) = pull.puller.sources().get(source).cloned() else { return };
-        let hops = self.relays.hops_with_ours(&pull.provenance.hops);
+        let hops = self.relays.hops_of(pull);
         let moved = self.relays.pulls[index].moved.take().filter(|(of, _)| *of == source).map(|(_, approach)| approach);
         let approach = match moved.map_or_else(|| approach(&upstream), Ok) {
             Ok(approach) => approach,
@@ -235,7 +235,9 @@ impl Core {
     fn claim_pulled(&mut self, index: usize, publisher: ConnId) -> Option<(usize, u64)> {
         let pull = self.relays.pulls.get_mut(index)?;
         let key = pull.key.clone();
-        let claim = self.directory.claim(&key, Claimant::pulled(self.port.shard())).ok()?;
+        let origin = if pull.inherited { Origin::Inherited } else { Origin::Pulled };
+        let claimant = Claimant { origin, ..Claimant::pulled(self.port.shard()) };
+        let claim = self.directory.claim(&key, claimant).ok()?;
         // Pulled again soon after it ended, it keeps its source's times, as after any change of source: nodes that have it
         // from here as well as from elsewhere would find it moved.
         pull.splice = claim.resume.map_or_else(Splice::new, |resume| {
@@ -277,11 +279,10 @@ impl Core {
 
     /// Forgets how the sources were.
     fn renew_puller(&mut self, index: usize) {
-        let config = self.config.clone();
         let seed = self.chance();
         let Some(key) = self.relays.pulls.get(index).map(|pull| pull.key.clone()) else { return };
-        let rule = config.relays.pull(&key);
-        let puller = rule.map(|rule| self.puller(rule, &key, seed));
+        let rule = self.relays.pull_rule(&key).cloned();
+        let puller = rule.map(|rule| self.puller(&rule, &key, seed));
         if let Some((pull, puller)) = self.relays.pulls.get_mut(index).zip(puller) {
             pull.puller = puller;
         }
@@ -293,9 +294,10 @@ impl Core {
         }
     }
 
-    /// No source has it: whoever waits is told so.
+    /// No source has it: whoever waits is told so. What the process before this one has not may yet be published here.
     fn pull_missing(&mut self, index: usize) {
-        let Some(pull) = self.relays.pulls.get(index).filter(|pull| pull.log.is_none()) else { return };
+        let is_missing = |pull: &&Pull| pull.log.is_none() && !pull.inherited;
+        let Some(pull) = self.relays.pulls.get(index).filter(is_missing) else { return };
         let (key, wanted_by) = (pull.key.clone(), pull.wanted_by);
         self.metrics.pulls_missed.add(1);
         for shard in (0..self.port.shards()).filter(|shard| wanted_by & (1 << shard) != 0) {
@@ -352,7 +354,7 @@ impl Core {
     /// A leg goes on over another connection.
     fn redial_pull(&mut self, index: usize, leg: Leg) -> bool {
         let Some(pull) = self.relays.pulls.get(index) else { return false };
-        let hops = self.relays.hops_with_ours(&pull.provenance.hops);
+        let hops = self.relays.hops_of(pull);
         let Some(position) = pull.legs.iter().position(|known| known.leg == leg) else { return false };
         let Some(upstream) = pull.puller.sources().get(pull.legs[position].source).cloned() else { return false };
         let mut known = self.relays.pulls[index].legs.remove(position);
@@ -392,8 +394,13 @@ impl Core {
 
     pub(super) fn tick_pull(&mut self, index: usize) {
         let now = self.time.now();
+        let is_over = self.relays.is_predecessor_gone();
         let Some(pull) = self.relays.pulls.get_mut(index) else { return };
         pull.rate.note(pull.bytes_in, now);
+        if is_over && pull.inherited && pull.log.is_none() {
+            self.drop_pull(index);
+            return;
+        }
         if let Some(until) = pull.yields_until {
             let is_published = self.directory.is_taken(&pull.key);
             if is_published {

@@ -20,7 +20,13 @@ use crate::{
         client::{ClientRole, SessionError, approach::Approach},
         key::StreamKey,
     },
-    shard::{close::CloseReason, conn::ConnId, core::Core, local::Watcher, uses::Use},
+    shard::{
+        close::CloseReason,
+        conn::ConnId,
+        core::Core,
+        local::{LocalLog, Source, Watcher},
+        uses::Use,
+    },
 };
 
 /// One stream to one target.
@@ -62,6 +68,9 @@ impl Push {
 impl Core {
     /// A stream that is to be pushed is there, or is there again.
     pub(in crate::shard) fn begin_pushes(&mut self, local: usize) {
+        if self.is_inherited(local) {
+            return;
+        }
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
         let (key, known) = (stream.key.clone(), stream.pushes.clone());
         if !known.is_empty() {
@@ -99,6 +108,20 @@ impl Core {
             self.relays.rouse(RelayId::Push(index));
         }
         self.drive_relays();
+    }
+
+    /// The stream comes from the process before this one, which pushes it still.
+    fn is_inherited(&self, local: usize) -> bool {
+        let Some(LocalLog { source: Source::Owned(owned), .. }) =
+            self.streams.slab.get(local).and_then(|stream| stream.logs.back())
+        else {
+            return false;
+        };
+        let upstream = self.conns.get(owned.publisher).and_then(|conn| conn.session.upstream());
+        upstream.is_some_and(|upstream| match upstream.leg.relay {
+            RelayId::Pull(index) => self.relays.pulls.get(index).is_some_and(|pull| pull.inherited),
+            RelayId::Push(_) => false,
+        })
     }
 
     pub(super) fn drive_push(&mut self, index: usize) {

@@ -10,14 +10,14 @@ use crate::{
 
 /// Nobody is asked: all are let go.
 fn departure(over_ms: u64) -> Departure {
-    Departure { request: None, over: Duration::from_millis(over_ms) }
+    Departure { request: None, over: Duration::from_millis(over_ms), others_stay: false }
 }
 
 /// Those who can are asked.
 fn asking(over_ms: u64) -> Departure {
     let over = Duration::from_millis(over_ms);
     let request = ReconnectRequest { tc_url: Some("//b/live".into()), description: "moving".into(), over };
-    Departure { request: Some(Arc::new(request)), over }
+    Departure { request: Some(Arc::new(request)), over, others_stay: false }
 }
 
 fn leave(rig: &mut Rig, departure: &Departure) {

@@ -1,0 +1,108 @@
+//! A new process that does not start: the old one serves on as if nothing had been.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    common::{
+        rtmp::Peer,
+        seconds,
+        server::{Server, binary},
+        wait_for,
+    },
+    folder::Folder,
+};
+
+fn run(program: &Path, flags: &[&str]) -> Server {
+    let usual = ["--rtmp", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--no-pin", "--shards", "2", "--landlock", "off"];
+    let program = program.to_str().expect("a plain path");
+    Server::run(&[program].into_iter().chain(usual).chain(flags.iter().copied()).collect::<Vec<_>>())
+}
+
+fn copied(folder: &Folder) -> PathBuf {
+    folder.put("node", |path| assert!(fs::copy(binary(), path).expect("the program") > 0))
+}
+
+fn script(folder: &Folder, text: &str) {
+    folder.put("node", |path| {
+        fs::write(path, text).expect("a new file");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
+    });
+}
+
+/// Asks for an upgrade and returns what is said of its failure.
+fn fails(server: &Server) -> String {
+    let before = server.log().len();
+    server.signal("USR2");
+    wait_for("the upgrade to fail", seconds(20), || {
+        let log = server.log();
+        log[before..].lines().find(|line| line.contains("the upgrade failed")).map(ToOwned::to_owned)
+    })
+}
+
+#[test]
+fn the_old_process_serves_on() {
+    let folder = Folder::new("failing");
+    let program = copied(&folder);
+    let socket = format!("unix:{}", folder.path("node.sock").display());
+    let mut server = run(&program, &["--rtmp", &socket]);
+    let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
+    server.wait_live("show");
+    let descriptors = server.descriptors();
+
+    script(&folder, "#!/bin/sh\necho no such thing >&2\nexit 3\n");
+    let said = fails(&server);
+    assert!(said.contains("ended before it was ready: exit status: 3"), "{said}");
+    assert!(server.log().contains("no such thing"), "what it said is in the same log");
+
+    fs::remove_file(&program).expect("it is there");
+    let said = fails(&server);
+    assert!(said.contains("cannot start") && said.contains("No such file"), "{said}");
+
+    // A release that rejects the configuration: it had the sockets already.
+    script(&folder, &format!("#!/bin/sh\nexec {} \"$@\" --merge-ms 9999\n", binary()));
+    let said = fails(&server);
+    assert!(said.contains("exit status: 2"), "{said}");
+
+    assert_eq!(server.descriptors(), descriptors);
+    assert!(Peer::dial_unix(&folder.path("node.sock")).past_handshake().connect("live").is_some());
+    assert!(Peer::connected(server.rtmp).is_served());
+    publisher.announce_audio(stream);
+    assert!(server.stream("show").is_some());
+
+    // The next one is well.
+    copied(&folder);
+    server.upgrade();
+    assert!(Peer::connected(server.rtmp).is_served());
+}
+
+#[test]
+fn a_new_process_that_hangs_is_stopped() {
+    let folder = Folder::new("hanging");
+    let program = copied(&folder);
+    let server = run(&program, &[]);
+    script(&folder, "#!/bin/sh\nexec sleep 60\n");
+    server.signal("USR2");
+    wait_for("it to be started", seconds(5), || server.log().contains("is being started").then_some(()));
+    server.signal("USR2");
+    wait_for("the second signal to be noted", seconds(5), || {
+        server.log().contains("SIGUSR2 is ignored until it is over").then_some(())
+    });
+    wait_for("its time to be over", seconds(20), || server.log().contains("was not ready within 10s").then_some(()));
+    assert!(Peer::connected(server.rtmp).is_served());
+}
+
+#[test]
+fn the_variable_is_not_for_others() {
+    let output = std::process::Command::new(binary())
+        .env("SHARDCAST_HANDOVER", "1")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("shardcast: SHARDCAST_HANDOVER: ") && said.lines().count() == 1, "{said}");
+}

@@ -1,0 +1,100 @@
+//! Streams while two processes serve: played at the new one while their publishers are at the old one, and after.
+
+use crate::common::{
+    rtmp::{Message, Peer, VIDEO, message},
+    seconds,
+    server::{Driver, Server},
+};
+
+/// Frame `number` of a stream whose every tenth frame is a keyframe.
+fn frame(stream: u32, number: u32) -> Message {
+    let tag = if number.is_multiple_of(10) { 0x17 } else { 0x27 };
+    let payload = [&[tag, 1, 0, 0, 0][..], &number.to_be_bytes(), &[0x55; 200]].concat();
+    message(6, VIDEO, stream, number * 40, payload)
+}
+
+fn number(message: &Message) -> u32 {
+    u32::from_be_bytes(message.payload[5..9].try_into().expect("a frame of ours"))
+}
+
+/// The number of the first frame a player gets, which must be a keyframe, once all up to `last` have come.
+#[track_caller]
+fn first_of(player: &mut Peer, last: u32) -> u32 {
+    let first = number(&player.next_media().expect("the stream"));
+    let mut at = first;
+    while at < last {
+        let next = number(&player.next_media().expect("the stream goes on"));
+        assert_eq!(next, at + 1, "a frame is missing");
+        at = next;
+    }
+    first
+}
+
+fn players_at_the_new_process_see_what_is_published_at_the_old_one(driver: Driver) {
+    let mut server = Server::start(driver, 2, &["--gop-cache", "on"]);
+    let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
+    let mut old_player = Peer::player(server.rtmp, "show");
+    server.wait_metric("shardcast_players", &[], |players| players == 1.0);
+    for at in 0..15 {
+        publisher.send(&frame(stream, at));
+    }
+    server.wait_messages("show", 15);
+    server.upgrade();
+    let mut new_players: Vec<Peer> = (0..4).map(|_| Peer::player(server.rtmp, "show")).collect();
+    server.wait_live("show");
+    for at in 15..30 {
+        publisher.send(&frame(stream, at));
+    }
+    first_of(&mut old_player, 29);
+    for player in &mut new_players {
+        assert_eq!(first_of(player, 29), 10, "the newest keyframe");
+    }
+    assert_eq!(server.relays().pull("live/show", "source").as_deref(), Some("predecessor"));
+
+    // What nobody has is waited for as ever, and published at the new process.
+    let mut waiting = Peer::player(server.rtmp, "later");
+    std::thread::sleep(seconds(4));
+    let (mut later, later_stream) = Peer::publisher(server.rtmp, "later");
+    for at in 0..5 {
+        later.send(&frame(later_stream, at));
+    }
+    assert_eq!(first_of(&mut waiting, 4), 0);
+}
+
+fn the_old_process_ends_once_its_clients_have_left(driver: Driver) {
+    let mut server = Server::start(driver, 2, &["--unpublish-grace-s", "1"]);
+    let old = server.pid();
+    let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
+    publisher.send(&frame(stream, 0));
+    server.wait_messages("show", 1);
+    server.upgrade();
+    let mut player = Peer::player(server.rtmp, "show");
+    let _waiting = Peer::player(server.rtmp, "nothing");
+    assert_eq!(number(&player.next_media().expect("the stream")), 0);
+    drop(publisher);
+    server.wait_gone_process(old, seconds(20));
+    // And the same name is free here.
+    let mut again = Peer::player(server.rtmp, "show");
+    let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
+    publisher.send(&frame(stream, 0));
+    assert_eq!(number(&again.next_media().expect("the stream")), 0);
+}
+
+fn those_who_stay_are_served_as_long_as_is_said(driver: Driver) {
+    let mut server = Server::start(driver, 2, &["--upgrade-timeout-s", "2"]);
+    let old = server.pid();
+    let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
+    publisher.send(&frame(stream, 0));
+    server.wait_messages("show", 1);
+    server.upgrade();
+    std::thread::sleep(std::time::Duration::from_millis(1_000));
+    assert!(publisher.is_served());
+    assert!(publisher.closes_within(seconds(10)));
+    server.wait_gone_process(old, seconds(10));
+}
+
+on_both_drivers!(
+    players_at_the_new_process_see_what_is_published_at_the_old_one,
+    the_old_process_ends_once_its_clients_have_left,
+    those_who_stay_are_served_as_long_as_is_said,
+);
