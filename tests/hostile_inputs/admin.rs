@@ -25,7 +25,8 @@ fn slow_and_long_heads_end_at_their_bounds() {
     let scene = Scene::new();
     let long = format!("GET /healthz HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(1_024 * 1_024));
     let (answer, took) = ask(&scene, long.as_bytes());
-    let refused = answer.is_empty() || ["400", "431"].iter().any(|code| answer.starts_with(&format!("HTTP/1.1 {code} ")));
+    let refused =
+        answer.is_empty() || ["400", "431"].iter().any(|code| answer.starts_with(&format!("HTTP/1.1 {code} ")));
     assert!(refused, "{answer}");
     assert!(took < seconds(5), "it took {took:?}");
     scene.assert_memory_bounded();
