@@ -140,6 +140,10 @@ pub const PLAY_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 pub const PUBLISHER_IDLE_DEFAULT: Duration = Duration::from_secs(30);
 /// How long players wait for a lost publisher to come back (`--unpublish-grace-s`).
 pub const UNPUBLISH_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+/// How long a publisher waits for the one that it replaces to be ended.
+pub const TAKEOVER_WAIT: Duration = Duration::from_secs(2);
+/// How long whoever has replaced a publisher cannot be replaced.
+pub const TAKEOVER_PAUSE: Duration = Duration::from_secs(1);
 /// Time a closing connection has to take its last bytes.
 pub const LINGER: Duration = Duration::from_secs(2);
 
@@ -421,8 +425,11 @@ pub const CALLBACK_REASON_LETTERS_MAX: usize = 200;
 pub const CALLBACK_IDLE: Duration = Duration::from_secs(30);
 /// Names of callbacks' servers that are looked up at once.
 pub const CALLBACK_LOOKUPS_MAX: usize = 8;
-/// How long the end of the process waits for its last callbacks.
+/// How long the end of the process waits for its last callbacks, and how often it looks.
 pub const CALLBACK_FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+pub const CALLBACK_FLUSH_POLL: Duration = Duration::from_millis(10);
+/// Bytes that the secret of `--callback-secret` has at least.
+pub const CALLBACK_SECRET_BYTES_MIN: usize = 16;
 /// Log lines about callbacks that fail, per second.
 pub const CALLBACK_LOG_LINES_PER_SECOND: u32 = 5;
 
@@ -447,6 +454,8 @@ pub const FLAG_SECONDS_MAX: u64 = 86_400;
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of a file that a `{file:PATH}` names.
 pub const SECRET_BYTES_MAX: u64 = 4 * 1024;
+/// How often files that count as they are now are looked at.
+pub const FILE_POLL: Duration = Duration::from_secs(1);
 /// Rules of one kind, `--pull` or `--push`: each is looked at for each stream.
 pub const RELAY_RULES_MAX: usize = 1_000;
 /// Targets of one `--push` rule.
@@ -470,6 +479,10 @@ pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const DRAIN_WINDOW_DEFAULT: Duration = Duration::from_secs(10);
 /// For how long connections are taken after readiness has gone (`--drain-converge-s`).
 pub const DRAIN_CONVERGE_DEFAULT: Duration = Duration::from_secs(5);
+/// How long those have, of a drain's time, that are still there when the listeners close.
+pub const DRAIN_REST: Duration = Duration::from_secs(3);
+/// A publisher that has sent nothing for so long is let go without waiting for a keyframe.
+pub const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 /// Orders to leave, or to stay, that may wait; more are refused.
 pub const DRAIN_ORDERS: usize = 4;
 /// How often a node that drains looks whether its clients have left.

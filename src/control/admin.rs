@@ -33,6 +33,8 @@ use tokio::{
 };
 
 use super::{
+    callbacks::Counts,
+    drain::{self, Board},
     ending::Order,
     exposition,
     logs::Log,
@@ -50,11 +52,12 @@ use crate::{
 const INDEX: &str = "\
 shardcast
 /healthz      200 while the process works
-/readyz       200 while new connections are welcome, 503 while the process ends
+/readyz       200 while new connections are welcome, 503 while the node leaves or ends
 /metrics      Prometheus text format
 /api/streams  live streams, JSON
 /api/relays   what is pulled and pushed, JSON
 /api/reconnect  POST url=..&over_ms=..: asks clients that can to go there, JSON
+/api/drain    POST mode=..&url=..: takes the node out of service; DELETE: not yet after all; GET: how far it is, JSON
 ";
 
 /// What the answers are made from.
@@ -63,6 +66,10 @@ pub(super) struct Node {
     log: Log,
     /// For the task that ends the process.
     pub(super) orders: mpsc::Sender<Order>,
+    /// Of callbacks, if there are any.
+    pub(super) callbacks: Option<Arc<Counts>>,
+    /// For whoever asks how far the end is.
+    pub(super) board: Board,
     /// Listening and not ending.
     ready: AtomicBool,
     started: SystemTime,
@@ -71,14 +78,24 @@ pub(super) struct Node {
 
 impl Node {
     /// Ready from the first.
-    pub(super) fn new(fleet: Arc<Fleet>, log: Log, orders: mpsc::Sender<Order>) -> Self {
+    pub(super) fn new(
+        fleet: Arc<Fleet>,
+        log: Log,
+        orders: mpsc::Sender<Order>,
+        callbacks: Option<Arc<Counts>>,
+        board: Board,
+    ) -> Self {
         let ready = AtomicBool::new(true);
-        Self { fleet, log, orders, ready, started: SystemTime::now(), started_at: Instant::now() }
+        Self { fleet, log, orders, callbacks, board, ready, started: SystemTime::now(), started_at: Instant::now() }
     }
 
-    /// From here `/readyz` is 503.
-    pub(super) fn retire(&self) {
-        self.ready.store(false, Ordering::Relaxed);
+    /// From here `/readyz` is 200, or 503.
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 }
 
@@ -99,6 +116,7 @@ fn routes() -> Router<Arc<Node>> {
         .route("/api/streams", get(streams))
         .route("/api/relays", get(relays))
         .route("/api/reconnect", post(reconnect::post))
+        .route("/api/drain", get(drain::get).post(drain::post).delete(drain::delete))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; / lists them\n") })
         .layer(map_response(close_after))
@@ -111,7 +129,7 @@ async fn close_after(mut response: Response) -> Response {
 }
 
 async fn readyz(State(node): State<Arc<Node>>) -> impl IntoResponse {
-    match node.ready.load(Ordering::Relaxed) {
+    match node.is_ready() {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "ending\n"),
     }
@@ -125,10 +143,12 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
         relays: &relays.unwrap_or_default(),
         shards: node.fleet.shards(),
         metrics: node.fleet.metrics(),
+        callbacks: node.callbacks.as_deref(),
         log_bytes: node.fleet.log_bytes(),
         memory: node.fleet.memory().into(),
         log_lines_dropped: node.log.lines_dropped(),
-        ready: node.ready.load(Ordering::Relaxed),
+        ready: node.is_ready(),
+        draining: node.board.is_draining(),
         usage: Usage::read(),
         started: node.started,
         uptime_s: node.started_at.elapsed().as_secs_f64(),

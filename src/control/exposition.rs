@@ -5,9 +5,13 @@
 
 use std::{fmt::Write as _, sync::Arc, time::SystemTime};
 
+mod callbacks;
 mod relays;
 
-use super::process::{self, Usage};
+use super::{
+    callbacks::Counts,
+    process::{self, Usage},
+};
 use crate::shard::{
     close::{CloseReason, RefuseReason, TurnedAway},
     fleet::ShardFacts,
@@ -22,10 +26,13 @@ pub(super) struct Sample<'a> {
     /// One item per shard.
     pub(super) metrics: &'a [Arc<ShardMetrics>],
     pub(super) relays: &'a RelayReport,
+    /// Of the process, if there are callbacks.
+    pub(super) callbacks: Option<&'a Counts>,
     pub(super) log_bytes: u64,
     pub(super) memory: MemoryFacts,
     pub(super) log_lines_dropped: u64,
     pub(super) ready: bool,
+    pub(super) draining: bool,
     pub(super) usage: Usage,
     pub(super) started: SystemTime,
     pub(super) uptime_s: f64,
@@ -79,6 +86,7 @@ series! {
     counter "publish_bitrate_warnings_total" publish_rate_warnings "Times a publisher was found above --publish-bitrate-max.";
     counter "tags_malformed_total" tags_malformed "Media messages dropped because their tag is malformed.";
     counter "sends_total" sends "Sends given to the kernel.";
+    counter "takeovers_total" takeovers "Times a publisher replaced another one of its name.";
     counter "skips_total" skips "Times a slow player skipped to a newer keyframe.";
     counter "joins_total" joins "Times a player started on a stream.";
     counter "mesh_messages_total" mesh_messages "Messages sent to other shards.";
@@ -86,6 +94,8 @@ series! {
     counter "doorbells_total" doorbells "Sleeping shards woken.";
     counter "reconnect_requests_total" reconnect_requests "Clients asked to go on at another server.";
     gauge "reconnecting" reconnecting "Clients asked to leave, or to be asked, that are still here.";
+    gauge "leaving_publishers" leaving_publishers "Publishers that are to leave and cannot be asked to reconnect.";
+    gauge "leaving_players" leaving_players "Other clients that are to leave and cannot be asked to reconnect.";
     counter "accept_failures_total" accept_failures "Accepts that failed for want of descriptors or memory.";
     counter "upstream_dials_total" upstream_dials "Connections to other nodes begun.";
     counter "pulls_begun_total" pulls_begun "Times a pulled stream was taken from a source, or went over to one.";
@@ -129,6 +139,9 @@ pub(super) fn render(sample: &Sample) -> String {
         }
     }
     relays::render(&mut out, sample.relays);
+    if let Some(counts) = sample.callbacks {
+        callbacks::render(&mut out, counts);
+    }
     node(&mut out, sample);
     out
 }
@@ -165,7 +178,7 @@ fn node(out: &mut String, sample: &Sample) {
     let dropped = "shardcast_log_lines_dropped_total";
     head(out, dropped, "counter", "Log lines dropped because stderr was slower than they came.");
     line(out, format_args!("{dropped} {}", sample.log_lines_dropped));
-    let gauges: [(&str, &str, f64); 11] = [
+    let gauges: [(&str, &str, f64); 12] = [
         (
             "shardcast_memory_max_bytes",
             "Memory the process may use (--memory-max); 0 for any.",
@@ -183,6 +196,7 @@ fn node(out: &mut String, sample: &Sample) {
         ),
         ("shardcast_log_bytes", "Bytes of all stream logs.", sample.log_bytes as f64),
         ("shardcast_ready", "1 while new connections are welcome.", f64::from(u8::from(sample.ready))),
+        ("shardcast_draining", "1 while the node leaves service.", f64::from(u8::from(sample.draining))),
         ("shardcast_uptime_seconds", "Seconds since the start.", sample.uptime_s),
         ("process_start_time_seconds", "Start, in seconds since 1970.", process::unix_seconds(sample.started)),
         ("process_resident_memory_bytes", "Resident memory.", sample.usage.resident_bytes as f64),
@@ -221,10 +235,12 @@ mod tests {
             shards: &shards,
             metrics,
             relays: &RelayReport::default(),
+            callbacks: None,
             log_bytes: 7,
             memory: MemoryFacts::default(),
             log_lines_dropped: 5,
             ready: true,
+            draining: false,
             usage: Usage { resident_bytes: 4_096, open_files: 9, open_files_max: 1_024, threads: 4 },
             started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
             uptime_s: 2.5,
@@ -279,7 +295,7 @@ mod tests {
         }
         assert_eq!(
             keys.len(),
-            2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + TurnedAway::ALL.len() + 3) + 13
+            2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + TurnedAway::ALL.len() + 3) + 14
         );
     }
 }

@@ -107,6 +107,8 @@ impl RelayCommand {
             config: Config { driver: self.driver, relays, upstream_ca, ..Config::default() },
             admin: self.admin.0,
             drain: DrainSettings::default(),
+            callbacks: None,
+            access: None,
             containment: Containment::default(),
             log: self.log,
             log_format: self.log_format,

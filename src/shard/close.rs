@@ -63,6 +63,8 @@ reasons! {
         UnreadBytes => "unread_bytes",
         PlayRefused => "play_refused",
         PublisherIdle => "publisher_idle",
+        /// Another publisher has its name now.
+        Replaced => "replaced",
         /// The node has too much to do, and it was further behind than others.
         Overload => "overload",
         /// Messages that are not whole take too much memory, and it held more of them than others.
@@ -74,6 +76,8 @@ reasons! {
         LagBytes => "lag_bytes",
         Skips => "skips",
         Shutdown => "shutdown",
+        /// The node leaves service: it was let go between groups of pictures.
+        Drained => "drained",
         /// To another node: it is not needed any more, or another one is in its place.
         RelayDone => "relay_done",
         UpstreamUnreachable => "upstream_unreachable",

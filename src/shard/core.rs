@@ -18,6 +18,7 @@ use super::{
     config::Config,
     conn::{Closing, Conn, ConnId},
     dial::Dial,
+    leaving::Leaving,
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
@@ -27,6 +28,7 @@ use super::{
     relaying::Relays,
     session::Session,
     streams::Streams,
+    takeover::Takeovers,
     time::ShardTime,
     uses::Use,
 };
@@ -92,8 +94,11 @@ pub struct Core {
     hurries: Vec<ConnId>,
     pub(super) dials: Vec<Dial>,
     pub(super) relays: Relays,
+    pub(super) takeovers: Takeovers,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
+    /// Set while the node leaves service.
+    pub(super) leaving: Option<Box<Leaving>>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Handshakes,
     pub(super) memory: Arc<Memory>,
@@ -129,7 +134,9 @@ impl Core {
             hurries: Vec::new(),
             dials: Vec::new(),
             relays,
+            takeovers: Takeovers::default(),
             reconnecting: None,
+            leaving: None,
             admission: shared.admission.clone(),
             handshakes,
             memory: shared.memory.clone(),
@@ -173,7 +180,6 @@ impl Core {
             self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
             self.forget_client(id);
-            self.note_left(id);
         }
     }
 
@@ -208,6 +214,11 @@ impl Core {
                         _ => None,
                     });
                     let Some((local, epoch)) = publishing else { continue };
+                    let flows = || self.streams.video_flows(local, epoch, self.time.now_ms());
+                    if self.leaving.as_ref().is_some_and(|leaving| leaving.ends_before(id, kind, payload, flows)) {
+                        self.let_publisher_go(id, stream);
+                        continue;
+                    }
                     if self.streams.publish(local, epoch, kind, timestamp, payload, &self.time).is_err() {
                         self.metrics.tags_malformed.add(1);
                     }
@@ -338,7 +349,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return Next::Idle };
         for _ in 0..conn.uses.len() {
             let conn = &mut self.conns[id];
-            let Some(Use::Playing { local, watcher, .. }) = conn.next_turn() else { continue };
+            let Some(Use::Playing { stream, local, watcher }) = conn.next_turn() else { continue };
             let (next, is_all) = self.streams.next_piece(local, watcher, &self.policy, &self.time, &self.metrics);
             match next {
                 Next::Send(piece) => {
@@ -354,6 +365,10 @@ impl Core {
                     );
                     self.close(id, reason, true);
                     return Next::Idle;
+                }
+                Next::Left => {
+                    self.let_player_go(id, stream);
+                    return Next::End;
                 }
                 Next::End if self.tell_end(local, watcher) => return Next::End,
                 Next::Idle | Next::End => {}
@@ -375,9 +390,13 @@ impl Core {
             }
             self.metrics.closed(reason).add(1);
             self.handshakes.leave(id);
+            self.note_left(id);
+            self.note_leaving(id);
+            let Some(conn) = self.conns.get_mut(id) else { return };
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }
+            self.stop_waiting(id);
             while let Some(used) = self.conns.get_mut(id).and_then(|conn| conn.uses.pop()) {
                 self.detach(id, used);
             }
@@ -465,7 +484,8 @@ impl Core {
 
     /// Process time at which [`Core::timers`] must be called; for ever if only ticks are due.
     pub fn due_at(&self) -> Duration {
-        self.streams.next_timer(&self.time).unwrap_or(Duration::MAX)
+        let retry = self.takeovers.are_to_be_told().then(|| self.time.process() + limits::MESH_RETRY);
+        self.streams.next_timer(&self.time).into_iter().chain(retry).min().unwrap_or(Duration::MAX)
     }
 
     /// Begins the orderly end: publishers are let go, players get what is left and their end of stream.

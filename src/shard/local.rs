@@ -58,6 +58,20 @@ impl Watcher {
         self.awaits_next = false;
     }
 
+    /// It leaves once it has had its group of pictures. False if it is in the middle of none.
+    pub(super) fn leave(&mut self) -> bool {
+        let idle = self.paused || self.told_end || self.awaits_next;
+        match self.player.as_mut().filter(|player| !idle && !player.is_seeking()) {
+            Some(player) => player.set_leaving(true),
+            None => return false,
+        }
+        true
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.player.as_ref().is_some_and(Player::is_leaving)
+    }
+
     /// It was there before the log it watches.
     pub(super) fn waited(&self) -> bool {
         self.was_there_first && !self.joins_live

@@ -54,6 +54,7 @@ pub struct ShardMetrics {
     /// Sends given to the kernel.
     pub sends: Counter,
     pub skips: Counter,
+    pub takeovers: Counter,
     pub joins: Counter,
     pub mesh_messages: Counter,
     /// Mesh messages put off because a queue was full.
@@ -64,6 +65,9 @@ pub struct ShardMetrics {
     pub reconnect_requests: Counter,
     /// Those asked, or to be asked, that are still connected.
     pub reconnecting: Gauge,
+    /// Clients that are to leave and cannot be asked: publishers, and all others.
+    pub leaving_publishers: Gauge,
+    pub leaving_players: Gauge,
     /// Accepts that failed for want of descriptors or memory.
     pub accept_failures: Counter,
     /// Share of its time the shard was busy lately, in thousandths.
@@ -107,12 +111,15 @@ impl Default for ShardMetrics {
             tags_malformed: Counter::default(),
             sends: Counter::default(),
             skips: Counter::default(),
+            takeovers: Counter::default(),
             joins: Counter::default(),
             mesh_messages: Counter::default(),
             mesh_full: Counter::default(),
             doorbells: Counter::default(),
             reconnect_requests: Counter::default(),
             reconnecting: Gauge::default(),
+            leaving_publishers: Gauge::default(),
+            leaving_players: Gauge::default(),
             accept_failures: Counter::default(),
             load_permille: Gauge::default(),
             merge_window_us: Gauge::default(),

@@ -19,6 +19,7 @@ use crate::{
         message::Kind,
         server::PlayRefusal,
     },
+    stream::directory::Origin,
 };
 
 impl Core {
@@ -111,7 +112,7 @@ impl Core {
     fn goes_in_circles(&self, id: ConnId, key: &StreamKey) -> bool {
         self.conns.get(id).is_some_and(|conn| conn.session.has_passed(self.relays.node()))
             && self.relays.pull_rule(key).is_some()
-            && self.directory.owner(key).is_none_or(|owner| owner.pulled)
+            && self.directory.owner(key).is_none_or(|owner| owner.origin == Origin::Pulled)
     }
 
     /// As [`follow`](Self::follow), for what is pushed from here: the owner has told of the stream already.
@@ -336,11 +337,16 @@ impl Core {
 
     pub(super) fn rejoin(&mut self, local: usize, watcher: usize, view: ViewKey) {
         self.finish_message(local, watcher);
-        if let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) {
-            watcher.rejoin(view);
-            let id = watcher.conn;
-            self.hurry(id);
+        let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) else {
+            return;
+        };
+        let (id, stream) = (watcher.conn, watcher.message_stream());
+        if watcher.is_leaving() {
+            self.let_player_go(id, stream);
+            return;
         }
+        watcher.rejoin(view);
+        self.hurry(id);
     }
 
     fn playing(&self, id: ConnId, stream: u32) -> Option<(usize, usize)> {

@@ -203,6 +203,12 @@ impl Session {
         }
     }
 
+    pub(super) fn replace_publish(&mut self, stream: u32, description: &str) {
+        if let Self::Client(session) = self {
+            session.replace_publish(stream, description);
+        }
+    }
+
     pub(super) fn can_reconnect(&self) -> bool {
         match self {
             Self::Client(session) => session.can_reconnect(),

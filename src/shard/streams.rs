@@ -169,6 +169,9 @@ impl Streams {
         let Some(stream) = self.slab.get_mut(local) else { return (Next::Idle, false) };
         loop {
             let Some(watcher) = stream.watchers.get_mut(watcher) else { return (Next::Idle, false) };
+            if watcher.paused && watcher.is_leaving() {
+                return (Next::Left, false);
+            }
             if watcher.paused {
                 return if stream.is_live() { (Next::Idle, false) } else { (Next::End, false) };
             }
@@ -181,6 +184,7 @@ impl Streams {
             if let Some(log) = stream.logs.iter_mut().find(watched) {
                 if let Some(window) = log.window_mut(watcher.view) {
                     match watcher.next(window, policy, time, metrics) {
+                        (Next::End, _) if watcher.is_leaving() => return (Next::Left, false),
                         (Next::End, _) => {}
                         next => return next,
                     }

@@ -50,6 +50,7 @@ impl Core {
         self.tick_streams();
         self.tick_relays();
         self.ask_to_reconnect();
+        self.let_go();
         self.turn();
     }
 

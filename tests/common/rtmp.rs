@@ -146,7 +146,7 @@ struct Assembly {
 
 /// One connection.
 pub struct Peer {
-    stream: TcpStream,
+    pub stream: TcpStream,
     buffer: Vec<u8>,
     closed: bool,
     /// What we cut messages into.

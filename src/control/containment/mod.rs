@@ -36,6 +36,8 @@ pub(super) struct Containment {
     pub(super) landlock: Landlock,
     /// Read again by an upgrade and at a reload.
     pub(super) config_file: Option<PathBuf>,
+    /// Others that are read again when they change.
+    pub(super) files: Vec<PathBuf>,
 }
 
 /// What may be opened from here on. A folder stands for all below it.
@@ -67,7 +69,7 @@ fn folder(file: &Path) -> PathBuf {
 fn allowed(containment: &Containment, config: &Config) -> Allowed {
     let mut allowed = Allowed::default();
     files::of_the_system(&mut allowed);
-    for file in containment.config_file.iter().chain(&config.upstream_ca) {
+    for file in containment.config_file.iter().chain(&containment.files).chain(&config.upstream_ca) {
         allowed.reread(file);
     }
     for addr in &config.rtmp {

@@ -385,6 +385,15 @@ impl ServerSession {
         }
     }
 
+    /// Another publisher has the name: NetStream.Publish.BadName says so to whoever looks for errors, and the rest is as with
+    /// [`end_publish`](Self::end_publish).
+    pub fn replace_publish(&mut self, stream: u32, description: &str) {
+        if self.connection.is_publishing(stream) {
+            self.connection.outbox.status(stream, "error", "NetStream.Publish.BadName", description);
+            self.end_publish(stream, description);
+        }
+    }
+
     /// Asks the client to move to another server at a media boundary (Enhanced RTMP v2, "Reconnect Request"). `tc_url` is
     /// absolute or relative to the client's own; without it the client comes back to the same place. The session goes on
     /// until the client leaves. False: the client did not announce that it can, and was told nothing.

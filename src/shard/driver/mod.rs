@@ -223,6 +223,11 @@ impl Driver {
                 // Whoever asked may have lost patience.
                 let _ = answer.send(self.with_core(|core| core.request_reconnect(request)));
             }
+            Command::Leave(departure, answer) => {
+                // Whoever asked may have lost patience.
+                let _ = answer.send(self.with_core(|core| core.leave(departure)));
+            }
+            Command::Stay => self.with_core(Core::stay),
             Command::Report(answer) => {
                 // Whoever asked may have lost patience.
                 let _ = answer.send(self.core.borrow().report());
