@@ -26,6 +26,7 @@ mod progress;
 mod reconnect;
 mod relay;
 mod rules;
+mod systemd;
 mod upgrade;
 mod values;
 
@@ -47,6 +48,7 @@ use self::{
     drain::Board,
     ending::{Causes, Orders, Signals},
     logs::Log,
+    systemd::Manager,
     upgrade::{Heir, Upgrades},
 };
 use crate::{
@@ -147,7 +149,9 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         .build()
         .map_err(|error| failed("cannot start the control thread", error))?;
     let mut inherited = Inherited::default();
+    let given_sockets = systemd::take_sockets(&mut inherited);
     let heir = Heir::claim(&mut inherited).map_err(|why| Fault(EXIT_USAGE, why))?;
+    let manager = Manager::found();
     let admin = settings.admin.map(|addr| listen(addr, given, &mut inherited)).transpose()?;
     let mut config = settings.config.clone();
     config.predecessor = heir.as_ref().map(Heir::predecessor);
@@ -170,7 +174,10 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     contained.tell(matches!(settings.face, Face::Banner));
     let (order, orders) = ending::orders();
     let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, Board::new(settings.drain.plan.clone())));
-    let parts = Parts { orders, admin, heir };
+    if given_sockets > 0 {
+        node.fleet.leave_sockets_open();
+    }
+    let parts = Parts { orders, admin, heir, manager };
     let outcome =
         runtime.block_on(supervise(&node, parts, settings, given)).map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.
@@ -215,11 +222,12 @@ struct Parts {
     orders: Orders,
     admin: Option<TcpListener>,
     heir: Option<Heir>,
+    manager: Option<Arc<Manager>>,
 }
 
 /// Says that the node is ready, serves until its end, and returns the exit code.
 async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &Given) -> std::io::Result<u8> {
-    let Parts { orders, admin, heir } = parts;
+    let Parts { orders, admin, heir, manager } = parts;
     let signals = Signals::catch()?;
     let copy = admin.as_ref().map(|listener| admin_socket(listener, settings)).transpose()?;
     tracing::info!(shards = node.fleet.shards().len(), "started");
@@ -232,13 +240,23 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
     }
     if let Face::Banner = settings.face {
-        let upgrades = Upgrades::new(given.args(), copy.into_iter().collect())?;
+        let listening: Vec<Listening> = node.fleet.listening()?.into_iter().chain(copy).collect();
+        let kept = manager.as_ref().is_some_and(|manager| manager.keep(&listening));
+        if kept {
+            node.fleet.leave_sockets_open();
+        }
+        let others = listening.into_iter().filter(|known| known.role == ADMIN).collect();
+        let upgrades = Upgrades::new(given.args(), others, manager.clone())?;
         tokio::spawn(upgrades.run(Arc::clone(node), admin));
     }
     if let Some(heir) = heir {
         tokio::spawn(heir.take_over(Arc::clone(&node.fleet)));
     }
-    Ok(ending::run(node, settings, Causes { signals, orders, ended }).await)
+    if let Some(manager) = &manager {
+        manager.ready();
+        tokio::spawn(Arc::clone(manager).feed_watchdog(Arc::clone(&node.fleet)));
+    }
+    Ok(ending::run(node, settings, Causes { signals, orders, ended, manager }).await)
 }
 
 /// A copy for a successor.
