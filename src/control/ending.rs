@@ -18,6 +18,7 @@ use super::{
     args::{Drain, Face, Settings},
     course::{Act, Course},
     progress,
+    systemd::Manager,
 };
 use crate::{
     limits::{DRAIN_ORDERS, DRAIN_POLL, SHUTDOWN_DEADLINE, STREAMS_PATIENCE},
@@ -54,6 +55,7 @@ pub(super) struct Causes {
     pub(super) signals: Signals,
     pub(super) orders: Orders,
     pub(super) ended: oneshot::Receiver<FleetEnd>,
+    pub(super) manager: Option<Arc<Manager>>,
 }
 
 /// What became of a node that was to leave.
@@ -102,6 +104,7 @@ pub(super) async fn run(node: &Arc<Node>, settings: &Settings, mut causes: Cause
     }
     node.set_ready(false);
     node.board.ends();
+    causes.manager.iter().for_each(|manager| manager.stopping());
     end(node, causes).await
 }
 

@@ -39,6 +39,7 @@ mod reload;
 mod reserve;
 mod rules;
 mod sign;
+mod systemd;
 mod upgrade;
 mod values;
 
@@ -61,6 +62,7 @@ use self::{
     drain::Board,
     ending::{Causes, Orders, Signals},
     logs::Log,
+    systemd::Manager,
     upgrade::{Heir, Upgrades},
 };
 use crate::{
@@ -163,7 +165,9 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         .build()
         .map_err(|error| failed("cannot start the control thread", error))?;
     let mut inherited = Inherited::default();
+    let given_sockets = systemd::take_sockets(&mut inherited);
     let heir = Heir::claim(&mut inherited).map_err(|why| Fault(EXIT_USAGE, why))?;
+    let manager = Manager::found();
     let admin = settings.admin.map(|addr| listen(addr, given, &mut inherited)).transpose()?;
     let callbacks = settings.callbacks.as_ref().map(Callbacks::new).transpose();
     let callbacks = callbacks.map_err(|why| Fault(EXIT_USAGE, format!("callbacks: {why}")))?;
@@ -193,11 +197,15 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     let board = Board::new(settings.drain.plan.clone());
     let counts = callbacks.as_ref().map(Callbacks::counts);
     let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, counts, board));
+    if given_sockets > 0 {
+        node.fleet.leave_sockets_open();
+    }
+    let parts = Parts { orders, admin, heir, manager };
     let outcome = runtime.block_on(async {
         if let Some(callbacks) = callbacks {
             callbacks.run(Arc::clone(&node.fleet));
         }
-        let outcome = supervise(&node, Parts { orders, admin, heir }, settings, given).await;
+        let outcome = supervise(&node, parts, settings, given).await;
         if let (Ok(0), Some(counts)) = (&outcome, &node.callbacks) {
             callbacks::flush(counts).await;
         }
@@ -249,11 +257,12 @@ struct Parts {
     orders: Orders,
     admin: Option<TcpListener>,
     heir: Option<Heir>,
+    manager: Option<Arc<Manager>>,
 }
 
 /// Says that the node is ready, serves until its end, and returns the exit code.
 async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &Given) -> std::io::Result<u8> {
-    let Parts { orders, admin, heir } = parts;
+    let Parts { orders, admin, heir, manager } = parts;
     let signals = Signals::catch()?;
     let copy = admin.as_ref().map(|listener| admin_socket(listener, settings)).transpose()?;
     tracing::info!(shards = node.fleet.shards().len(), "started");
@@ -271,13 +280,23 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
     }
     if let Face::Banner = settings.face {
-        let upgrades = Upgrades::new(given.args(), copy.into_iter().collect())?;
+        let listening: Vec<Listening> = node.fleet.listening()?.into_iter().chain(copy).collect();
+        let kept = manager.as_ref().is_some_and(|manager| manager.keep(&listening));
+        if kept {
+            node.fleet.leave_sockets_open();
+        }
+        let others = listening.into_iter().filter(|known| known.role == ADMIN).collect();
+        let upgrades = Upgrades::new(given.args(), others, manager.clone())?;
         tokio::spawn(upgrades.run(Arc::clone(node), admin));
     }
     if let Some(heir) = heir {
         tokio::spawn(heir.take_over(Arc::clone(&node.fleet)));
     }
-    Ok(ending::run(node, settings, Causes { signals, orders, ended }).await)
+    if let Some(manager) = &manager {
+        manager.ready();
+        tokio::spawn(Arc::clone(manager).feed_watchdog(Arc::clone(&node.fleet)));
+    }
+    Ok(ending::run(node, settings, Causes { signals, orders, ended, manager }).await)
 }
 
 /// A copy for a successor.

@@ -464,10 +464,9 @@ impl Fleet {
         }
     }
 
-    /// Connections there are, those to other nodes among them, but for a successor's.
-    pub fn connections(&self) -> u64 {
-        let here = |shard: &Arc<ShardMetrics>| shard.connections.get() - shard.successors.get();
-        self.metrics.iter().map(|shard| u64::try_from(here(shard)).unwrap_or(0)).sum()
+    /// How often the clock of each shard has ticked.
+    pub fn turns(&self) -> Vec<u64> {
+        self.metrics.iter().map(|shard| shard.turns.get()).collect()
     }
 
     /// Answers a question that a shard had: see [`questions`](super::questions).

@@ -59,14 +59,7 @@ impl Passing {
 
     /// All of it or an error, [`io::ErrorKind::WouldBlock`] if the other end is behind.
     pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); SPACE];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let fits = descriptors.len() <= HANDOVER_DESCRIPTORS_MAX;
-        if !descriptors.is_empty() && !(fits && control.push(SendAncillaryMessage::ScmRights(descriptors))) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
-        }
-        sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
-        Ok(())
+        send_to(&self.0, bytes, descriptors)
     }
 
     pub fn receive(&self) -> io::Result<Passed> {
@@ -87,6 +80,18 @@ impl Passing {
         bytes.truncate(received.bytes);
         Ok(Passed { bytes, descriptors })
     }
+}
+
+/// Sends a message on any connected local socket that keeps messages apart.
+pub fn send_to(socket: &impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); SPACE];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fits = descriptors.len() <= HANDOVER_DESCRIPTORS_MAX;
+    if !descriptors.is_empty() && !(fits && control.push(SendAncillaryMessage::ScmRights(descriptors))) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
+    }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 impl AsFd for Passing {

@@ -36,7 +36,7 @@ fn one_by_one() -> io::Result<()> {
 
 /// The `count` descriptors that the service manager gave to this process, marked to be closed at exec. To be called once, and
 /// before anything else could have been opened. Numbers that are no descriptors are left out.
-pub(super) fn given(count: usize) -> Vec<OwnedFd> {
+pub(in crate::control) fn given(count: usize) -> Vec<OwnedFd> {
     let last = FIRST.saturating_add(RawFd::try_from(count).unwrap_or(RawFd::MAX - FIRST));
     let is_open = |number: &RawFd| {
         // SAFETY: the call takes no pointers, and fails for what is no descriptor.

@@ -28,6 +28,7 @@ use crate::{
     control::{
         admin::Node,
         ending::{Leave, Order},
+        systemd::Manager,
     },
     limits::{HANDOVER_DESCRIPTORS_MAX, SUCCESSOR_PATIENCE, SUCCESSOR_POLL},
     shard::{fleet::Fleet, inherited::Listening, passing::Passing},
@@ -43,6 +44,7 @@ pub(in crate::control) struct Upgrades {
     asked: Signal,
     /// Sockets that are not the fleet's.
     others: Vec<Listening>,
+    manager: Option<Arc<Manager>>,
 }
 
 /// The process that has taken over.
@@ -54,8 +56,12 @@ struct Successor {
 
 impl Upgrades {
     /// `args` of this process, its name first. `others`: what it listens on besides the fleet's sockets.
-    pub(in crate::control) fn new(args: &[OsString], others: Vec<Listening>) -> io::Result<Self> {
-        Ok(Self { program: Program::new(args)?, asked: signal(SignalKind::user_defined2())?, others })
+    pub(in crate::control) fn new(
+        args: &[OsString],
+        others: Vec<Listening>,
+        manager: Option<Arc<Manager>>,
+    ) -> io::Result<Self> {
+        Ok(Self { program: Program::new(args)?, asked: signal(SignalKind::user_defined2())?, others, manager })
     }
 
     /// Whenever a new process has been asked for and listens, has this one leave. `admin` is the task that takes connections
@@ -67,6 +73,7 @@ impl Upgrades {
             let leave = Order::Leave(Leave::Successor, answer);
             if node.orders.send(leave).await.is_ok() && answered.await == Ok(true) {
                 admin.iter().for_each(AbortHandle::abort);
+                self.manager.iter().for_each(|manager| manager.note_replaced());
                 successor.serve(&node.fleet).await;
                 return;
             }
@@ -79,6 +86,7 @@ impl Upgrades {
         loop {
             self.asked.recv().await;
             tracing::info!(program = %self.program.path.display(), "upgrading: the new process is being started");
+            self.manager.iter().for_each(|manager| manager.reloading(true));
             let begun = begin(&self.program, &self.others, fleet);
             tokio::pin!(begun);
             let outcome = loop {
@@ -91,7 +99,10 @@ impl Upgrades {
             };
             match outcome {
                 Ok(successor) => return successor,
-                Err(why) => tracing::error!("the upgrade failed, this process serves on: {why}"),
+                Err(why) => {
+                    tracing::error!("the upgrade failed, this process serves on: {why}");
+                    self.manager.iter().for_each(|manager| manager.reloading(false));
+                }
             }
         }
     }

@@ -8,7 +8,7 @@
 //! A new process that fails to start changes nothing. It inherits the one end of the socket pair, as its standard input, and no
 //! other descriptor ([`descriptors`]).
 
-mod descriptors;
+pub(super) mod descriptors;
 mod elder;
 mod heir;
 mod line;
