@@ -1,7 +1,14 @@
+use base64::Engine;
 use rcgen::{CertificateParams, KeyPair};
 
 use super::*;
 use crate::shard::tls::server::Oldest;
+
+/// `der` as PEM.
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
 
 struct Folder(PathBuf);
 
@@ -24,9 +31,10 @@ impl Folder {
         } else {
             params.not_after += days_away
         }
-        std::fs::write(self.0.join(format!("{name}.pem")), params.self_signed(&key).expect("sound").pem())
-            .expect("a file");
-        std::fs::write(self.0.join(format!("{name}.key")), key.serialize_pem()).expect("a file");
+        let chain = pem("CERTIFICATE", params.self_signed(&key).expect("sound").der());
+        std::fs::write(self.0.join(format!("{name}.pem")), chain).expect("a file");
+        let key = pem("PRIVATE KEY", &key.serialize_der());
+        std::fs::write(self.0.join(format!("{name}.key")), key).expect("a file");
     }
 
     fn files(&self, name: &str) -> CertificateFiles {

@@ -8,6 +8,7 @@ use super::{
     core::Core,
     local::{LocalLog, LocalStream, Owned, Source},
     mesh::message::MeshMessage,
+    relaying::Provenance,
     uses::Use,
 };
 use crate::{
@@ -49,7 +50,7 @@ impl Core {
                 return;
             }
         };
-        let provenance = conn.session.provenance();
+        let provenance = Provenance { publisher: Some(conn.peer()), ..conn.session.provenance() };
         conn.session.accept_publish(stream);
         if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
             tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish");

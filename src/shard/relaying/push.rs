@@ -20,7 +20,7 @@ use crate::{
         client::{ClientRole, SessionError, approach::Approach},
         key::StreamKey,
     },
-    shard::{close::CloseReason, conn::ConnId, core::Core, local::Watcher, uses::Use},
+    shard::{close::CloseReason, conn::ConnId, core::Core, local::Watcher, proxy_header::Behalf, uses::Use},
 };
 
 /// One stream to one target.
@@ -133,7 +133,9 @@ impl Core {
         capabilities.caps_ex |= caps_ex::RECONNECT;
         let hops = self.relays.hops_with_ours(&provenance.hops);
         let Some(push) = self.relays.pushes.get(index) else { return };
-        let way = Way::new(&push.approach, &push.target.endpoint, ClientRole::Publish, hops);
+        let behalf = provenance.publisher.map_or(Behalf::Own, Behalf::Of);
+        let header = push.target.proxied.then_some(behalf);
+        let way = Way::new(&push.approach, &push.target.endpoint, ClientRole::Publish, hops).with_header(header);
         let id = self.dial_leg(leg, way, capabilities);
         if let Some(push) = self.relays.pushes.get_mut(index) {
             push.conn = Some(id);
