@@ -145,6 +145,6 @@ fn a_node_that_pushes_names_the_publisher(driver: Driver) {
     let pull = format!("live/there=rtmp://{}/live/there", target.rtmp);
     let edge = Server::start(driver, 1, &["--pull", &pull, "--upstream-proxy-protocol"]);
     let _player = Peer::player(edge.rtmp, "there");
-    edge.wait_live("there");
+    target.wait_metric("shardcast_players", &[], |players| players >= 1.0);
     assert_eq!(target.metrics().sum("shardcast_connections_closed_total", &[("reason", "proxy_header")]), 0.0);
 }
