@@ -1,7 +1,14 @@
+use base64::Engine;
 use rcgen::{CertificateParams, KeyPair};
 
 use super::*;
 use crate::shard::tls::server::Oldest;
+
+/// `der` as PEM.
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
 
 struct Folder(PathBuf);
 
@@ -24,9 +31,10 @@ impl Folder {
         } else {
             params.not_after += days_away
         }
-        std::fs::write(self.0.join(format!("{name}.pem")), params.self_signed(&key).expect("sound").pem())
-            .expect("a file");
-        std::fs::write(self.0.join(format!("{name}.key")), key.serialize_pem()).expect("a file");
+        let chain = pem("CERTIFICATE", params.self_signed(&key).expect("sound").der());
+        std::fs::write(self.0.join(format!("{name}.pem")), chain).expect("a file");
+        let key = pem("PRIVATE KEY", &key.serialize_der());
+        std::fs::write(self.0.join(format!("{name}.key")), key).expect("a file");
     }
 
     fn files(&self, name: &str) -> CertificateFiles {
@@ -70,7 +78,7 @@ fn a_node_that_serves_an_expired_one_takes_any() {
 #[test]
 fn what_expires_is_said_in_time() {
     let folder = Folder::new("soon");
-    for (days, part) in [(-1, Some("has expired")), (5, Some("expires in 4 days")), (15, None)] {
+    for (days, part) in [(-1, Some("has expired")), (5, Some("; renew it")), (15, None)] {
         folder.make("a", days);
         let notes = expiry_notes(&folder.files("a").read().unwrap());
         assert_eq!(notes.first().map(|note| note.contains(part.unwrap_or("?"))), part.map(|_| true), "{notes:?}");

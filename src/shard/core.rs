@@ -484,7 +484,7 @@ impl Core {
     #[cfg(all(test, not(loom)))]
     pub(super) fn dial(&mut self, to: crate::relay::upstream::Endpoint, patience: Duration) -> ConnId {
         let id = self.connect(super::listen_addr::UNIX_PEER);
-        self.dials.push(Dial { id, to, patience });
+        self.dials.push(Dial { id, to, header: None, patience });
         id
     }
 

@@ -87,7 +87,8 @@ pub fn send_to(socket: &impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>])
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fits = descriptors.len() <= HANDOVER_DESCRIPTORS_MAX;
-    if !descriptors.is_empty() && !(fits && control.push(SendAncillaryMessage::ScmRights(descriptors))) {
+    let is_taken = descriptors.is_empty() || fits && control.push(SendAncillaryMessage::ScmRights(descriptors));
+    if !is_taken {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
     }
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;

@@ -136,6 +136,23 @@ fn read_v2(bytes: &[u8]) -> Result<Option<Client>, HeaderError> {
     Ok(Some(Client::At(SocketAddr::new(address.to_canonical(), u16::from_be_bytes([high, low])))))
 }
 
+/// For whom this node connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behalf {
+    Own,
+    Of(SocketAddr),
+}
+
+impl Behalf {
+    /// The header, version 2, of a connection to `peer`.
+    pub fn header(self, peer: SocketAddr) -> Vec<u8> {
+        version_2(match self {
+            Self::Own => None,
+            Self::Of(client) => Some((client, peer)),
+        })
+    }
+}
+
 /// The header, version 2, of a connection from `source` to `destination`; without them, of one that this node makes for itself.
 pub fn version_2(ends: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
     let mut addresses = Vec::new();

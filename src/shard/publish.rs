@@ -9,6 +9,7 @@ use super::{
     local::{LocalLog, LocalStream, Owned, Source},
     mesh::message::MeshMessage,
     questions::Event,
+    relaying::Provenance,
     takeover::{Asked, NotToBeHad},
     uses::Use,
 };
@@ -72,7 +73,7 @@ impl Core {
             self.directory.release(key, claim.epoch, claim.resume);
             return;
         };
-        let provenance = conn.session.provenance();
+        let provenance = Provenance { publisher: Some(conn.peer()), ..conn.session.provenance() };
         conn.session.accept_publish(stream);
         if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
             tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish");

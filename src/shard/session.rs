@@ -162,7 +162,7 @@ impl Session {
             Self::Client(session) => session.hops().map(ToOwned::to_owned).collect(),
             Self::Upstream(_) => Box::default(),
         };
-        Provenance { hops, capabilities: self.capabilities() }
+        Provenance { hops, capabilities: self.capabilities(), publisher: None }
     }
 
     pub(super) fn accept_publish(&mut self, stream: u32) {

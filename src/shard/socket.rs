@@ -110,6 +110,12 @@ impl Handle {
         Ok(&buffer[..count])
     }
 
+    /// Sends what there is room for, without waiting. `more` is to come at once: the kernel may send it along.
+    pub(super) fn send(&self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
+        SockRef::from(&self.fd()).send_with_flags(bytes, flags)
+    }
+
     /// Lets the kernel join small sends while earlier ones are unacknowledged (Nagle's algorithm), or not.
     pub(super) fn join_small_sends(&self, on: bool) {
         // Accepted sockets send at once; one that cannot change that still works.

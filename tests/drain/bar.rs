@@ -150,7 +150,7 @@ fn five_hundred_players_and_twenty_publishers_are_moved_or_end_at_a_keyframe() {
     // Of each stream half of the players can reconnect.
     let players: Vec<_> = (0..PLAYERS)
         .map(|index| {
-            let (stage, is_able) = (stage.clone(), index / STREAMS % 2 == 0);
+            let (stage, is_able) = (stage.clone(), (index / STREAMS).is_multiple_of(2));
             (is_able, spawn(Box::new(move || play(&stage, &format!("s{}", index % STREAMS), is_able))))
         })
         .collect();

@@ -10,10 +10,14 @@ use crate::common::{
     rtmp::{Peer, simple_c1},
     seconds,
     server::{Driver, Server},
-    tool::require,
+    tool::{require, scratch},
 };
 
-on_both_drivers!(the_clients_that_a_balancer_names_are_shown, who_has_no_header_is_told_from_who_needs_none);
+on_both_drivers!(
+    the_clients_that_a_balancer_names_are_shown,
+    who_has_no_header_is_told_from_who_needs_none,
+    a_node_that_pushes_names_the_publisher,
+);
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -52,14 +56,15 @@ fn start(driver: Driver, trusted: &str) -> Server {
     Server::start(driver, 2, &flags)
 }
 
+fn publisher_of(server: &Server, name: &str) -> String {
+    let (_, body) = server.get("/api/streams").expect("the admin listener answers");
+    let list: Vec<serde_json::Value> = serde_json::from_str(&body).expect("a list");
+    let stream = list.into_iter().find(|stream| stream["name"] == format!("live/{name}")).expect("it is live");
+    stream["publisher"].as_str().expect("text").to_owned()
+}
+
 fn the_clients_that_a_balancer_names_are_shown(driver: Driver) {
     let server = start(driver, "127.0.0.0/8");
-    let publisher_of = |name: &str| {
-        let (_, body) = server.get("/api/streams").expect("the admin listener answers");
-        let list: Vec<serde_json::Value> = serde_json::from_str(&body).expect("a list");
-        let stream = list.into_iter().find(|stream| stream["name"] == format!("live/{name}")).expect("it is live");
-        stream["publisher"].as_str().expect("text").to_owned()
-    };
     let line = b"PROXY TCP6 2001:db8::9 2001:db8::1 4000 1935\r\n".to_vec();
     for (name, scheme, node, header, expected) in [
         ("one", "rtmp", server.rtmp, line, "[2001:db8::9]:4000"),
@@ -69,7 +74,7 @@ fn the_clients_that_a_balancer_names_are_shown(driver: Driver) {
         let url = format!("{scheme}://{}/live/{name}", balancer(node, header));
         let mut publisher = media::publish(require("ffmpeg"), media::av(), &url);
         server.wait_live(name);
-        assert_eq!(publisher_of(name), expected);
+        assert_eq!(publisher_of(&server, name), expected);
         assert!(server.log().contains(&format!("peer={expected}")), "{}", server.log());
         publisher.kill();
         server.wait_gone(name, seconds(10));
@@ -77,7 +82,7 @@ fn the_clients_that_a_balancer_names_are_shown(driver: Driver) {
     // A balancer's own connection keeps its address.
     let (_publisher, _) = Peer::publisher(balancer(server.rtmp, local()), "own");
     server.wait_live("own");
-    assert!(publisher_of("own").starts_with("127.0.0.1:"));
+    assert!(publisher_of(&server, "own").starts_with("127.0.0.1:"));
 }
 
 fn who_has_no_header_is_told_from_who_needs_none(driver: Driver) {
@@ -120,4 +125,26 @@ fn who_has_no_header_is_told_from_who_needs_none(driver: Driver) {
     forger.write_all(&[&version_2()[..], &wrong].concat()).expect("room");
     assert!(matches!(forger.read(&mut [0; 64]), Ok(0) | Err(_)));
     other.wait_metric("shardcast_connections_closed_total", &[("reason", "handshake_version")], |sum| sum == 1.0);
+}
+
+fn a_node_that_pushes_names_the_publisher(driver: Driver) {
+    let target = start(driver, "127.0.0.0/8");
+    let config = scratch("push.toml");
+    let push = |name: &str| {
+        let url = format!("rtmp://{}/live/{name}", target.rtmp);
+        format!("[[push]]\nstreams = \"live/pushed\"\ntargets = [\"{url}\"]\nproxy-protocol = \"v2\"\n")
+    };
+    std::fs::write(&config, push("there")).expect("the build's temporary folder can be written");
+    let flags = ["--proxy-protocol", "--proxy-trusted", "127.0.0.0/8", "--config", config.to_str().expect("UTF-8")];
+    let node = Server::start(driver, 2, &flags);
+    let (_publisher, _) = Peer::publisher(balancer(node.rtmp, version_2()), "pushed");
+    target.wait_live("there");
+    assert_eq!(publisher_of(&target, "there"), "192.0.2.7:8080");
+
+    // What is pulled is the node's own wish.
+    let pull = format!("live/there=rtmp://{}/live/there", target.rtmp);
+    let edge = Server::start(driver, 1, &["--pull", &pull, "--upstream-proxy-protocol"]);
+    let _player = Peer::player(edge.rtmp, "there");
+    target.wait_metric("shardcast_players", &[], |players| players >= 1.0);
+    assert_eq!(target.metrics().sum("shardcast_connections_closed_total", &[("reason", "proxy_header")]), 0.0);
 }

@@ -17,8 +17,8 @@ use crate::{
     limits,
 };
 
-const PULL_KEYS: [&str; 6] = ["streams", "sources", "origins", "backups", "always-on", "linger-s"];
-const PUSH_KEYS: [&str; 2] = ["streams", "targets"];
+const PULL_KEYS: [&str; 7] = ["streams", "sources", "origins", "backups", "always-on", "linger-s", "proxy-protocol"];
+const PUSH_KEYS: [&str; 3] = ["streams", "targets", "proxy-protocol"];
 const ORIGIN_KEYS: [&str; 2] = ["url", "weight"];
 
 type Entry<'a, 'i> = (&'a Spanned<Cow<'i, str>>, &'a Spanned<DeValue<'i>>);
@@ -81,7 +81,8 @@ impl ConfigFile {
                 return None;
             }
         };
-        Some(PullText { streams: streams?, sources, always, linger })
+        let proxied = self.proxied(table);
+        Some(PullText { streams: streams?, sources, always, linger, proxied })
     }
 
     fn push(&mut self, at: &Range<usize>, table: &DeTable<'_>) -> Option<PushText> {
@@ -92,7 +93,8 @@ impl ConfigFile {
             self.findings.push(Finding::fault(at.clone(), why));
             return None;
         };
-        Some(PushText { streams: streams?, targets })
+        let proxied = self.proxied(table);
+        Some(PushText { streams: streams?, targets, proxied })
     }
 
     pub(super) fn refuse_unknown(&mut self, table: &DeTable<'_>, keys: &[&str]) {
@@ -165,6 +167,16 @@ impl ConfigFile {
             return None;
         };
         self.string(url).map(|url| (url, weight))
+    }
+
+    /// Whether connections begin with a PROXY header, of which only version 2 is written.
+    fn proxied(&mut self, table: &DeTable<'_>) -> bool {
+        let Some((_, value)) = entry(table, "proxy-protocol") else { return false };
+        let is_known = value.get_ref().as_str() == Some("v2");
+        if !is_known {
+            self.findings.push(Finding::fault(value.span(), "expected \"v2\"; leave the key out for none"));
+        }
+        is_known
     }
 
     pub(super) fn boolean(&mut self, value: &Spanned<DeValue<'_>>) -> bool {
