@@ -101,10 +101,8 @@ fn a_given_socket_is_listened_on_and_left_open() {
     let manager = Manager::new("systemd-given");
     let given = TcpListener::bind("127.0.0.1:0").expect("free");
     let addr = given.local_addr().expect("bound");
-    // The child gets a copy by way of /proc: its own third descriptor is a socket that cannot be opened, so the shell is given
-    // the number itself.
     let number = given.as_raw_fd();
-    rustix_clear_cloexec(&given);
+    let_children_inherit(&given);
     let redirect = format!("3<&{number} {number}<&-");
     let redirect = if number == 3 { String::new() } else { redirect };
     let mut server = manager.start("LISTEN_FDS=1", &redirect, &["--rtmp", &addr.to_string()]);
@@ -118,6 +116,6 @@ fn a_given_socket_is_listened_on_and_left_open() {
 }
 
 /// Lets programs that are started inherit it.
-fn rustix_clear_cloexec(listener: &TcpListener) {
+fn let_children_inherit(listener: &TcpListener) {
     rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty()).expect("it is open");
 }

@@ -697,6 +697,33 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_that_hangs_takes_the_others_along() {
+        let fleet = start(3);
+        let began = Instant::now();
+        let hang = Act(Box::new(|_: &Driver| thread::sleep(Duration::from_secs(30))));
+        fleet.mailboxes[1].send(Command::Act(hang));
+        assert_eq!(fleet.wait(), FleetEnd::Hung { shard: 1 });
+        let took = began.elapsed();
+        let expected = limits::WATCHDOG_TICK * limits::WATCHDOG_TICKS_MAX;
+        assert!(took >= expected && took < expected * 2 + limits::PANIC_GRACE, "{took:?}");
+        assert_eq!(lock(&fleet.ends.ended).orderly(), 2, "the survivors ended in order");
+    }
+
+    #[test]
+    fn a_shard_that_is_slow_is_not_hung() {
+        let fleet = start(2);
+        fleet.act(|_| thread::sleep(Duration::from_secs(3)));
+        let slow = || fleet.metrics()[0].slow_turns.get();
+        let by = Instant::now() + Duration::from_secs(5);
+        while slow() == 0 && Instant::now() < by {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(slow(), 1);
+        fleet.shutdown();
+        assert_eq!(fleet.wait(), FleetEnd::Orderly);
+    }
+
+    #[test]
     fn a_connection_is_handled_on_the_cpu_its_packets_arrive_on() {
         let mask = sched_getaffinity(None).expect("a mask");
         // Highest first: a shard's number is not its CPU's.

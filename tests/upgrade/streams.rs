@@ -61,6 +61,32 @@ fn players_at_the_new_process_see_what_is_published_at_the_old_one(driver: Drive
     assert_eq!(first_of(&mut waiting, 4), 0);
 }
 
+fn players_stay_when_their_encoder_comes_to_the_new_process(driver: Driver) {
+    let mut server = Server::start(driver, 2, &[]);
+    let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
+    publisher.send(&frame(stream, 0));
+    server.wait_messages("show", 1);
+    server.upgrade();
+    let mut players: Vec<Peer> = (0..4).map(|_| Peer::player(server.rtmp, "show")).collect();
+    let mut last = Vec::new();
+    for player in &mut players {
+        last.push(player.next_media().expect("the stream").timestamp);
+    }
+    // At once, while the stream is still had from the old process, and a second time in the usual way.
+    for round in 1..3 {
+        drop(publisher);
+        let (next, stream) = Peer::publisher(server.rtmp, "show");
+        publisher = next;
+        publisher.send(&frame(stream, round * 10));
+        for (player, last) in players.iter_mut().zip(&mut last) {
+            let message = player.next_media().expect("the stream goes on");
+            assert_eq!(number(&message), round * 10);
+            assert!(message.timestamp > *last, "{} after {last}", message.timestamp);
+            *last = message.timestamp;
+        }
+    }
+}
+
 fn the_old_process_ends_once_its_clients_have_left(driver: Driver) {
     let mut server = Server::start(driver, 2, &["--unpublish-grace-s", "1"]);
     let old = server.pid();
@@ -95,6 +121,7 @@ fn those_who_stay_are_served_as_long_as_is_said(driver: Driver) {
 
 on_both_drivers!(
     players_at_the_new_process_see_what_is_published_at_the_old_one,
+    players_stay_when_their_encoder_comes_to_the_new_process,
     the_old_process_ends_once_its_clients_have_left,
     those_who_stay_are_served_as_long_as_is_said,
 );

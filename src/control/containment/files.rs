@@ -9,8 +9,8 @@ use std::{
 };
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, make_bitflags,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, RestrictSelfError,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, make_bitflags,
 };
 
 use super::{super::logs::Log, Allowed};
@@ -87,6 +87,8 @@ pub(super) enum Fence {
     Off,
     /// The kernel cannot.
     Missing,
+    /// By the processes that this one took over from: the kernel adds up 16 fences at most, one for each of them.
+    Inherited,
     /// By a kernel that knows so much of Landlock.
     Up {
         abi: i32,
@@ -98,7 +100,15 @@ pub(super) enum Fence {
 pub(super) fn fence(allowed: &Allowed, must: bool, log: &Log) -> Result<Fence, String> {
     let rules = rules(allowed).map_err(|error| format!("files cannot be fenced off: {error}"))?;
     let for_log = rules.try_clone().map_err(|error| format!("files cannot be fenced off: {error}"))?;
-    let up = rules.restrict_self().map_err(|error| format!("files cannot be fenced off: {error}"))?;
+    let up = match rules.restrict_self() {
+        Ok(up) => up,
+        Err(RulesetError::RestrictSelf(RestrictSelfError::RestrictSelfCall { source, .. }))
+            if source.kind() == std::io::ErrorKind::ArgumentListTooLong =>
+        {
+            return Ok(Fence::Inherited);
+        }
+        Err(error) => return Err(format!("files cannot be fenced off: {error}")),
+    };
     log.on_its_thread(Box::new(move || {
         // As it was for the thread before, on the same kernel; the log only writes to stderr.
         let _ = for_log.restrict_self();
@@ -147,6 +157,7 @@ impl fmt::Display for Fence {
         match self {
             Self::Off => f.write_str("all files (--landlock off)"),
             Self::Missing => f.write_str("all files (this kernel has no Landlock)"),
+            Self::Inherited => f.write_str("files by Landlock, by the processes before"),
             Self::Up { abi, whole: true } => write!(f, "files by Landlock {abi}"),
             Self::Up { abi, whole: false } => write!(f, "files by Landlock {abi}, as far as this kernel can"),
         }
