@@ -140,6 +140,10 @@ pub const PLAY_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 pub const PUBLISHER_IDLE_DEFAULT: Duration = Duration::from_secs(30);
 /// How long players wait for a lost publisher to come back (`--unpublish-grace-s`).
 pub const UNPUBLISH_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+/// How long a publisher waits for the one that it replaces to be ended.
+pub const TAKEOVER_WAIT: Duration = Duration::from_secs(2);
+/// How long whoever has replaced a publisher cannot be replaced.
+pub const TAKEOVER_PAUSE: Duration = Duration::from_secs(1);
 /// Time a closing connection has to take its last bytes.
 pub const LINGER: Duration = Duration::from_secs(2);
 
@@ -355,6 +359,77 @@ pub const MERGE_LOAD_FULL: f64 = 0.75;
 /// A shard's load is averaged over this long.
 pub const MERGE_LOAD_TIME: Duration = Duration::from_secs(1);
 
+// Admission (docs/limits.md).
+
+/// New connections per second from one address, and how many at once before that counts (`--connects-per-ip`).
+pub const CONNECTS_PER_IP_PER_SECOND: u32 = 200;
+pub const CONNECTS_PER_IP_BURST: u32 = 4_000;
+/// Largest numbers of `--connects-per-ip`.
+pub const CONNECTS_PER_IP_MOST: u32 = 1_000_000;
+/// What the bit rate of a publisher is an average of: above `--publish-bitrate-max` in one, it is warned of, in two, closed.
+pub const PUBLISH_RATE_WINDOW: Duration = Duration::from_secs(5);
+/// Bounds of `--publish-bitrate-max`, in bits per second.
+pub const PUBLISH_BITRATE_MIN: u64 = 10_000;
+pub const PUBLISH_BITRATE_MOST: u64 = 1_000_000_000_000;
+/// Lengths of messages are limited in steps of this (`--message-bytes-max`): what has a length of its own arrives in several
+/// reads, and a step fits in a byte.
+pub const MESSAGE_STEP_BYTES: usize = 64 * 1024;
+pub const MESSAGE_STEPS_MAX: usize = 255;
+/// Shares of `--memory-max` at which new players are refused, players closed, and new publishers refused; a level is left this
+/// much below.
+pub const MEMORY_PLAYERS_PERCENT: u64 = 80;
+pub const MEMORY_LAGGARDS_PERCENT: u64 = 90;
+pub const MEMORY_PUBLISHERS_PERCENT: u64 = 95;
+pub const MEMORY_RELIEF_PERCENT: u64 = 5;
+/// From this share on the GOPs kept for joiners are halved each time, and below this one they grow, a step in this time.
+pub const MEMORY_GOPS_CUT_PERCENT: u64 = 75;
+pub const MEMORY_GOPS_GROW_PERCENT: u64 = 60;
+pub const GOP_STEP: Duration = Duration::from_secs(1);
+/// How often the memory is weighed.
+pub const MEMORY_WEIGH_PAUSE: Duration = Duration::from_millis(250);
+/// Bounds of `--memory-max`.
+pub const MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;
+pub const MEMORY_BYTES_MOST: usize = 1 << 50;
+/// What a connection is reckoned to take besides what is counted: its session, its task, its place in tables.
+pub const CONNECTION_BYTES: u64 = 4 * 1024;
+/// Share of a core from which on a shard is full, below which it has slack, and for how long, before overload goes a level up or
+/// down.
+pub const CPU_FULL: f64 = 0.95;
+pub const CPU_RELIEF: f64 = 0.85;
+pub const CPU_STEP: Duration = Duration::from_secs(5);
+/// Of the players that are late this part is closed at a time: for memory each time it is weighed, and only those as many bytes
+/// behind as a segment has; for load once in this pause.
+pub const SHED_SHARE_DIVISOR: usize = 8;
+pub const SHED_LAG_BYTES_MIN: u64 = SEGMENT_BYTES as u64;
+pub const SHED_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of messages that are not whole, over all connections, where memory has no limit; and a shard's part at least.
+pub const ASSEMBLY_BYTES_ALL_MAX: usize = 1024 * 1024 * 1024;
+pub const ASSEMBLY_BYTES_SHARD_MIN: usize = 4 * 1024 * 1024;
+/// What a publisher may hold of them however much others do: the longest message, and a little of another kind.
+pub const PUBLISHER_IN_FLIGHT_BYTES_FAIR: usize = 17 * 1024 * 1024;
+/// Networks that limits by address are not for (`--limits-exempt`).
+pub const EXEMPT_NETWORKS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
+/// Addresses without connections that are remembered because of what they did, and how often it is looked whether any of them
+/// can be forgotten when there are too many.
+pub const ADDRESSES_IDLE_MAX: usize = 131_072;
+pub const ADDRESSES_SWEEP_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that have not sent their `connect` (`--handshakes-max`), and at most this share of all connections.
+pub const HANDSHAKES_MAX_DEFAULT: usize = 4_096;
+pub const HANDSHAKES_SHARE_DIVISOR: usize = 2;
+/// Largest number of `--connections-max`, `--handshakes-max`, `--publishers-max` and `--players-per-stream-max`.
+pub const FLAG_COUNT_MAX: u64 = 100_000_000;
+/// What of its control group's memory a process takes by itself (`--memory-max auto`).
+pub const MEMORY_OF_GROUP_PERCENT: u64 = 90;
+/// Descriptors of a process that are not for its clients: so many, and so many more for each shard.
+pub const RESERVED_FILES: usize = 48;
+pub const RESERVED_FILES_PER_SHARD: usize = 16;
+/// Descriptors the admin listener holds ready for the time when there are no others: a connection and what answering takes.
+pub const ADMIN_RESERVED_FILES: usize = 4;
+/// Log lines about accepts that fail, per second and shard.
+pub const ACCEPT_LOG_LINES_PER_SECOND: u32 = 1;
+/// Log lines about connections turned away, for each reason, per second and shard.
+pub const TURNED_AWAY_LOG_LINES_PER_SECOND: u32 = 1;
+
 // Control: command line, log and admin listener.
 
 /// From asking to the answer of a callback (`--callback-timeout-ms`), and its bounds.
@@ -374,8 +449,11 @@ pub const CALLBACK_REASON_LETTERS_MAX: usize = 200;
 pub const CALLBACK_IDLE: Duration = Duration::from_secs(30);
 /// Names of callbacks' servers that are looked up at once.
 pub const CALLBACK_LOOKUPS_MAX: usize = 8;
-/// How long the end of the process waits for its last callbacks.
+/// How long the end of the process waits for its last callbacks, and how often it looks.
 pub const CALLBACK_FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+pub const CALLBACK_FLUSH_POLL: Duration = Duration::from_millis(10);
+/// Bytes that the secret of `--callback-secret` has at least.
+pub const CALLBACK_SECRET_BYTES_MIN: usize = 16;
 /// Log lines about callbacks that fail, per second.
 pub const CALLBACK_LOG_LINES_PER_SECOND: u32 = 5;
 
@@ -400,6 +478,8 @@ pub const FLAG_SECONDS_MAX: u64 = 86_400;
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of a file that a `{file:PATH}` names.
 pub const SECRET_BYTES_MAX: u64 = 4 * 1024;
+/// How often files that count as they are now are looked at.
+pub const FILE_POLL: Duration = Duration::from_secs(1);
 /// Rules of one kind, `--pull` or `--push`: each is looked at for each stream.
 pub const RELAY_RULES_MAX: usize = 1_000;
 /// Targets of one `--push` rule.
@@ -414,6 +494,8 @@ pub const LOG_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// From accept to the last byte of the answer on the admin listener.
 pub const ADMIN_CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of a request's line and headers on the admin listener.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a request's body on the admin listener.
 pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Clients asked to reconnect are asked over this long, unless `over_ms` says otherwise; and at most.
@@ -425,6 +507,10 @@ pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const DRAIN_WINDOW_DEFAULT: Duration = Duration::from_secs(10);
 /// For how long connections are taken after readiness has gone (`--drain-converge-s`).
 pub const DRAIN_CONVERGE_DEFAULT: Duration = Duration::from_secs(5);
+/// How long those have, of a drain's time, that are still there when the listeners close.
+pub const DRAIN_REST: Duration = Duration::from_secs(3);
+/// A publisher that has sent nothing for so long is let go without waiting for a keyframe.
+pub const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 /// Orders to leave, or to stay, that may wait; more are refused.
 pub const DRAIN_ORDERS: usize = 4;
 /// How often a node that drains looks whether its clients have left.

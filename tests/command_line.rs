@@ -332,9 +332,14 @@ fn a_reader_of_the_banner_that_goes_away_does_no_harm() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let mut node = Node { child, banner: Vec::new() };
-    // Its first log line says that it started, and that signals are caught.
-    let mut first = [0];
-    node.child.stderr.as_mut().unwrap().read_exact(&mut first).unwrap();
+    // Once the log says that it started, signals are caught.
+    let stderr = node.child.stderr.as_mut().unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"started") {
+        let mut next = [0];
+        stderr.read_exact(&mut next).unwrap();
+        said.extend(next);
+    }
     let (status, log) = node.end(Signal::TERM);
     assert_eq!(status.code(), Some(0), "{log}");
 }

@@ -38,6 +38,7 @@ macro_rules! corpora {
 }
 
 corpora!(
+    access,
     aggregate,
     amf0,
     amf3,

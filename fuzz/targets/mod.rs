@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod access;
 pub mod aggregate;
 pub mod amf0;
 pub mod amf3;

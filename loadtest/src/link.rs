@@ -6,7 +6,7 @@ use bytes::{Buf, BytesMut};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 /// Bytes one discarding receive may take.
@@ -33,9 +33,21 @@ impl Link {
     /// Begins to connect and registers `token`; the first readiness to write tells that it is done. `receive_bytes` fixes
     /// the receive buffer, which the kernel otherwise grows as it is read.
     pub fn connect(address: SocketAddr, epoll: &Epoll, token: u64, receive_bytes: Option<usize>) -> io::Result<Self> {
+        Self::connect_from(None, address, epoll, token, receive_bytes)
+    }
+
+    /// As `connect`, from an address of this machine that is not the kernel's choice.
+    pub fn connect_from(
+        from: Option<IpAddr>,
+        address: SocketAddr,
+        epoll: &Epoll,
+        token: u64,
+        receive_bytes: Option<usize>,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         receive_bytes.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes))?;
+        from.map_or(Ok(()), |from| socket.bind(&SocketAddr::new(from, 0).into()))?;
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
             _ => {}

@@ -32,7 +32,17 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{ending::Order, exposition, logs::Log, process::Usage, reconnect};
+use super::{
+    callbacks::Counts,
+    drain::{self, Board},
+    ending::Order,
+    exposition,
+    head::Head,
+    logs::Log,
+    process::Usage,
+    reconnect,
+    reserve::{Answering, Reserve},
+};
 use crate::{
     limits::{
         ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, STREAMS_PATIENCE,
@@ -43,11 +53,12 @@ use crate::{
 const INDEX: &str = "\
 shardcast
 /healthz      200 while the process works
-/readyz       200 while new connections are welcome, 503 while the process ends
+/readyz       200 while new connections are welcome, 503 while the node leaves or ends
 /metrics      Prometheus text format
 /api/streams  live streams, JSON
 /api/relays   what is pulled and pushed, JSON
 /api/reconnect  POST url=..&over_ms=..: asks clients that can to go there, JSON
+/api/drain    POST mode=..&url=..: takes the node out of service; DELETE: not yet after all; GET: how far it is, JSON
 ";
 
 /// What the answers are made from.
@@ -56,6 +67,10 @@ pub(super) struct Node {
     log: Log,
     /// For the task that ends the process.
     pub(super) orders: mpsc::Sender<Order>,
+    /// Of callbacks, if there are any.
+    pub(super) callbacks: Option<Arc<Counts>>,
+    /// For whoever asks how far the end is.
+    pub(super) board: Board,
     /// Listening and not ending.
     ready: AtomicBool,
     started: SystemTime,
@@ -64,14 +79,24 @@ pub(super) struct Node {
 
 impl Node {
     /// Ready from the first.
-    pub(super) fn new(fleet: Arc<Fleet>, log: Log, orders: mpsc::Sender<Order>) -> Self {
+    pub(super) fn new(
+        fleet: Arc<Fleet>,
+        log: Log,
+        orders: mpsc::Sender<Order>,
+        callbacks: Option<Arc<Counts>>,
+        board: Board,
+    ) -> Self {
         let ready = AtomicBool::new(true);
-        Self { fleet, log, orders, ready, started: SystemTime::now(), started_at: Instant::now() }
+        Self { fleet, log, orders, callbacks, board, ready, started: SystemTime::now(), started_at: Instant::now() }
     }
 
-    /// From here `/readyz` is 503.
-    pub(super) fn retire(&self) {
-        self.ready.store(false, Ordering::Relaxed);
+    /// From here `/readyz` is 200, or 503.
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 }
 
@@ -92,6 +117,7 @@ fn routes() -> Router<Arc<Node>> {
         .route("/api/streams", get(streams))
         .route("/api/relays", get(relays))
         .route("/api/reconnect", post(reconnect::post))
+        .route("/api/drain", get(drain::get).post(drain::post).delete(drain::delete))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; / lists them\n") })
         .layer(map_response(close_after))
@@ -104,7 +130,7 @@ async fn close_after(mut response: Response) -> Response {
 }
 
 async fn readyz(State(node): State<Arc<Node>>) -> impl IntoResponse {
-    match node.ready.load(Ordering::Relaxed) {
+    match node.is_ready() {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "ending\n"),
     }
@@ -118,10 +144,13 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
         relays: &relays.unwrap_or_default(),
         shards: node.fleet.shards(),
         metrics: node.fleet.metrics(),
+        callbacks: node.callbacks.as_deref(),
         log_bytes: node.fleet.log_bytes(),
+        memory: node.fleet.memory().into(),
         tls: node.fleet.tls(),
         log_lines_dropped: node.log.lines_dropped(),
-        ready: node.ready.load(Ordering::Relaxed),
+        ready: node.is_ready(),
+        draining: node.board.is_draining(),
         usage: Usage::read(),
         started: node.started,
         uptime_s: node.started_at.elapsed().as_secs_f64(),
@@ -148,11 +177,12 @@ struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
     patience: Duration,
+    reserve: Arc<Reserve>,
 }
 
 impl Bounded {
     fn new(listener: TcpListener, connections_max: usize, patience: Duration) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience }
+        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience, reserve: Reserve::new() }
     }
 }
 
@@ -168,9 +198,12 @@ impl axum::serve::Listener for Bounded {
                 continue;
             };
             match self.listener.accept().await {
+                Err(error) if self.reserve.helps(&error) => {}
                 Ok((socket, peer)) => {
                     let deadline = Box::pin(sleep(self.patience));
-                    return (Timed { socket, deadline, _place: place }, peer);
+                    let answering = self.reserve.answering();
+                    let head = Head::default();
+                    return (Timed { socket, deadline, head, _place: place, _answering: answering }, peer);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the admin listener could not accept");
@@ -189,7 +222,10 @@ impl axum::serve::Listener for Bounded {
 struct Timed {
     socket: TcpStream,
     deadline: Pin<Box<Sleep>>,
+    head: Head,
     _place: OwnedSemaphorePermit,
+    /// Behind the socket, which goes first.
+    _answering: Answering,
 }
 
 impl Timed {
@@ -210,7 +246,11 @@ impl Timed {
 
 impl AsyncRead for Timed {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.bounded(cx, |socket, cx| socket.poll_read(cx, buf))
+        let before = buf.filled().len();
+        let this = self.get_mut();
+        let read = Pin::new(&mut *this).bounded(cx, |socket, cx| socket.poll_read(cx, buf));
+        this.head.check(buf.filled_mut().get_mut(before..).unwrap_or_default());
+        read
     }
 }
 

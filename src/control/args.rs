@@ -3,33 +3,47 @@
 //! [`configure`] turns arguments into the [`Settings`] the process starts with or an [`Answer`] to print: it reads the flags,
 //! then the file that one of them may name, and checks what concerns several at once.
 
+mod access;
 mod addresses;
-mod drain;
+mod callbacks;
+mod ceilings;
+mod containment;
+pub(super) mod drain;
 pub(super) mod given;
 mod proxied;
 pub(super) mod relays;
 mod sockets;
+mod takeover;
 mod tls;
 
-use std::{error::Error as _, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{error::Error as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{
     ArgAction, CommandFactory, FromArgMatches, Parser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
+pub(super) use self::access::AccessSource;
 pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
-use self::{drain::DrainArgs, proxied::ProxiedArgs, relays::RelayArgs, sockets::SocketArgs, tls::TlsArgs};
+use self::{
+    access::AccessArgs, callbacks::CallbackArgs, ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs,
+    proxied::ProxiedArgs, relays::RelayArgs, sockets::SocketArgs, takeover::TakeoverArgs, tls::TlsArgs,
+};
 use super::{
+    access::Access,
+    callbacks::Plan,
     certificates::CertificateFiles,
+    containment::Containment,
     cores::{self, Allowance},
     file::ConfigFile,
     reload::Reload,
+    rules::access::AccessMade,
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
 };
 use crate::{
+    access::AccessInForce,
     limits,
     media::TrackChoice,
     shard::{
@@ -47,6 +61,7 @@ Examples:
   shardcast --cpus 2-5               four shards, on CPUs 2 to 5
   shardcast --pull 'live/*=rtmp://origin/live/{stream}'
                                      an edge: fetches what its players ask for
+  shardcast --publish-keys keys.txt  only who has a key publishes; shardcast key NAME >> keys.txt makes one
   shardcast check edge.toml          what is wrong with a configuration file, and what it does
   shardcast relay rtmp://a/live/x rtmp://b/live/x
                                      sends one stream from a to b, without a server
@@ -61,17 +76,17 @@ variable, and both before the configuration file.";
 #[command(
     name = "shardcast",
     version,
-    override_usage = "shardcast [serve] [OPTIONS]\n       shardcast check FILE\n       shardcast relay FROM TO [OPTIONS]",
+    override_usage = "shardcast [serve] [OPTIONS]\n       shardcast check FILE\n       shardcast relay FROM TO [OPTIONS]\n       shardcast key NAME [STREAMS..]\n       shardcast sign publish|play URL [OPTIONS]",
     after_help = EXAMPLES,
     max_term_width = 100
 )]
 pub(super) struct Args {
-    /// What to do: serve is the default; check and relay have their own flags
+    /// What to do: serve is the default; the others have their own flags
     #[arg(value_name = "COMMAND", value_parser = command, hide = true)]
     command: Option<()>,
 
-    /// Read settings from this TOML file: each flag under its own name, and [[pull]] and [[push]] rules. Flags and
-    /// variables go before it. shardcast check FILE says what is wrong with one and what it does
+    /// Read settings from this TOML file: each flag under its own name, and [[pull]], [[push]], [[publish]] and
+    /// [[play]] rules. Flags and variables go before it. shardcast check FILE says what is wrong with one and what it does
     #[arg(long, env = "SHARDCAST_CONFIG", value_name = "FILE", help_heading = "Configuration file")]
     config: Option<PathBuf>,
 
@@ -81,7 +96,7 @@ pub(super) struct Args {
     #[arg(value_parser = values::rtmp_addr, help_heading = "Listening")]
     rtmp: Vec<ListenAddr>,
 
-    /// Address of the admin listener (/healthz /readyz /metrics /api/streams /api/relays /api/reconnect), or 'off'. It has
+    /// Address of the admin listener (/healthz /readyz /metrics /api/streams /api/relays /api/reconnect /api/drain), or 'off'. It has
     /// no passwords: keep it private
     #[arg(long, env = "SHARDCAST_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     #[arg(value_parser = values::admin_addr, help_heading = "Listening")]
@@ -187,6 +202,9 @@ pub(super) struct Args {
     unpublish_grace_s: u64,
 
     #[command(flatten)]
+    takeover: TakeoverArgs,
+
+    #[command(flatten)]
     tls: TlsArgs,
 
     #[command(flatten)]
@@ -196,10 +214,22 @@ pub(super) struct Args {
     drain: DrainArgs,
 
     #[command(flatten)]
+    ceilings: CeilingArgs,
+
+    #[command(flatten)]
     relays: RelayArgs,
 
     #[command(flatten)]
+    callbacks: CallbackArgs,
+
+    #[command(flatten)]
+    access: AccessArgs,
+
+    #[command(flatten)]
     sockets: SocketArgs,
+
+    #[command(flatten)]
+    containment: ContainmentArgs,
 
     /// error, warn, info, debug, trace (not in release builds), off, or a filter such as info,shardcast::shard=debug
     #[arg(long, env = "SHARDCAST_LOG", value_name = "LEVEL", default_value = "info", value_parser = values::log_filter)]
@@ -215,8 +245,8 @@ pub(super) struct Args {
 fn command(text: &str) -> Result<(), String> {
     match text {
         "serve" => Ok(()),
-        "check" | "relay" => Err("it goes first, before all flags".to_owned()),
-        _ => Err("expected serve (the default), check or relay".to_owned()),
+        "check" | "relay" | "key" | "sign" => Err("it goes first, before all flags".to_owned()),
+        _ => Err("expected serve (the default), check, relay, key or sign".to_owned()),
     }
 }
 
@@ -231,21 +261,40 @@ pub(super) enum Answer {
 
 /// The settings of a command line, the environment and the configuration file it names. `allowance` has the CPUs.
 pub(super) fn configure(given: &Given, allowance: &Allowance) -> Result<Settings, Answer> {
-    let args = parse::<Args>(Args::command(), given)?;
-    let Some(path) = &args.config else { return settings(args, given, None, allowance).map_err(Answer::Fault) };
-    let origin = given.origin("--config");
-    let file = ConfigFile::read(path, &Args::command()).map_err(|why| Answer::Fault(format!("{origin} {why}")))?;
-    configured(given, &file, allowance)
+    let (args, given, file) = read(given)?;
+    settings(args, &given, file.as_ref(), allowance).map_err(Answer::Fault)
 }
 
-/// As [`configure`], with a file that has been read.
-pub(super) fn configured(given: &Given, file: &ConfigFile, allowance: &Allowance) -> Result<Settings, Answer> {
+fn read(given: &Given) -> Result<(Args, Given, Option<ConfigFile>), Answer> {
+    let args = parse::<Args>(Args::command(), given)?;
+    let Some(path) = &args.config else { return Ok((args, given.clone(), None)) };
+    let origin = given.origin("--config");
+    let file = ConfigFile::read(path, &Args::command()).map_err(|why| Answer::Fault(format!("{origin} {why}")))?;
+    let (args, given) = read_on(given, &file)?;
+    Ok((args, given, Some(file)))
+}
+
+/// Once more, with what is in the file.
+fn read_on(given: &Given, file: &ConfigFile) -> Result<(Args, Given), Answer> {
     if let Some(fault) = file.findings.iter().find(|finding| finding.is_fault()) {
         return Err(Answer::Fault(file.advised(fault)));
     }
     let given = given.with_file(file.places());
-    let args = parse(file.as_defaults(Args::command()), &given)?;
+    Ok((parse(file.as_defaults(Args::command()), &given)?, given))
+}
+
+/// As [`configure`], with a file that has been read.
+pub(super) fn configured(given: &Given, file: &ConfigFile, allowance: &Allowance) -> Result<Settings, Answer> {
+    let (args, given) = read_on(given, file)?;
     settings(args, &given, Some(file), allowance).map_err(Answer::Fault)
+}
+
+/// What says who may publish and play, read again as at the start of `given`. The error is one line.
+pub(super) fn access(given: &Given) -> Result<AccessSource, String> {
+    match read(given) {
+        Ok((args, given, file)) => Ok(AccessSource::new(args.access, &given, file.as_ref())),
+        Err(Answer::Fault(line) | Answer::Text(line)) => Err(line),
+    }
 }
 
 /// Reads the flags of `command`; the environment fills in for those that are absent.
@@ -315,6 +364,11 @@ pub(super) struct Settings {
     pub(super) certificates: Option<CertificateFiles>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: DrainSettings,
+    /// Who is asked and told about clients.
+    pub(super) callbacks: Option<Plan>,
+    /// None: everybody may do everything, and there is nothing to read again.
+    pub(super) access: Option<Access>,
+    pub(super) containment: Containment,
     pub(super) log: String,
     pub(super) log_format: LogFormat,
     /// For the log once it runs: accepted, but worth knowing.
@@ -345,8 +399,12 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
     let sockets = args.sockets.options(&plan.cpus, given)?;
     let mut notes = plan.notes;
     let relays = args.relays.rules(given, file, &mut notes)?;
+    let access = AccessSource::new(args.access, given, file);
+    let AccessMade { rules, files } = access.make(&mut notes)?;
+    let in_force = Arc::new(AccessInForce::new(rules));
     let upstream_ca = args.relays.upstream.ca();
     let upstream_ca = upstream_ca.map_err(|why| format!("{} {why}", given.origin("--upstream-ca")))?;
+    let callbacks = args.callbacks.plan(given, &relays.node, upstream_ca.clone(), &mut notes)?;
     let tls = args.tls.served(given, &mut notes)?;
     let config = Config {
         rtmp: args.rtmp,
@@ -372,9 +430,10 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         sockets,
         relays,
         upstream_ca,
-        access: Default::default(),
-        takeover: Default::default(),
-        callbacks: Default::default(),
+        ceilings: args.ceilings.ceilings(),
+        access: Arc::clone(&in_force),
+        takeover: args.takeover.takeover,
+        callbacks: callbacks.as_ref().map(Plan::for_shards).unwrap_or_default(),
     };
     Ok(Settings {
         face: Face::Banner,
@@ -382,6 +441,9 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         certificates: tls.files,
         admin: args.admin.0,
         drain: args.drain.drain(),
+        callbacks,
+        containment: args.containment.containment(args.config, &files),
+        access: Some(Access { source: access, files, in_force }),
         log: args.log,
         log_format: args.log_format,
         notes,
@@ -498,7 +560,7 @@ mod tests {
     fn mistyped_words_get_a_hint() {
         assert!(fault("--merge-m 5").contains("did you mean --merge-ms?"));
         assert!(fault("--nonsense").starts_with("unknown option \"--nonsense\""));
-        assert!(fault("play").starts_with("unknown command \"play\": expected serve (the default), check or relay"));
+        assert!(fault("play").starts_with("unknown command \"play\": expected serve (the default), check, relay"));
         assert!(fault("serve serve").starts_with("unknown argument \"serve\""));
         assert!(fault("--rtmp").starts_with("--rtmp needs a value"));
         assert!(fault("--merge-ms 1 --merge-ms 2").starts_with("--merge-ms is given more than once"));

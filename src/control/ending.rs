@@ -17,11 +17,11 @@ use super::{
     admin::Node,
     args::{Drain, Face, Settings},
     course::{Act, Course},
-    progress, reconnect,
+    progress,
 };
 use crate::{
-    limits::{DRAIN_ORDERS, DRAIN_POLL, SHUTDOWN_DEADLINE},
-    shard::fleet::FleetEnd,
+    limits::{DRAIN_ORDERS, DRAIN_POLL, SHUTDOWN_DEADLINE, STREAMS_PATIENCE},
+    shard::{fleet::FleetEnd, leaving::Departure},
 };
 
 /// Why the node leaves.
@@ -69,15 +69,12 @@ enum Outcome {
 
 /// Serves until something ends the process, and ends it; the exit code.
 pub(super) async fn run(node: &Arc<Node>, settings: &Settings, mut causes: Causes) -> u8 {
-    let drain = loop {
-        let leave = tokio::select! {
+    loop {
+        let (leave, answer) = tokio::select! {
             end = &mut causes.ended => return exit_code(end),
-            _ = causes.signals.next() => Leave::Signal,
+            _ = causes.signals.next() => (Leave::Signal, None),
             Some(order) = causes.orders.recv() => match order {
-                Order::Leave(leave, answer) => {
-                    let _ = answer.send(true);
-                    leave
-                }
+                Order::Leave(leave, answer) => (leave, Some(answer)),
                 Order::Stay(answer) => {
                     let _ = answer.send(false);
                     continue;
@@ -90,18 +87,23 @@ pub(super) async fn run(node: &Arc<Node>, settings: &Settings, mut causes: Cause
             Leave::Api(drain) => Some(drain),
             Leave::Successor => Some(settings.drain.plan.succeeded()),
         };
-        let Some(drain) = drain else { break None };
+        let Some(drain) = drain else { break };
+        node.board.drains(drain.mode);
+        if let Some(answer) = answer {
+            let _ = answer.send(true);
+        }
         match leave_service(node, &drain, by_signal, &mut causes).await {
-            Outcome::End => break Some(drain),
+            Outcome::End => break,
             Outcome::Stay => {}
             Outcome::Exit(code) => return code,
         }
-    };
+    }
     if let Face::Relay { .. } = settings.face {
         progress::end();
     }
-    node.retire();
-    end(node, drain.is_some_and(|drain| drain.is_succeeded()), causes).await
+    node.set_ready(false);
+    node.board.ends();
+    end(node, causes).await
 }
 
 /// Goes through the course of `drain`.
@@ -109,12 +111,13 @@ async fn leave_service(node: &Arc<Node>, drain: &Drain, by_signal: bool, causes:
     let mut course = Course::new(drain, Instant::now().into_std());
     tracing::info!(mode = %drain.mode, url = drain.url.as_deref().unwrap_or_default(), "draining");
     loop {
-        while let Some(act) = course.next(Instant::now().into_std(), node.fleet.reconnecting()) {
+        while let Some(act) = course.next(Instant::now().into_std(), node.fleet.left().is_nobody()) {
             match act {
-                Act::Unready => node.retire(),
-                Act::Move => drop(reconnect::ask(node, drain.request()).await),
-                Act::Release => node.fleet.release_listeners(),
+                Act::Unready => node.set_ready(false),
+                Act::Move => leave(node, drain.departure()).await,
+                Act::MoveRest { over } => leave(node, Departure { request: None, over }).await,
                 Act::Refuse => node.fleet.stop_accepting(),
+                Act::Release => node.fleet.release_listeners(),
                 Act::End => return Outcome::End,
             }
         }
@@ -124,6 +127,11 @@ async fn leave_service(node: &Arc<Node>, drain: &Drain, by_signal: bool, causes:
                 return if by_signal { Outcome::Exit(stopped_at_once(number)) } else { Outcome::End };
             }
             Some(order) = causes.orders.recv() => match order {
+                Order::Stay(answer) if !course.is_past_return() => {
+                    stay(node);
+                    let _ = answer.send(true);
+                    return Outcome::Stay;
+                }
                 Order::Leave(_, answer) | Order::Stay(answer) => drop(answer.send(false)),
             },
             () = sleep(DRAIN_POLL) => {}
@@ -131,13 +139,30 @@ async fn leave_service(node: &Arc<Node>, drain: &Drain, by_signal: bool, causes:
     }
 }
 
-/// Ends all streams in order. `released`: the listeners are another process's, and are not to be shut down.
-async fn end(node: &Node, released: bool, causes: Causes) -> u8 {
+/// All clients leave as `departure` says.
+async fn leave(node: &Arc<Node>, departure: Departure) {
+    let node = Arc::clone(node);
+    let said = tokio::task::spawn_blocking(move || {
+        let asked = node.fleet.leave(&departure, STREAMS_PATIENCE);
+        (asked, node.fleet.left())
+    });
+    if let Ok((asked, left)) = said.await {
+        tracing::info!(asked, players = left.players, publishers = left.publishers, "clients are leaving");
+    }
+}
+
+/// The node serves as before.
+fn stay(node: &Node) {
+    tracing::info!("the drain is taken back: the node stays");
+    node.fleet.stay();
+    node.set_ready(true);
+    node.board.serves();
+}
+
+/// Ends all streams in order.
+async fn end(node: &Node, causes: Causes) -> u8 {
     let Causes { mut signals, ended, .. } = causes;
     tracing::info!("ending: players get their last messages; again to stop at once");
-    if released {
-        node.fleet.release_listeners();
-    }
     node.fleet.shutdown();
     tokio::select! {
         end = ended => exit_code(end),

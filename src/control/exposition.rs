@@ -5,16 +5,19 @@
 
 use std::{fmt::Write as _, sync::Arc, time::SystemTime};
 
+mod callbacks;
 mod relays;
 
 use super::{
+    callbacks::Counts,
     certificates,
     process::{self, Usage},
 };
 use crate::shard::{
-    close::{CloseReason, RefuseReason},
+    close::{CloseReason, RefuseReason, TurnedAway},
     fleet::ShardFacts,
     metrics::ShardMetrics,
+    overload::memory::Memory,
     relaying::report::RelayReport,
     tls::server::Server,
 };
@@ -25,13 +28,31 @@ pub(super) struct Sample<'a> {
     /// One item per shard.
     pub(super) metrics: &'a [Arc<ShardMetrics>],
     pub(super) relays: &'a RelayReport,
+    /// Of the process, if there are callbacks.
+    pub(super) callbacks: Option<&'a Counts>,
     pub(super) log_bytes: u64,
+    pub(super) memory: MemoryFacts,
     pub(super) tls: Option<&'a Server>,
     pub(super) log_lines_dropped: u64,
     pub(super) ready: bool,
+    pub(super) draining: bool,
     pub(super) usage: Usage,
     pub(super) started: SystemTime,
     pub(super) uptime_s: f64,
+}
+
+/// Of the node's budget.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MemoryFacts {
+    pub(super) most: u64,
+    pub(super) used: u64,
+    pub(super) gop_bytes: usize,
+}
+
+impl From<&Memory> for MemoryFacts {
+    fn from(memory: &Memory) -> Self {
+        Self { most: memory.most(), used: memory.used(), gop_bytes: memory.gop_bytes() }
+    }
 }
 
 /// A counter or gauge each shard has one of.
@@ -56,14 +77,19 @@ macro_rules! series {
 series! {
     counter "connections_accepted_total" connections_accepted "Connections accepted.";
     gauge "connections" connections "Connections open.";
+    gauge "handshakes" handshakes "Connections that have not sent their connect yet.";
+    gauge "overload_level" overload_level "0: none; 1: new players are refused; 2: and late ones closed; 3: and new publishers refused.";
+    gauge "assembly_bytes" assembly_bytes "Bytes held of messages that are not whole.";
     gauge "publishers" publishers "Streams being published to this shard.";
     gauge "players" players "Players that receive a stream.";
     gauge "players_waiting" players_waiting "Players that wait for a stream or a keyframe.";
     counter "bytes_received_total" bytes_received "Bytes read from connections.";
     counter "bytes_sent_total" bytes_sent "Bytes the kernel took for connections.";
     counter "messages_received_total" messages_received "RTMP messages received.";
+    counter "publish_bitrate_warnings_total" publish_rate_warnings "Times a publisher was found above --publish-bitrate-max.";
     counter "tags_malformed_total" tags_malformed "Media messages dropped because their tag is malformed.";
     counter "sends_total" sends "Sends given to the kernel.";
+    counter "takeovers_total" takeovers "Times a publisher replaced another one of its name.";
     counter "skips_total" skips "Times a slow player skipped to a newer keyframe.";
     counter "joins_total" joins "Times a player started on a stream.";
     counter "mesh_messages_total" mesh_messages "Messages sent to other shards.";
@@ -71,6 +97,8 @@ series! {
     counter "doorbells_total" doorbells "Sleeping shards woken.";
     counter "reconnect_requests_total" reconnect_requests "Clients asked to go on at another server.";
     gauge "reconnecting" reconnecting "Clients asked to leave, or to be asked, that are still here.";
+    gauge "leaving_publishers" leaving_publishers "Publishers that are to leave and cannot be asked to reconnect.";
+    gauge "leaving_players" leaving_players "Other clients that are to leave and cannot be asked to reconnect.";
     counter "accept_failures_total" accept_failures "Accepts that failed for want of descriptors or memory.";
     counter "upstream_dials_total" upstream_dials "Connections to other nodes begun.";
     counter "pulls_begun_total" pulls_begun "Times a pulled stream was taken from a source, or went over to one.";
@@ -100,6 +128,14 @@ pub(super) fn render(sample: &Sample) -> String {
             line(&mut out, format_args!("{closed}{{shard=\"{shard}\",reason=\"{label}\"}} {n}"));
         }
     }
+    let turned_away = "shardcast_connections_turned_away_total";
+    head(&mut out, turned_away, "counter", "Connections closed as they were accepted, by reason.");
+    for (shard, metrics) in sample.metrics.iter().enumerate() {
+        for reason in TurnedAway::ALL {
+            let (label, n) = (reason.label(), metrics.turned_away(*reason).get());
+            line(&mut out, format_args!("{turned_away}{{shard=\"{shard}\",reason=\"{label}\"}} {n}"));
+        }
+    }
     let refused = "shardcast_requests_refused_total";
     head(&mut out, refused, "counter", "Requests refused on connections that live on, by reason.");
     for (shard, metrics) in sample.metrics.iter().enumerate() {
@@ -109,6 +145,9 @@ pub(super) fn render(sample: &Sample) -> String {
         }
     }
     relays::render(&mut out, sample.relays);
+    if let Some(counts) = sample.callbacks {
+        callbacks::render(&mut out, counts);
+    }
     node(&mut out, sample);
     out
 }
@@ -145,9 +184,25 @@ fn node(out: &mut String, sample: &Sample) {
     let dropped = "shardcast_log_lines_dropped_total";
     head(out, dropped, "counter", "Log lines dropped because stderr was slower than they came.");
     line(out, format_args!("{dropped} {}", sample.log_lines_dropped));
-    let gauges: [(&str, &str, f64); 8] = [
+    let gauges: [(&str, &str, f64); 12] = [
+        (
+            "shardcast_memory_max_bytes",
+            "Memory the process may use (--memory-max); 0 for any.",
+            sample.memory.most as f64,
+        ),
+        (
+            "shardcast_memory_used_bytes",
+            "Memory used of it, as of the last time it was weighed.",
+            sample.memory.used as f64,
+        ),
+        (
+            "shardcast_gop_max_bytes",
+            "Bytes a keyframe may lie back for players to begin at it.",
+            sample.memory.gop_bytes as f64,
+        ),
         ("shardcast_log_bytes", "Bytes of all stream logs.", sample.log_bytes as f64),
         ("shardcast_ready", "1 while new connections are welcome.", f64::from(u8::from(sample.ready))),
+        ("shardcast_draining", "1 while the node leaves service.", f64::from(u8::from(sample.draining))),
         ("shardcast_uptime_seconds", "Seconds since the start.", sample.uptime_s),
         ("process_start_time_seconds", "Start, in seconds since 1970.", process::unix_seconds(sample.started)),
         ("process_resident_memory_bytes", "Resident memory.", sample.usage.resident_bytes as f64),
@@ -186,10 +241,13 @@ mod tests {
             shards: &shards,
             metrics,
             relays: &RelayReport::default(),
+            callbacks: None,
             log_bytes: 7,
+            memory: MemoryFacts::default(),
             tls: None,
             log_lines_dropped: 5,
             ready: true,
+            draining: false,
             usage: Usage { resident_bytes: 4_096, open_files: 9, open_files_max: 1_024, threads: 4 },
             started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
             uptime_s: 2.5,
@@ -242,6 +300,9 @@ mod tests {
                 assert!(keys.insert(key), "{key} stands twice");
             }
         }
-        assert_eq!(keys.len(), 2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + 3) + 10);
+        assert_eq!(
+            keys.len(),
+            2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + TurnedAway::ALL.len() + 3) + 14
+        );
     }
 }

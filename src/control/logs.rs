@@ -25,6 +25,7 @@ enum Entry {
     Line(Box<[u8]>),
     /// Answered once everything before it is written.
     Flush(SyncSender<()>),
+    Do(Box<dyn FnOnce() + Send>),
 }
 
 /// The producers' side: cheap to clone, never blocks.
@@ -52,12 +53,18 @@ impl Log {
         Ok(log)
     }
 
-    fn to(sink: impl Write + Send + 'static, lines: usize, format: LogFormat) -> io::Result<Self> {
+    pub(super) fn to(sink: impl Write + Send + 'static, lines: usize, format: LogFormat) -> io::Result<Self> {
         let (queue, entries) = sync_channel(lines);
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&dropped);
         std::thread::Builder::new().name("log".into()).spawn(move || write(&entries, sink, &counted, format))?;
         Ok(Self { queue, dropped })
+    }
+
+    /// Does `work` on the log's own thread, between two lines.
+    pub(super) fn on_its_thread(&self, work: Box<dyn FnOnce() + Send>) {
+        // It waits for room, as this is done once, at start.
+        let _ = self.queue.send(Entry::Do(work));
     }
 
     /// Lines dropped so far.
@@ -80,6 +87,7 @@ fn write(entries: &Receiver<Entry>, mut sink: impl Write, dropped: &AtomicU64, f
     while let Ok(entry) = entries.recv() {
         match entry {
             Entry::Line(line) => drop(sink.write_all(&line)),
+            Entry::Do(work) => work(),
             Entry::Flush(done) => {
                 let _ = sink.flush();
                 let _ = done.try_send(());

@@ -1,29 +1,43 @@
 //! The control thread: everything that is not media.
 //!
-//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
-//! `rules`), starts the log (`logs`) and the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin
-//! listener (`admin`, `exposition`, `process`, `reconnect`) and reads files again that change (`reload`, `certificates`) until
-//! something ends the process (`ending`, `course`). It may block where shards may not. It never touches media.
+//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check`, `relay`, `key` and `sign`) and the
+//! configuration (`file`, `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts
+//! the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`,
+//! `process`, `reconnect`, `drain`), keeps the rules in force (`access`), asks other servers for the shards (`callbacks`) and
+//! reads files again that change (`reload`, `certificates`) until something ends the process (`ending`, `course`). It may block
+//! where shards may not. It never touches media.
 
+mod access;
+#[cfg(test)]
+mod access_docs_tests;
 mod admin;
 mod args;
 mod banner;
+mod callbacks;
+mod ceilings;
 mod certificates;
 mod check;
+mod containment;
 mod cores;
 mod course;
 #[cfg(test)]
 mod docs_tests;
+mod drain;
 mod ending;
 mod exposition;
 mod file;
+mod head;
+mod key;
 mod logs;
+mod overload;
 mod process;
 mod progress;
 mod reconnect;
 mod relay;
 mod reload;
+mod reserve;
 mod rules;
+mod sign;
 mod values;
 
 use std::{
@@ -40,7 +54,9 @@ use self::{
     admin::Node,
     args::{Answer, Face, Given, Settings},
     banner::Banner,
+    callbacks::Callbacks,
     cores::Allowance,
+    drain::Board,
     ending::{Causes, Orders, Signals},
     logs::Log,
 };
@@ -72,6 +88,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     let given = Given::new(&args);
     let done = match command {
         "check" => check::run(&given, &Allowance::read()),
+        "key" => key::run(&given),
+        "sign" => sign::run(&given),
         "relay" => relay::settings(&given).and_then(|settings| Ok(serve(settings, &given)?)),
         _ => args::configure(&given, &Allowance::read())
             .map_err(Stop::from)
@@ -141,16 +159,40 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         .build()
         .map_err(|error| failed("cannot start the control thread", error))?;
     let admin = settings.admin.map(|addr| listen(addr, given)).transpose()?;
-    let fleet = Sockets::bind(&settings.config)
-        .and_then(|sockets| Fleet::start_on(sockets, settings.config.clone()))
-        .map_err(|error| start_fault(error, settings, given))?;
+    let callbacks = settings.callbacks.as_ref().map(Callbacks::new).transpose();
+    let callbacks = callbacks.map_err(|why| Fault(EXIT_USAGE, format!("callbacks: {why}")))?;
+    let mut config = settings.config.clone();
+    if let Some(callbacks) = &callbacks {
+        config.callbacks = callbacks.for_shards();
+    }
+    let found = ceilings::settle(&mut config.ceilings, config.cpus.len());
+    let start_fault = |error| start_fault(error, settings, given);
+    let sockets = Sockets::bind(&config).map_err(start_fault)?;
+    let contained = containment::contain(&settings.containment, &config, log)
+        .map_err(|failed| containment_fault(&failed, settings, given))?;
+    let fleet = Fleet::start_on(sockets, config).map_err(start_fault)?;
     for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
         tracing::warn!("{note}");
     }
+    for note in found {
+        tracing::info!("{note}");
+    }
+    contained.tell(matches!(settings.face, Face::Banner));
     let (order, orders) = ending::orders();
-    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order));
-    let outcome =
-        runtime.block_on(supervise(&node, orders, admin, settings)).map_err(|error| failed("cannot serve", error));
+    let board = Board::new(settings.drain.plan.clone());
+    let counts = callbacks.as_ref().map(Callbacks::counts);
+    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, counts, board));
+    let outcome = runtime.block_on(async {
+        if let Some(callbacks) = callbacks {
+            callbacks.run(Arc::clone(&node.fleet));
+        }
+        let outcome = supervise(&node, orders, admin, settings).await;
+        if let (Ok(0), Some(counts)) = (&outcome, &node.callbacks) {
+            callbacks::flush(counts).await;
+        }
+        outcome
+    });
+    let outcome = outcome.map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.
     runtime.shutdown_background();
     outcome
@@ -179,6 +221,14 @@ fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
     }
 }
 
+fn containment_fault(failed: &containment::Failed, settings: &Settings, given: &Given) -> Fault {
+    let flag = match (failed, &settings.containment.user) {
+        (containment::Failed::User(_), Some(user)) => format!("{} \"{}\"", given.origin("--user"), user.text()),
+        _ => format!("{} \"on\"", given.origin("--landlock")),
+    };
+    Fault(EXIT_USAGE, format!("{flag}: {failed}"))
+}
+
 /// Says that the node is ready, serves until its end, and returns the exit code.
 async fn supervise(
     node: &Arc<Node>,
@@ -193,8 +243,12 @@ async fn supervise(
     if let Some(listener) = admin {
         tokio::spawn(admin::serve(listener, Arc::clone(node)));
     }
+    if let Some(access) = &settings.access {
+        access::keep(access.clone())?;
+    }
     reload::start(settings.reloads())?;
     let ended = watch(&node.fleet)?;
+    overload::spawn(node);
     match &settings.face {
         Face::Banner => greet(node, admin_addr),
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),

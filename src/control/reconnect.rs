@@ -1,7 +1,7 @@
 //! Clients sent elsewhere on the operator's word: `POST /api/reconnect`, and the requests of a drain.
 //!
 //! Refused: requests of a browser (its pages may reach the loopback address), URLs that no client could connect to, and
-//! parameters that are unknown. Bounds: [`ADMIN_BODY_BYTES_MAX`] of body, [`RECONNECT_OVER_MAX_MS`] of window.
+//! parameters that are unknown, empty or given twice. Bounds: [`ADMIN_BODY_BYTES_MAX`] of body, [`RECONNECT_OVER_MAX_MS`] of window.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,11 +15,11 @@ use axum::{
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
-use super::{admin::Node, args::Drain};
+use super::{admin::Node, args::Drain, course::Mode};
 use crate::{
     limits::{RECONNECT_OVER_DEFAULT, RECONNECT_OVER_MAX_MS, STREAMS_PATIENCE},
     rtmp::url::RtmpUrl,
-    shard::reconnect::ReconnectRequest,
+    shard::{leaving::Departure, reconnect::ReconnectRequest},
 };
 
 const DESCRIPTION: &str = "The server asks its clients to go on elsewhere.";
@@ -57,14 +57,18 @@ pub(super) async fn post(
 }
 
 impl Drain {
-    /// What clients are asked as it begins.
-    pub(super) fn request(&self) -> ReconnectRequest {
-        ReconnectRequest { tc_url: self.url.clone(), description: DESCRIPTION.to_owned(), over: self.move_over() }
+    /// What the shards are to do. Without a URL, clients that connect again come back to an anycast node: nobody is asked.
+    pub(super) fn departure(&self) -> Departure {
+        let over = self.move_over();
+        let (tc_url, description) = (self.url.clone(), DESCRIPTION.to_owned());
+        let is_asked = tc_url.is_some() || self.mode != Mode::Anycast;
+        let request = is_asked.then(|| Arc::new(ReconnectRequest { tc_url, description, over }));
+        Departure { request, over }
     }
 }
 
 /// How many clients will be asked.
-pub(super) async fn ask(node: &Arc<Node>, request: ReconnectRequest) -> Option<usize> {
+async fn ask(node: &Arc<Node>, request: ReconnectRequest) -> Option<usize> {
     let url = request.tc_url.clone().unwrap_or_default();
     let node = Arc::clone(node);
     let asked =
@@ -75,28 +79,39 @@ pub(super) async fn ask(node: &Arc<Node>, request: ReconnectRequest) -> Option<u
 
 /// Reads `url=..&over_ms=..` from the query, the body, or both.
 fn parse(texts: &[&str]) -> Result<ReconnectRequest, String> {
-    let (mut tc_url, mut over) = (None, None);
-    for pair in texts.iter().flat_map(|text| text.split('&')).filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        // A plus sign stands for itself, as in paths.
-        let value = percent_decode_str(value).decode_utf8().map_err(|_| format!("{name}: not UTF-8"))?.into_owned();
-        match name {
-            "url" if tc_url.is_some() => return Err("url: given twice; an & in it is written %26".to_owned()),
-            "over_ms" if over.is_some() => return Err("over_ms: given twice".to_owned()),
-            "url" if value.is_empty() => return Err("url: empty; without it clients come back here".to_owned()),
-            "url" => {
-                RtmpUrl::check_reference(&value).map_err(|why| format!("url {value:?}: {why}"))?;
-                tc_url = Some(value);
-            }
-            "over_ms" => {
-                let ms = value.parse().ok().filter(|ms| *ms <= RECONNECT_OVER_MAX_MS);
-                let ms = ms.ok_or_else(|| format!("over_ms {value:?}: expected 0 to {RECONNECT_OVER_MAX_MS}"))?;
-                over = Some(Duration::from_millis(ms));
-            }
-            _ => return Err(format!("unknown parameter {name:?}: expected url and over_ms")),
+    let (mut tc_url, mut over) = (None, RECONNECT_OVER_DEFAULT);
+    for (name, value) in parameters(texts, &["url", "over_ms"])? {
+        if name == "url" {
+            RtmpUrl::check_reference(&value).map_err(|why| format!("url {value:?}: {why}"))?;
+            tc_url = Some(value);
+        } else {
+            let ms = value.parse().ok().filter(|ms| *ms <= RECONNECT_OVER_MAX_MS);
+            let ms = ms.ok_or_else(|| format!("over_ms {value:?}: expected 0 to {RECONNECT_OVER_MAX_MS}"))?;
+            over = Duration::from_millis(ms);
         }
     }
-    Ok(ReconnectRequest { tc_url, description: DESCRIPTION.to_owned(), over: over.unwrap_or(RECONNECT_OVER_DEFAULT) })
+    Ok(ReconnectRequest { tc_url, description: DESCRIPTION.to_owned(), over })
+}
+
+/// The parameters `known` that are given, each once at most and not empty, in queries or bodies.
+pub(super) fn parameters<'a>(texts: &[&'a str], known: &[&str]) -> Result<Vec<(&'a str, String)>, String> {
+    let mut found: Vec<(&str, String)> = Vec::new();
+    for pair in texts.iter().flat_map(|text| text.split('&')).filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if !known.contains(&name) {
+            return Err(format!("unknown parameter {name:?}: expected {}", known.join(" or ")));
+        }
+        if found.iter().any(|(other, _)| *other == name) {
+            return Err(format!("{name}: given twice; an & in a value is written %26"));
+        }
+        // A plus sign stands for itself, as in paths.
+        let value = percent_decode_str(value).decode_utf8().map_err(|_| format!("{name}: not UTF-8"))?.into_owned();
+        if value.is_empty() {
+            return Err(format!("{name}: empty; leave it out or give it a value"));
+        }
+        found.push((name, value));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser};
 use super::{
     EXIT_USAGE, Fault, Stop,
     args::{self, DrainSettings, Face, Given, Settings, relays::UpstreamArgs},
+    containment::Containment,
     rules::{Finding, Maker, Piece, PullText, PushText, Sources, of_list, secrets::Secrets, secrets::veil},
     values::{self, AdminAddr, LogFormat},
 };
@@ -108,6 +109,9 @@ impl RelayCommand {
             certificates: None,
             admin: self.admin.0,
             drain: DrainSettings::default(),
+            callbacks: None,
+            access: None,
+            containment: Containment::default(),
             log: self.log,
             log_format: self.log_format,
             notes,

@@ -42,6 +42,8 @@ pub enum Next {
     Idle,
     /// Everything of an ended log was sent.
     End,
+    /// It leaves, and has had all it is to have: no group of pictures is begun that it does not get whole.
+    Left,
     /// It is too far behind to be helped.
     TooSlow(TooSlow),
 }
@@ -74,6 +76,8 @@ pub struct Player {
     state: State,
     /// It waited for the log: it begins at the first join point, not at the newest.
     waited: bool,
+    /// It leaves right before the next message it could begin at.
+    leaving: bool,
     skips: u32,
     skips_since_ms: u32,
     skips_total: u32,
@@ -86,6 +90,7 @@ impl Player {
             cursor: if live { window.head() } else { 0 },
             state: State::Seeking { since_ms: whole_ms(now) },
             waited: false,
+            leaving: false,
             skips: 0,
             skips_since_ms: whole_ms(now),
             skips_total: 0,
@@ -102,6 +107,15 @@ impl Player {
     pub fn seek_anew(&mut self, now: Duration) {
         self.waited = false;
         self.state = State::Seeking { since_ms: whole_ms(now) };
+    }
+
+    /// Whether it leaves right before the next message it could begin at, so that what it has had is whole.
+    pub fn set_leaving(&mut self, leaving: bool) {
+        self.leaving = leaving;
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     fn begins_at<'a>(&self, window: &'a Window) -> Option<&'a JoinPoint> {
@@ -136,7 +150,7 @@ impl Player {
     /// Whether asking [`next`](Self::next) can give anything but [`Next::Idle`].
     pub fn has_next(&self, window: &Window) -> bool {
         match self.state {
-            State::Seeking { .. } => window.ended() || self.begins_at(window).is_some(),
+            State::Seeking { .. } => self.leaving || window.ended() || self.begins_at(window).is_some(),
             State::Joining => true,
             State::Live => self.cursor < window.released() || window.ended(),
         }
@@ -144,6 +158,9 @@ impl Player {
 
     /// The bytes to send next. `wanted` are the kinds in the player's view.
     pub fn next(&mut self, window: &mut Window, policy: &Policy, now: Duration, wanted: impl Fn(Kind) -> bool) -> Next {
+        if self.leaving {
+            return self.next_to_leave(window);
+        }
         if self.is_seeking() {
             match self.seek(window, policy, now, &wanted) {
                 Some(prologue) if prologue.is_empty() => {}
@@ -174,6 +191,29 @@ impl Player {
                 }
                 Next::Idle
             }
+        }
+    }
+
+    /// As [`next`](Self::next), of a player that leaves.
+    fn next_to_leave(&mut self, window: &mut Window) -> Next {
+        let end = match window.join() {
+            Some(join) if join.offset >= self.cursor => join.offset,
+            _ if window.ended() => window.head(),
+            _ => u64::MAX,
+        };
+        if self.is_seeking() || self.cursor == end {
+            return Next::Left;
+        }
+        if self.cursor < window.start() || window.head() - self.cursor > LAG_BYTES_MAX {
+            return Next::TooSlow(TooSlow::Bytes);
+        }
+        let upto = if self.state == State::Joining { window.head() } else { window.released() };
+        match window.slice(self.cursor, upto.min(end)) {
+            Some(slice) => {
+                self.cursor = slice.range.end;
+                Next::Send(Piece::Log(slice))
+            }
+            None => Next::Idle,
         }
     }
 

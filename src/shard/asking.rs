@@ -15,6 +15,7 @@ use super::{
     core::Core,
     questions::{Decision, Event, Question, Subject, Ticket},
     session::Session,
+    takeover::NotToBeHad,
     uses::Use,
 };
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     limits,
     media::TrackChoice,
     rtmp::{key::StreamKey, server::ClientWords},
+    stream::directory::Claim,
 };
 
 /// See the file's head.
@@ -41,6 +43,8 @@ pub(super) struct Asking {
 #[derive(Debug)]
 struct Client {
     number: u64,
+    /// It speaks TLS.
+    secure: bool,
     /// What it does, by message stream, as long as its end is to be told.
     doing: Vec<(u32, Arc<Subject>)>,
 }
@@ -59,15 +63,31 @@ pub(super) struct Pending {
 #[derive(Debug)]
 enum Request {
     Connect,
-    Publish { stream: u32, key: StreamKey, query: String, credential: Option<Credential> },
-    Play { stream: u32, key: StreamKey, query: String, choice: TrackChoice },
+    Publish {
+        stream: u32,
+        key: StreamKey,
+        query: String,
+        credential: Option<Credential>,
+    },
+    Play {
+        stream: u32,
+        key: StreamKey,
+        query: String,
+        choice: TrackChoice,
+    },
+    /// It may publish, and the name is promised to it.
+    Name {
+        stream: u32,
+        key: StreamKey,
+        query: String,
+    },
 }
 
 impl Request {
     fn event(&self) -> Event {
         match self {
             Self::Connect => Event::Connect,
-            Self::Publish { .. } => Event::Publish,
+            Self::Publish { .. } | Self::Name { .. } => Event::Publish,
             Self::Play { .. } => Event::Play,
         }
     }
@@ -75,7 +95,9 @@ impl Request {
     fn subject(&self) -> (Option<&StreamKey>, &str) {
         match self {
             Self::Connect => (None, ""),
-            Self::Publish { key, query, .. } | Self::Play { key, query, .. } => (Some(key), query),
+            Self::Publish { key, query, .. } | Self::Play { key, query, .. } | Self::Name { key, query, .. } => {
+                (Some(key), query)
+            }
         }
     }
 }
@@ -98,6 +120,13 @@ impl Core {
         self.asking.unix_s = unix_s;
     }
 
+    /// The connection speaks TLS, which callbacks are told.
+    pub fn note_secure(&mut self, id: ConnId) {
+        if self.config.callbacks.any() {
+            self.client(id).secure = true;
+        }
+    }
+
     /// Questions to be asked. The caller empties the list; [`Core::decided`] has the answers.
     pub fn take_questions(&mut self) -> &mut Vec<Question> {
         &mut self.asking.questions
@@ -118,7 +147,7 @@ impl Core {
         let Some(conn) = self.conns.get(id) else { return Verdict::Allowed(None) };
         let (app, tc_url) = (conn.session.app(), conn.session.tc_url());
         let ask = Ask { action, key, app, tc_url, query, peer: conn.peer().ip(), unix_s: self.asking.unix_s };
-        self.config.access.get().decide(&ask)
+        self.config.access.decide(&ask)
     }
 
     /// A client wants to connect.
@@ -154,16 +183,42 @@ impl Core {
             self.deny(id, request, &going_away());
             return;
         }
-        let number = self.asking.asked;
-        self.asking.asked += 1;
         let (key, query) = request.subject();
         let Some(subject) = self.subject(id, key, query) else { return };
-        let until = self.time.now() + self.config.callbacks.patience + limits::DECISION_GRACE;
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let patience = self.config.callbacks.patience + limits::DECISION_GRACE;
+        let Some(ticket) = self.hold(id, request, patience) else { return };
+        self.asking.questions.push(Question { event, ticket: Some(ticket), subject, unix_s: self.asking.unix_s });
+    }
+
+    /// The connection waits.
+    fn hold(&mut self, id: ConnId, request: Request, patience: Duration) -> Option<Ticket> {
+        let conn = self.conns.get_mut(id)?;
+        let (number, until) = (self.asking.asked, self.time.now() + patience);
+        self.asking.asked += 1;
         conn.loose_ends().pending = Some(Box::new(Pending { number, request, until, unread: Vec::new() }));
-        let ticket = Some(Ticket { shard: self.port.shard(), conn: id, number });
-        self.asking.questions.push(Question { event, ticket, subject, unix_s: self.asking.unix_s });
         self.asking.holds.push(id);
+        Some(Ticket { shard: self.port.shard(), conn: id, number })
+    }
+
+    /// The name is promised to the connection, which waits until it is released.
+    pub(super) fn hold_for_name(&mut self, id: ConnId, stream: u32, key: &StreamKey, query: &str) -> Option<Ticket> {
+        let request = Request::Name { stream, key: key.clone(), query: query.to_owned() };
+        self.hold(id, request, limits::TAKEOVER_WAIT)
+    }
+
+    /// The name that a connection waits for is its own, as `claim`; `None`: it is not to be had.
+    pub(super) fn end_wait_for_name(&mut self, ticket: Ticket, claim: Option<Claim>) {
+        let pending = self.conns.get_mut(ticket.conn).and_then(|conn| conn.take_pending(ticket.number));
+        let Some(Pending { request: Request::Name { stream, key, query }, unread, .. }) =
+            pending.map(|pending| *pending)
+        else {
+            return;
+        };
+        match claim {
+            Some(claim) => self.begin_publish(ticket.conn, stream, &key, &query, claim),
+            None => self.refuse_name(ticket.conn, stream, &key, NotToBeHad::NotReleased),
+        }
+        self.go_on(ticket.conn, &unread);
     }
 
     /// Whom and what a question about the connection is about.
@@ -174,8 +229,8 @@ impl Core {
         let (peer, words): (SocketAddr, ClientWords) = (conn.peer(), session.client());
         let shard = self.port.shard();
         let (key, query) = (key.cloned(), query.to_owned());
-        let client = self.client(id).number;
-        Some(Arc::new(Subject { client, shard, peer, app, tc_url, words, key, query }))
+        let Client { number: client, secure, .. } = *self.client(id);
+        Some(Arc::new(Subject { client, secure, shard, peer, app, tc_url, words, key, query }))
     }
 
     fn client(&mut self, id: ConnId) -> &mut Client {
@@ -183,7 +238,7 @@ impl Core {
         let shard = self.port.shard();
         clients.entry(id).or_insert_with(|| {
             *known += 1;
-            Client { number: *known * limits::SHARDS_MAX as u64 + shard as u64, doing: Vec::new() }
+            Client { number: *known * limits::SHARDS_MAX as u64 + shard as u64, secure: false, doing: Vec::new() }
         })
     }
 
@@ -226,6 +281,12 @@ impl Core {
 
     fn settle(&mut self, id: ConnId, pending: Pending, decision: Decision) {
         let Pending { request, unread, .. } = pending;
+        if let Request::Name { stream, key, .. } = request {
+            self.stop_waiting(id);
+            self.refuse_name(id, stream, &key, NotToBeHad::NotReleased);
+            self.go_on(id, &unread);
+            return;
+        }
         let rule = || format!("on_{} callback", request.event().label()).into();
         match decision {
             Decision::Allowed => self.grant(id, request),
@@ -248,7 +309,10 @@ impl Core {
 
     /// The connection is read again: first what came behind its request.
     fn go_on(&mut self, id: ConnId, unread: &[u8]) {
-        self.take_in(id, unread);
+        if !unread.is_empty() {
+            self.take_in(id, unread);
+        }
+        self.wake_if_output(id);
         self.asking.holds.push(id);
     }
 
@@ -260,13 +324,14 @@ impl Core {
                 }
             }
             Request::Publish { stream, key, query, credential } => {
-                self.grant_publish(id, stream, key.clone(), credential);
-                self.note_begun(id, stream, Event::PublishDone, &key, &query);
+                self.grant_publish(id, stream, key, &query, credential);
             }
             Request::Play { stream, key, query, choice } => {
                 self.grant_play(id, stream, key.clone(), choice);
                 self.note_begun(id, stream, Event::PlayDone, &key, &query);
             }
+            // Only the release of the name grants it.
+            Request::Name { .. } => {}
         }
     }
 
@@ -275,6 +340,10 @@ impl Core {
             Request::Connect => self.deny_connect(id, refusal),
             Request::Publish { stream, key, .. } => self.deny_publish(id, stream, &key, refusal),
             Request::Play { stream, key, .. } => self.deny_play(id, stream, &key, refusal),
+            Request::Name { stream, key, .. } => {
+                self.stop_waiting(id);
+                self.deny_publish(id, stream, &key, refusal);
+            }
         }
     }
 
@@ -292,17 +361,14 @@ impl Core {
         let Some(conn) = self.conns.get(id) else { return };
         let suppressed = self.stream_lines.take(limits::STREAM_LOG_LINES_PER_SECOND, self.time.now());
         if let Some(suppressed) = suppressed {
-            let action = match action {
-                Action::Publish => "publish",
-                Action::Play => "play",
-            };
+            let action = action.name();
             let Refusal { rule, why } = refusal;
             tracing::info!(peer = %conn.peer(), stream = %key, %rule, suppressed, "{action} refused: {why}");
         }
     }
 
     /// Remembers what has begun on a message stream, if `done` is to be told of its end.
-    fn note_begun(&mut self, id: ConnId, stream: u32, done: Event, key: &StreamKey, query: &str) {
+    pub(super) fn note_begun(&mut self, id: ConnId, stream: u32, done: Event, key: &StreamKey, query: &str) {
         let began = self.conns.get(id).is_some_and(|conn| conn.uses.iter().any(|used| used.stream() == stream));
         if began
             && self.config.callbacks.concern(done)

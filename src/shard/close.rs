@@ -46,6 +46,10 @@ reasons! {
         HandshakeTimeout => "handshake_timeout",
         ConnectTimeout => "connect_timeout",
         RequestTimeout => "request_timeout",
+        /// Its address has too many connections, which came out after it was accepted.
+        TurnedAway => "turned_away",
+        /// Of those that have not connected yet there are too many, and it was the oldest.
+        Handshakes => "handshakes",
         PreConnectBytes => "pre_connect_bytes",
         ChunkSize => "chunk_size",
         ChunkStreams => "chunk_streams",
@@ -61,11 +65,21 @@ reasons! {
         UnreadBytes => "unread_bytes",
         PlayRefused => "play_refused",
         PublisherIdle => "publisher_idle",
+        /// Another publisher has its name now.
+        Replaced => "replaced",
+        /// The node has too much to do, and it was further behind than others.
+        Overload => "overload",
+        /// Messages that are not whole take too much memory, and it held more of them than others.
+        AssemblyBytes => "assembly_bytes",
+        PublishBitrate => "publish_bitrate",
+        MessageBytes => "message_bytes",
         StreamNotFound => "stream_not_found",
         NoProgress => "no_progress",
         LagBytes => "lag_bytes",
         Skips => "skips",
         Shutdown => "shutdown",
+        /// The node leaves service: it was let go between groups of pictures.
+        Drained => "drained",
         /// To another node: it is not needed any more, or another one is in its place.
         RelayDone => "relay_done",
         UpstreamUnreachable => "upstream_unreachable",
@@ -92,10 +106,24 @@ reasons! {
         Tracks => "tracks",
         WaitedNames => "waited_names",
         NotFound => "not_found",
+        Publishers => "publishers",
+        Audience => "audience",
+        Overload => "overload",
         /// The stream has come by this node before.
         Loop => "loop",
         /// A rule says no.
         Access => "access",
+    }
+}
+
+reasons! {
+    /// Why a connection was closed as it was accepted, or as soon as it was known whom it comes from.
+    TurnedAway {
+        Connections => "connections",
+        ConnectionsPerIp => "connections_per_ip",
+        ConnectRate => "connect_rate",
+        /// There is no descriptor for it.
+        Descriptors => "descriptors",
     }
 }
 
@@ -109,6 +137,7 @@ impl From<&SessionError> for CloseReason {
             SessionError::Chunk(ChunkError::Format { .. }) => Self::ChunkFormat,
             SessionError::Chunk(ChunkError::ControlLength { .. }) => Self::ControlLength,
             SessionError::Chunk(ChunkError::InFlightBytes { .. }) => Self::InFlightBytes,
+            SessionError::Chunk(ChunkError::MessageBytes { .. }) => Self::MessageBytes,
             SessionError::HandshakeTimeout => Self::HandshakeTimeout,
             SessionError::ConnectTimeout => Self::ConnectTimeout,
             SessionError::RequestTimeout => Self::RequestTimeout,

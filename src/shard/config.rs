@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{listen_addr::ListenAddr, merge::Merging, questions::Callbacks, socket_options::SocketOptions, tls};
+use super::{
+    ceilings::Ceilings, listen_addr::ListenAddr, merge::Merging, questions::Callbacks, socket_options::SocketOptions,
+    tls,
+};
 use crate::{
     access::{AccessInForce, Takeover, network::Network},
     limits,
@@ -64,6 +67,7 @@ pub struct Config {
     pub relays: RelayRules,
     /// A file of root certificates (PEM) that other nodes' are checked by, in place of the system's.
     pub upstream_ca: Option<PathBuf>,
+    pub ceilings: Ceilings,
     /// Who may publish and play.
     pub access: Arc<AccessInForce>,
     pub takeover: Takeover,
@@ -97,6 +101,7 @@ impl Default for Config {
             sockets: SocketOptions::default(),
             relays: RelayRules::default(),
             upstream_ca: None,
+            ceilings: Ceilings::default(),
             access: Arc::default(),
             takeover: Takeover::default(),
             callbacks: Callbacks::default(),

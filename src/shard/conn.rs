@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    admission::Place,
     asking::Pending,
     relaying::RelayId,
     session::Session,
@@ -55,6 +56,9 @@ pub(super) struct Conn {
     pub(super) parked: bool,
     /// There may be more to send than what is being sent.
     pub(super) has_more: bool,
+    pub(super) place: Place,
+    /// It has not sent its connect.
+    pub(super) is_new: bool,
 }
 
 impl Conn {
@@ -69,6 +73,8 @@ impl Conn {
             turn: 0,
             parked: false,
             has_more: false,
+            place: Place::None,
+            is_new: false,
         }
     }
 

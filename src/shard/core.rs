@@ -11,20 +11,24 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use slab::Slab;
 
 use super::{
+    admission::{Admission, handshakes::Handshakes},
     asking::Asking,
-    close::{CloseReason, RefuseReason},
+    close::{CloseReason, RefuseReason, TurnedAway},
     close_log::{CloseLog, LineBudget},
     config::Config,
     conn::{Closing, Conn, ConnId},
     dial::Dial,
+    leaving::Leaving,
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
+    overload::{Assembly, Overload, memory::Memory},
     questions::Event,
     reconnect::Reconnecting,
     relaying::Relays,
     session::Session,
     streams::Streams,
+    takeover::Takeovers,
     time::ShardTime,
     uses::Use,
 };
@@ -52,12 +56,17 @@ pub struct Shared {
     pub directory: Arc<Directory>,
     pub gauge: LogGauge,
     pub merge_windows: MergeWindows,
+    pub admission: Arc<Admission>,
+    pub memory: Arc<Memory>,
 }
 
 impl Shared {
     /// For the shards of a process that begins.
     pub fn new(config: Config) -> Self {
+        let memory = Memory::new(config.ceilings.memory_bytes_max.unwrap_or(0), config.gop_bytes_max);
         Self {
+            memory: Arc::new(memory),
+            admission: Arc::new(Admission::new(config.ceilings.clone())),
             config: Arc::new(config),
             directory: Arc::default(),
             gauge: LogGauge::default(),
@@ -85,8 +94,18 @@ pub struct Core {
     hurries: Vec<ConnId>,
     pub(super) dials: Vec<Dial>,
     pub(super) relays: Relays,
+    pub(super) takeovers: Takeovers,
     /// Who is being asked to go elsewhere.
     pub(super) reconnecting: Option<Box<Reconnecting>>,
+    /// Set while the node leaves service.
+    pub(super) leaving: Option<Box<Leaving>>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) handshakes: Handshakes,
+    pub(super) memory: Arc<Memory>,
+    pub(super) overload: Overload,
+    pub(super) assembly: Assembly,
+    /// Of lines about connections turned away, for each reason.
+    pub(super) turned_away_lines: [LineBudget; TurnedAway::ALL.len()],
     /// Seeds the next connection's handshake.
     nonce: u64,
     ending: bool,
@@ -97,6 +116,8 @@ impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
         let relays = Relays::new(Arc::new(config.relays.clone()), port.shards(), nonce);
+        let shards = port.shards();
+        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), shards);
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),
@@ -113,7 +134,15 @@ impl Core {
             hurries: Vec::new(),
             dials: Vec::new(),
             relays,
+            takeovers: Takeovers::default(),
             reconnecting: None,
+            leaving: None,
+            admission: shared.admission.clone(),
+            handshakes,
+            memory: shared.memory.clone(),
+            overload: Overload::default(),
+            assembly: Assembly::new(shared.memory.most(), shards),
+            turned_away_lines: Default::default(),
             nonce,
             ending: false,
             asking: Asking::default(),
@@ -135,18 +164,22 @@ impl Core {
         };
         let nonce = self.chance();
         let session = ServerSession::new(config, nonce, self.time.now());
+        let session = session.limiting_messages(self.config.ceilings.message_bytes_max);
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
-        self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)))
+        let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)));
+        self.begin_handshake(id);
+        id
     }
 
     /// The driver has let go of the connection's socket.
     pub fn remove(&mut self, id: ConnId) {
         self.close(id, CloseReason::PeerClosed, true);
-        if self.conns.try_remove(id).is_some() {
+        if let Some(conn) = self.conns.try_remove(id) {
+            self.give_place_back(&conn);
+            self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
             self.forget_client(id);
-            self.note_left(id);
         }
     }
 
@@ -164,6 +197,7 @@ impl Core {
 
     pub(super) fn take_in(&mut self, id: ConnId, bytes: &[u8]) {
         let mut consumed = 0;
+        let held = self.conns.get(id).map_or(0, |conn| conn.session.in_flight_bytes());
         while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.listens()) {
             let mut input = &bytes[consumed..];
             let Session::Client(session) = &mut conn.session else {
@@ -180,6 +214,11 @@ impl Core {
                         _ => None,
                     });
                     let Some((local, epoch)) = publishing else { continue };
+                    let flows = || self.streams.video_flows(local, epoch, self.time.now_ms());
+                    if self.leaving.as_ref().is_some_and(|leaving| leaving.ends_before(id, kind, payload, flows)) {
+                        self.let_publisher_go(id, stream);
+                        continue;
+                    }
                     if self.streams.publish(local, epoch, kind, timestamp, payload, &self.time).is_err() {
                         self.metrics.tags_malformed.add(1);
                     }
@@ -207,6 +246,8 @@ impl Core {
         if consumed < bytes.len() {
             self.keep_unread(id, &bytes[consumed..]);
         }
+        self.note_connected(id);
+        self.note_assembly(id, held);
         self.flush_touched();
         self.wake_if_output(id);
     }
@@ -303,13 +344,6 @@ impl Core {
         !conn.has_more
     }
 
-    /// A load balancer has said who the client of a connection is. False: the connection was closed for it.
-    pub fn name_client(&mut self, id: ConnId, peer: SocketAddr) -> bool {
-        let Some(conn) = self.conns.get_mut(id) else { return false };
-        conn.set_peer(peer);
-        true
-    }
-
     /// Some of the send in flight went out.
     pub fn progressed(&mut self, id: ConnId) {
         let now_ms = self.time.now_ms();
@@ -329,7 +363,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return Next::Idle };
         for _ in 0..conn.uses.len() {
             let conn = &mut self.conns[id];
-            let Some(Use::Playing { local, watcher, .. }) = conn.next_turn() else { continue };
+            let Some(Use::Playing { stream, local, watcher }) = conn.next_turn() else { continue };
             let (next, is_all) = self.streams.next_piece(local, watcher, &self.policy, &self.time, &self.metrics);
             match next {
                 Next::Send(piece) => {
@@ -345,6 +379,10 @@ impl Core {
                     );
                     self.close(id, reason, true);
                     return Next::Idle;
+                }
+                Next::Left => {
+                    self.let_player_go(id, stream);
+                    return Next::End;
                 }
                 Next::End if self.tell_end(local, watcher) => return Next::End,
                 Next::Idle | Next::End => {}
@@ -365,9 +403,14 @@ impl Core {
                 self.asking.release(id);
             }
             self.metrics.closed(reason).add(1);
+            self.handshakes.leave(id);
+            self.note_left(id);
+            self.note_leaving(id);
+            let Some(conn) = self.conns.get_mut(id) else { return };
             if let Some(upstream) = conn.session.upstream() {
                 self.relays.note_closed(upstream.leg, id, reason);
             }
+            self.stop_waiting(id);
             while let Some(used) = self.conns.get_mut(id).and_then(|conn| conn.uses.pop()) {
                 self.detach(id, used);
             }
@@ -455,7 +498,8 @@ impl Core {
 
     /// Process time at which [`Core::timers`] must be called; for ever if only ticks are due.
     pub fn due_at(&self) -> Duration {
-        self.streams.next_timer(&self.time).unwrap_or(Duration::MAX)
+        let retry = self.takeovers.are_to_be_told().then(|| self.time.process() + limits::MESH_RETRY);
+        self.streams.next_timer(&self.time).into_iter().chain(retry).min().unwrap_or(Duration::MAX)
     }
 
     /// Begins the orderly end: publishers are let go, players get what is left and their end of stream.

@@ -24,10 +24,12 @@ use super::{
     core::{Core, Shared},
     dial::{Answer, DialDesk, DialId},
     driver::{Door, Driver, Setting},
+    leaving::Departure,
     listen_addr::ListenAddr,
     listener::{self, Bound, Listener},
     mesh::{self, Bell, Port},
-    metrics::ShardMetrics,
+    metrics::{Gauge, ShardMetrics},
+    overload::memory::{Memory, Weighed},
     questions::{Decision, Ticket},
     reconnect::ReconnectRequest,
     relaying::report::{RelayPart, RelayReport},
@@ -78,6 +80,22 @@ pub struct ShardFacts {
     pub driver: &'static str,
 }
 
+/// Clients that are to leave and are still here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// They were asked to reconnect elsewhere, or will be.
+    pub asked: u64,
+    /// They are let go before a keyframe: publishers, and all others.
+    pub players: u64,
+    pub publishers: u64,
+}
+
+impl Left {
+    pub fn is_nobody(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How the fleet ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FleetEnd {
@@ -93,6 +111,8 @@ pub(super) enum Command {
     Shutdown,
     StopAccepting,
     ReleaseListeners,
+    Leave(Departure, Sender<usize>),
+    Stay,
     Reconnect(Arc<ReconnectRequest>, Sender<usize>),
     Report(Sender<Vec<StreamPart>>),
     ReportRelays(Sender<RelayPart>),
@@ -173,6 +193,8 @@ pub struct Fleet {
     metrics: Vec<Arc<ShardMetrics>>,
     mailboxes: Vec<Arc<Mailbox>>,
     gauge: LogGauge,
+    memory: Arc<Memory>,
+    start: Instant,
     ends: Arc<Ends>,
 }
 
@@ -248,9 +270,11 @@ impl Fleet {
             metrics: (0..shards).map(|_| Arc::default()).collect(),
             mailboxes,
             gauge: shared.gauge.clone(),
+            memory: shared.memory.clone(),
+            start: Instant::now(),
             ends: ends.clone(),
         };
-        let start = Instant::now();
+        let start = fleet.start;
         for ((shard, (listeners, secure)), port) in by_shard.enumerate().zip(mesh::ports(bells)) {
             let seat = Seat {
                 shard,
@@ -310,6 +334,20 @@ impl Fleet {
         self.gauge.bytes()
     }
 
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Weighs the process's memory, of which `resident` bytes are in use by the kernel's account.
+    pub fn weigh_memory(&self, resident: u64) -> Weighed {
+        let count = |n: i64| u64::try_from(n).unwrap_or(0);
+        let shards = self.metrics.iter();
+        let held = shards
+            .map(|shard| count(shard.assembly_bytes.get()) + count(shard.connections.get()) * limits::CONNECTION_BYTES);
+        let accounted = self.gauge.bytes() + held.sum::<u64>();
+        self.memory.weigh(accounted, resident, self.start.elapsed())
+    }
+
     /// Live streams. Blocks up to `patience` for the shards' answers.
     pub fn streams(&self, patience: Duration) -> Vec<StreamReport> {
         let mut parts = BTreeMap::new();
@@ -366,9 +404,29 @@ impl Fleet {
         self.ask(patience, |answer| Command::Reconnect(request.clone(), answer)).sum()
     }
 
-    /// How many of those asked, or to be asked, to reconnect are still here.
-    pub fn reconnecting(&self) -> u64 {
-        self.metrics.iter().map(|shard| u64::try_from(shard.reconnecting.get()).unwrap_or(0)).sum()
+    /// All clients leave as `departure` says. Returns how many will be asked to reconnect; blocks up to `patience` for the
+    /// shards' answers.
+    pub fn leave(&self, departure: &Departure, patience: Duration) -> usize {
+        self.ask(patience, |answer| Command::Leave(departure.clone(), answer)).sum()
+    }
+
+    /// Nobody has to leave any more.
+    pub fn stay(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::Stay);
+        }
+    }
+
+    /// Who is still to leave.
+    pub fn left(&self) -> Left {
+        let sum = |gauge: fn(&ShardMetrics) -> &Gauge| -> u64 {
+            self.metrics.iter().map(|shard| u64::try_from(gauge(shard).get()).unwrap_or(0)).sum()
+        };
+        Left {
+            asked: sum(|shard| &shard.reconnecting),
+            players: sum(|shard| &shard.leaving_players),
+            publishers: sum(|shard| &shard.leaving_publishers),
+        }
     }
 
     /// Begins the orderly end: no new connections; players get the last messages and their end of stream, within

@@ -32,6 +32,8 @@ impl Core {
                 MeshMessage::Feed { key, epoch, view, feed } => self.fed(&key, epoch, view, *feed),
                 MeshMessage::Refused { key, epoch, view } => self.view_refused(&key, epoch, view),
                 MeshMessage::Gone { key, epoch } => self.log_gone(&key, epoch),
+                MeshMessage::Yield { key, epoch, heir } => self.yield_asked(from, key, epoch, heir),
+                MeshMessage::Yielded { key, heir } => self.name_released(&key, heir),
                 MeshMessage::Demand { key, wanted, provenance } => self.demanded(from, &key, wanted, provenance),
                 MeshMessage::Missing { key } => self.stream_missing(&key),
             }
@@ -142,6 +144,7 @@ impl Core {
                 break;
             }
         }
+        self.takeovers.tell(&mut self.port);
         let mut dirty = std::mem::take(&mut self.streams.dirty);
         dirty.retain(|local| {
             let Some(stream) = self.streams.slab.get_mut(*local) else { return false };

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use slab::Slab;
 
 use super::{
+    bitrate::RateWatch,
     conn::ConnId,
     relaying::{Demand, Provenance},
     time::ShardTime,
@@ -55,6 +56,20 @@ impl Watcher {
         self.player = None;
         self.joins_live = false;
         self.awaits_next = false;
+    }
+
+    /// It leaves once it has had its group of pictures. False if it is in the middle of none.
+    pub(super) fn leave(&mut self) -> bool {
+        let idle = self.paused || self.told_end || self.awaits_next;
+        match self.player.as_mut().filter(|player| !idle && !player.is_seeking()) {
+            Some(player) => player.set_leaving(true),
+            None => return false,
+        }
+        true
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.player.as_ref().is_some_and(Player::is_leaving)
     }
 
     /// It was there before the log it watches.
@@ -106,6 +121,7 @@ pub(super) struct Owned {
     pub(super) release_due: Option<Duration>,
     /// Shard time at which the publisher last sent something.
     pub(super) last_media: Duration,
+    pub(super) rate: RateWatch,
     /// Process time.
     pub(super) started: Duration,
     pub(super) provenance: Arc<Provenance>,
@@ -131,6 +147,7 @@ impl Owned {
             early: others,
             release_due: None,
             last_media: time.now(),
+            rate: RateWatch::new(time.now()),
             started: time.process(),
             provenance,
         }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use super::close::{CloseReason, RefuseReason};
+use super::close::{CloseReason, RefuseReason, TurnedAway};
 
 /// A counter that only its shard increments.
 #[derive(Debug, Default)]
@@ -54,6 +54,7 @@ pub struct ShardMetrics {
     /// Sends given to the kernel.
     pub sends: Counter,
     pub skips: Counter,
+    pub takeovers: Counter,
     pub joins: Counter,
     pub mesh_messages: Counter,
     /// Mesh messages put off because a queue was full.
@@ -64,6 +65,9 @@ pub struct ShardMetrics {
     pub reconnect_requests: Counter,
     /// Those asked, or to be asked, that are still connected.
     pub reconnecting: Gauge,
+    /// Clients that are to leave and cannot be asked: publishers, and all others.
+    pub leaving_publishers: Gauge,
+    pub leaving_players: Gauge,
     /// Accepts that failed for want of descriptors or memory.
     pub accept_failures: Counter,
     /// Share of its time the shard was busy lately, in thousandths.
@@ -80,6 +84,15 @@ pub struct ShardMetrics {
     pub pulls_missed: Counter,
     /// Streams that a target began to take.
     pub pushes_begun: Counter,
+    /// Connections that have not sent their connect yet.
+    pub handshakes: Gauge,
+    /// See [`super::overload::Level`].
+    pub overload_level: Gauge,
+    /// Bytes held of messages that are not whole.
+    pub assembly_bytes: Gauge,
+    /// Publishers that were found above the bit rate they may have.
+    pub publish_rate_warnings: Counter,
+    turned_away: [Counter; TurnedAway::ALL.len()],
     closed: [Counter; CloseReason::ALL.len()],
     refused: [Counter; RefuseReason::ALL.len()],
 }
@@ -98,12 +111,15 @@ impl Default for ShardMetrics {
             tags_malformed: Counter::default(),
             sends: Counter::default(),
             skips: Counter::default(),
+            takeovers: Counter::default(),
             joins: Counter::default(),
             mesh_messages: Counter::default(),
             mesh_full: Counter::default(),
             doorbells: Counter::default(),
             reconnect_requests: Counter::default(),
             reconnecting: Gauge::default(),
+            leaving_publishers: Gauge::default(),
+            leaving_players: Gauge::default(),
             accept_failures: Counter::default(),
             load_permille: Gauge::default(),
             merge_window_us: Gauge::default(),
@@ -112,6 +128,11 @@ impl Default for ShardMetrics {
             pulls_begun: Counter::default(),
             pulls_missed: Counter::default(),
             pushes_begun: Counter::default(),
+            handshakes: Gauge::default(),
+            overload_level: Gauge::default(),
+            assembly_bytes: Gauge::default(),
+            publish_rate_warnings: Counter::default(),
+            turned_away: std::array::from_fn(|_| Counter::default()),
             closed: std::array::from_fn(|_| Counter::default()),
             refused: std::array::from_fn(|_| Counter::default()),
         }
@@ -121,6 +142,10 @@ impl Default for ShardMetrics {
 impl ShardMetrics {
     pub fn closed(&self, reason: CloseReason) -> &Counter {
         &self.closed[reason as usize]
+    }
+
+    pub fn turned_away(&self, reason: TurnedAway) -> &Counter {
+        &self.turned_away[reason as usize]
     }
 
     pub fn refused(&self, reason: RefuseReason) -> &Counter {

@@ -7,8 +7,11 @@
 //! connections, [`tls`] what some of them speak. [`fleet`] is all of them, as
 //! the control thread sees them.
 
+pub mod admission;
 mod asking;
 mod bell;
+mod bitrate;
+pub mod ceilings;
 pub mod close;
 mod close_log;
 pub mod config;
@@ -16,8 +19,10 @@ pub mod conn;
 pub mod core;
 pub mod dial;
 mod driver;
+mod entering;
 pub mod fleet;
 mod follow;
+pub mod leaving;
 pub mod listen_addr;
 mod listener;
 mod load;
@@ -25,6 +30,7 @@ mod local;
 pub mod merge;
 pub mod mesh;
 pub mod metrics;
+pub mod overload;
 mod play;
 mod poller;
 pub mod proxy_header;
@@ -40,6 +46,7 @@ pub mod socket_options;
 mod sockopt;
 mod steering;
 mod streams;
+mod takeover;
 pub mod time;
 mod timers;
 pub mod tls;

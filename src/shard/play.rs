@@ -19,6 +19,7 @@ use crate::{
         message::Kind,
         server::PlayRefusal,
     },
+    stream::directory::Origin,
 };
 
 impl Core {
@@ -56,6 +57,11 @@ impl Core {
 
     /// It may play `key`, of which it gets the tracks of its `choice`.
     pub(super) fn grant_play(&mut self, id: ConnId, stream: u32, key: StreamKey, choice: TrackChoice) {
+        if let Err((reason, description)) = self.play_within_limits(&key) {
+            self.metrics.refused(reason).add(1);
+            self.refuse_play(id, stream, PlayRefusal::Failed, &description, CloseReason::PlayRefused);
+            return;
+        }
         let local = self.streams.enter(&key, &self.relays);
         if !self.follow(local) {
             self.metrics.refused(RefuseReason::WaitedNames).add(1);
@@ -89,6 +95,7 @@ impl Core {
         }
         conn.uses.push(Use::Playing { stream, local, watcher });
         self.metrics.players.add(1);
+        self.admission.note_player(&key);
         self.note_demand(local);
         if !self.provide_view(local, watcher) {
             self.do_without_view(local, watcher);
@@ -105,7 +112,7 @@ impl Core {
     fn goes_in_circles(&self, id: ConnId, key: &StreamKey) -> bool {
         self.conns.get(id).is_some_and(|conn| conn.session.has_passed(self.relays.node()))
             && self.relays.pull_rule(key).is_some()
-            && self.directory.owner(key).is_none_or(|owner| owner.pulled)
+            && self.directory.owner(key).is_none_or(|owner| owner.origin == Origin::Pulled)
     }
 
     /// As [`follow`](Self::follow), for what is pushed from here: the owner has told of the stream already.
@@ -259,13 +266,17 @@ impl Core {
     pub(super) fn detach(&mut self, id: ConnId, used: Use) {
         self.tell_done(id, &used);
         match used {
-            Use::Publishing { local, epoch, .. } => self.end_publish(local, epoch),
+            Use::Publishing { local, epoch, .. } => {
+                self.admission.publisher_left();
+                self.end_publish(local, epoch);
+            }
             Use::Playing { local, watcher, .. } => {
                 let Some(stream) = self.streams.slab.get_mut(local) else { return };
                 let Some(removed) = stream.watchers.try_remove(watcher) else { return };
                 debug_assert!(removed.conn == id);
                 if !removed.view.published {
                     self.metrics.players.add(-1);
+                    self.admission.player_left(&stream.key);
                 }
                 let was_last = stream.watchers.is_empty();
                 if was_last {
@@ -326,11 +337,14 @@ impl Core {
 
     pub(super) fn rejoin(&mut self, local: usize, watcher: usize, view: ViewKey) {
         self.finish_message(local, watcher);
-        if let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) {
-            watcher.rejoin(view);
-            let id = watcher.conn;
-            self.hurry(id);
+        let Some(known) = self.streams.slab.get_mut(local) else { return };
+        let Some(watcher) = known.watchers.get_mut(watcher) else { return };
+        let (id, stream) = (watcher.conn, watcher.message_stream());
+        if watcher.is_leaving() {
+            return self.let_player_go(id, stream);
         }
+        watcher.rejoin(view);
+        self.hurry(id);
     }
 
     fn playing(&self, id: ConnId, stream: u32) -> Option<(usize, usize)> {

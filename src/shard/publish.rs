@@ -8,18 +8,20 @@ use super::{
     core::Core,
     local::{LocalLog, LocalStream, Owned, Source},
     mesh::message::MeshMessage,
+    questions::Event,
     relaying::Provenance,
+    takeover::{Asked, NotToBeHad},
     uses::Use,
 };
 use crate::{
     access::{Action, Credential, Refusal, Verdict},
     ingress::{Broadcast, ViewKey},
-    limits::{LOGS_MAX, STREAM_LOG_LINES_PER_SECOND},
+    limits::{LOGS_MAX, STREAM_LOG_LINES_PER_SECOND, TAKEOVER_WAIT},
     rtmp::{
         key::StreamKey,
         server::{PlayRefusal, PublishRefusal},
     },
-    stream::directory::{DirectoryError, Owner},
+    stream::directory::Claim,
 };
 
 impl Core {
@@ -37,18 +39,39 @@ impl Core {
         }
     }
 
-    /// It may publish `key`, by `credential` if it needed one: it does, unless somebody else does already.
-    pub(super) fn grant_publish(&mut self, id: ConnId, stream: u32, key: StreamKey, _credential: Option<Credential>) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let claim = match self.directory.claim(&key, self.port.shard()) {
-            Ok(claim) => claim,
-            Err(error) => {
-                let is_pulled = matches!(error, DirectoryError::Taken(Owner { pulled: true, .. }));
-                let how = if is_pulled { "being pulled from another node" } else { "being published already" };
-                let description = format!("'{key}' is {how}");
-                self.refuse_publish(id, stream, &key, PublishRefusal::NameTaken, RefuseReason::NameTaken, &description);
-                return;
-            }
+    /// It may publish `key`, by `credential` if it needed one: it does, or waits for the name, unless somebody else keeps it.
+    pub(super) fn grant_publish(
+        &mut self,
+        id: ConnId,
+        stream: u32,
+        key: StreamKey,
+        query: &str,
+        credential: Option<Credential>,
+    ) {
+        // Who takes a name over takes the place of its publisher, too.
+        if self.directory.owner(&key).is_none()
+            && let Err((reason, description)) = self.publish_within_limits()
+        {
+            self.refuse_publish(id, stream, &key, PublishRefusal::Denied, reason, &description);
+            return;
+        }
+        match self.ask_for_name(&key, credential) {
+            Asked::Granted(claim) => self.begin_publish(id, stream, &key, query, claim),
+            Asked::Promised(promise) => self.wait_for_name(id, stream, &key, query, promise),
+            Asked::Refused(why) => self.refuse_name(id, stream, &key, why),
+        }
+    }
+
+    pub(super) fn refuse_name(&mut self, id: ConnId, stream: u32, key: &StreamKey, why: NotToBeHad) {
+        let description = format!("'{key}' {why}");
+        self.refuse_publish(id, stream, key, PublishRefusal::NameTaken, RefuseReason::NameTaken, &description);
+    }
+
+    /// The name is the connection's.
+    pub(super) fn begin_publish(&mut self, id: ConnId, stream: u32, key: &StreamKey, query: &str, claim: Claim) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            self.directory.release(key, claim.epoch, claim.resume);
+            return;
         };
         let provenance = Provenance { publisher: Some(conn.peer()), ..conn.session.provenance() };
         conn.session.accept_publish(stream);
@@ -56,13 +79,15 @@ impl Core {
             tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish");
             tracing::debug!(peer = %conn.peer(), capabilities = ?conn.session.capabilities(), "publish");
         }
-        let local = self.streams.enter(&key, &self.relays);
+        let local = self.streams.enter(key, &self.relays);
         conn.uses.push(Use::Publishing { stream, local, epoch: claim.epoch });
         self.metrics.publishers.add(1);
+        self.admission.note_publisher();
         let broadcast = Broadcast::new(self.streams.broadcast.clone(), claim.resume);
         let owned = Owned::new(broadcast, id, claim.followers, self.port.shard(), &self.time, provenance.into());
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });
-        self.stream_begins(local, &key);
+        self.stream_begins(local, key);
+        self.note_begun(id, stream, Event::PublishDone, key, query);
     }
 
     /// It may not.
@@ -190,8 +215,14 @@ impl Core {
     /// Log `epoch` has ended: its players wait for the publisher to come back.
     pub(super) fn log_ended(&mut self, local: usize, epoch: u64) {
         let now = self.time.now();
-        let grace = if self.is_ending() { Duration::ZERO } else { self.config.unpublish_grace };
+        let ending = self.is_ending();
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
+        let grace = match self.config.unpublish_grace {
+            _ if ending => Duration::ZERO,
+            // Whoever replaces a publisher has not left its players.
+            grace if grace < TAKEOVER_WAIT && self.directory.goes_on_after(&stream.key, epoch) => TAKEOVER_WAIT,
+            grace => grace,
+        };
         if stream.newest_epoch() == epoch && stream.ended_at.is_none() {
             stream.ended_at = Some(self.time.process());
             stream.grace_until = Some(now + grace);

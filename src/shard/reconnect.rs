@@ -32,6 +32,11 @@ pub(super) struct Reconnecting {
     here: HashSet<ConnId, foldhash::fast::RandomState>,
 }
 
+/// The part of a window that belongs to players, who come first.
+pub(super) fn players_share(over: Duration) -> Duration {
+    over * PLAYERS_QUARTERS / 4
+}
+
 impl Core {
     /// Asks all connections that can to reconnect as `request` says, and serves on. Returns how many will be asked, unless
     /// they leave before.
@@ -45,7 +50,7 @@ impl Core {
         }
         let here: HashSet<ConnId, _> = players.iter().chain(&publishers).copied().collect();
         let asked = here.len();
-        let split = request.over * PLAYERS_QUARTERS / 4;
+        let split = players_share(request.over);
         let mut queue = self.spread(&players, Duration::ZERO, split);
         queue.extend(self.spread(&publishers, split, request.over.saturating_sub(split)));
         queue.sort_unstable_by_key(|(at, _)| std::cmp::Reverse(*at));
@@ -54,9 +59,19 @@ impl Core {
         asked
     }
 
+    /// As [`request_reconnect`](Self::request_reconnect), of a few, besides those that are being asked, and at once.
+    pub(super) fn request_reconnect_of(&mut self, request: &Arc<ReconnectRequest>, ids: &[ConnId]) {
+        let empty = || Reconnecting { request: request.clone(), queue: Vec::new(), here: HashSet::default() };
+        let reconnecting = self.reconnecting.get_or_insert_with(|| Box::new(empty()));
+        let now = self.time.now();
+        reconnecting.queue.extend(ids.iter().map(|id| (now, *id)));
+        reconnecting.here.extend(ids);
+        self.ask_to_reconnect();
+    }
+
     /// A moment for each within `over`, from `after` on: equal parts of it in an order of chance, and a moment of chance in
     /// each part.
-    fn spread(&mut self, ids: &[ConnId], after: Duration, over: Duration) -> Vec<(Duration, ConnId)> {
+    pub(super) fn spread(&mut self, ids: &[ConnId], after: Duration, over: Duration) -> Vec<(Duration, ConnId)> {
         let mut drawn: Vec<(u64, ConnId)> = ids.iter().map(|id| (self.chance(), *id)).collect();
         drawn.sort_unstable();
         let part = over / u32::try_from(drawn.len()).unwrap_or(u32::MAX).max(1);

@@ -71,6 +71,28 @@ impl Session {
         }
     }
 
+    /// Whether the client's connect was accepted.
+    pub(super) fn has_connected(&self) -> bool {
+        match self {
+            Self::Client(session) => session.has_connected(),
+            Self::Upstream(_) => true,
+        }
+    }
+
+    /// Bytes held of messages that are not whole. A node that is pulled from is the operator's choice.
+    pub(super) fn in_flight_bytes(&self) -> usize {
+        match self {
+            Self::Client(session) => session.in_flight_bytes(),
+            Self::Upstream(_) => 0,
+        }
+    }
+
+    pub(super) fn discard_in_flight(&mut self) {
+        if let Self::Client(session) = self {
+            session.discard_in_flight();
+        }
+    }
+
     pub(super) fn timeout(&self, now: Duration) -> Result<(), SessionError> {
         match self {
             Self::Client(session) => session.timeout(now),
@@ -178,6 +200,12 @@ impl Session {
     pub(super) fn end_publish(&mut self, stream: u32, description: &str) {
         if let Self::Client(session) = self {
             session.end_publish(stream, description);
+        }
+    }
+
+    pub(super) fn replace_publish(&mut self, stream: u32, description: &str) {
+        if let Self::Client(session) = self {
+            session.replace_publish(stream, description);
         }
     }
 

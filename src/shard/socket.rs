@@ -8,6 +8,7 @@ use std::{
         fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
+    time::Duration,
 };
 
 use monoio::{
@@ -81,6 +82,12 @@ impl Socket {
 fn shut(fd: BorrowedFd<'_>, how: Shutdown) {
     // It fails only if the connection is gone already, which is what was wanted.
     let _ = SockRef::from(&fd).shutdown(how);
+}
+
+/// Has a socket end with a reset when it is closed: its peer knows at once, and nothing of it stays behind in the kernel.
+pub(super) fn reset(socket: &OwnedFd) {
+    // A Unix socket has no such end, and none is left behind.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 /// The descriptor of a [`Socket`], which outlives it.

@@ -57,13 +57,22 @@ impl Server {
         Self::start_by(&[], driver, shards, flags)
     }
 
+    /// As `start`, on an address that is not the system's choice.
+    pub fn start_at(rtmp: &str, driver: Driver, shards: usize, flags: &[&str]) -> Self {
+        Self::launch(&[], rtmp, driver, shards, flags)
+    }
+
     /// As `start`, by a launcher: a command that runs the command line it is given, in its own place (exec).
     pub fn start_by(launcher: &[&str], driver: Driver, shards: usize, flags: &[&str]) -> Self {
+        Self::launch(launcher, "127.0.0.1:0", driver, shards, flags)
+    }
+
+    fn launch(launcher: &[&str], rtmp: &str, driver: Driver, shards: usize, flags: &[&str]) -> Self {
         let binary = binary();
         let line: Vec<&str> = launcher.iter().copied().chain([binary.as_str()]).collect();
         let mut child = Command::new(line[0])
             .args(&line[1..])
-            .args(["--rtmp", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--no-pin", "--driver", driver.flag()])
+            .args(["--rtmp", rtmp, "--admin", "127.0.0.1:0", "--no-pin", "--driver", driver.flag()])
             .args(["--shards", &shards.to_string()])
             .args(flags)
             .stdin(Stdio::null())

@@ -90,7 +90,12 @@ pub(crate) struct Link {
     /// The client has closed and takes nothing any more.
     pub(crate) client_gone: bool,
     /// Bytes the server has read.
+    pub(crate) read: u64,
+    /// Those of them that it had read when it last took media.
     pub(crate) delivered: u64,
+    /// The server takes media from it, or has ceased to at that time.
+    pub(crate) publishes: bool,
+    pub(crate) unpublished_at: Option<u64>,
     /// The server has let go of it.
     pub(crate) removed: bool,
 }
@@ -102,7 +107,10 @@ impl Link {
             to_client: Pipe::new(down),
             reset: false,
             client_gone: false,
+            read: 0,
             delivered: 0,
+            publishes: false,
+            unpublished_at: None,
             removed: false,
         }
     }

@@ -73,13 +73,14 @@ fn every_player_gets_what_it_must_whatever_happens() {
     let seeds = number("SHARDCAST_SEEDS").unwrap_or(1_000);
     let outcomes = run_all(0..seeds);
     type Count = fn(&Outcome) -> u64;
-    let met: [(&str, Count); 9] = [
+    let met: [(&str, Count); 10] = [
         ("messages between shards", |outcome| outcome.mesh_messages),
         ("full queues between shards", |outcome| outcome.mesh_full),
         ("skips", |outcome| outcome.skips),
         ("gaps seen by slow players", |outcome| outcome.gaps),
         ("players evicted", |outcome| outcome.evicted),
         ("second publishers refused", |outcome| outcome.name_taken),
+        ("publishers replaced by another", |outcome| outcome.takeovers),
         ("players told that nobody came", |outcome| outcome.not_found),
         ("plays that went on with the next publisher", |outcome| outcome.resumed),
         ("plays told the end", |outcome| outcome.ends_told),

@@ -4,9 +4,12 @@
 //! these, so a player's message is looked up, compared byte by byte and judged on its own.
 
 use bytes::BytesMut;
-use shardcast::rtmp::{
-    amf0::{Decoder, Encoder, Value},
-    message::Kind,
+use shardcast::{
+    limits::TAKEOVER_WAIT,
+    rtmp::{
+        amf0::{Decoder, Encoder, Value},
+        message::Kind,
+    },
 };
 
 use crate::tracks;
@@ -82,6 +85,8 @@ pub(crate) struct Model {
     /// What happened, in one number.
     pub(crate) trace: u64,
     pub(crate) loud: bool,
+    /// A second publisher of a name replaces the first.
+    pub(crate) replaces: bool,
 }
 
 const MAGIC: u32 = 0x51AD_CA57;
@@ -442,6 +447,8 @@ impl Play {
         match newest.left_at {
             // What was said in time may come late.
             _ if !self.terms.fast => {}
+            // It was of the one before, if this one came and went at once.
+            Some(_) if model.replaces && now <= newest.began_at + self.terms.slack_ms => {}
             Some(left) => assert!(now >= left + self.terms.grace_ms, "{who}: told the end before the grace was over"),
             None => assert!(now <= newest.began_at + self.terms.slack_ms, "{who}: told the end of a live stream"),
         }
@@ -459,8 +466,10 @@ impl Play {
         let due = now.saturating_sub(self.terms.slack_ms);
         let Some(newest) = model.streams[self.stream].last().copied() else { return };
         let session = &model.sessions[newest];
+        // Players wait for one that was to replace another, and may have left.
+        let takeover_ms = if model.replaces { TAKEOVER_WAIT.as_millis() as u64 } else { 0 };
         if let Some(left) = session.left_at
-            && left.max(self.begun_at) + self.terms.grace_ms < due
+            && left.max(self.begun_at) + self.terms.grace_ms.max(takeover_ms) < due
             && self.session == Some(newest)
         {
             assert!(self.told_end.is_some(), "{who}: not told that the stream ended at {left} ms");

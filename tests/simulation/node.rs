@@ -119,7 +119,9 @@ impl Node {
         let mut tasks: Vec<Task> = Vec::new();
         for (id, slot) in &self.slots {
             let link = &links[slot.link];
-            if slot.reading && (link.to_server.readable(now) || link.to_server.ended(now) || link.reset || slot.shut) {
+            let held = self.core.is_held(*id);
+            let arrived = !held && (link.to_server.readable(now) || link.to_server.ended(now));
+            if slot.reading && (arrived || (held && link.client_gone) || link.reset || slot.shut) {
                 tasks.push(Task::Read(*id));
             }
             let can_send = link.to_client.room() > 0 || link.client_gone || slot.shut;
@@ -149,7 +151,17 @@ impl Node {
                 }
             }
         }
+        self.note_publishers(now, links);
         any
+    }
+
+    fn note_publishers(&self, now: u64, links: &mut [Link]) {
+        for (id, slot) in &self.slots {
+            let (link, publishes) = (&mut links[slot.link], self.core.publishes(*id));
+            if std::mem::replace(&mut link.publishes, publishes) && !publishes {
+                link.unpublished_at = Some(now);
+            }
+        }
     }
 
     fn pass_on(&mut self) {
@@ -159,6 +171,7 @@ impl Node {
             }
         }
         self.core.take_hurries().clear();
+        self.core.take_holds().clear();
         for id in self.core.take_aborts().drain(..) {
             if let Some(slot) = self.slots.get_mut(&id) {
                 slot.shut = true;
@@ -192,14 +205,20 @@ impl Node {
         self.core.advance(Duration::from_millis(now));
         let mut budget = 1 + rng.below(200);
         let mut ended = None;
-        while budget > 0 && ended.is_none() {
+        if self.core.is_held(id) && link.client_gone {
+            ended = Some(CloseReason::PeerClosed);
+        }
+        while budget > 0 && ended.is_none() && (!self.core.is_held(id) || slot.shut) {
             budget -= 1;
             if link.reset {
                 ended = Some(CloseReason::PeerReset);
             } else if slot.shut || link.to_server.ended(now) {
                 ended = Some(CloseReason::PeerClosed);
             } else if let Some(bytes) = link.to_server.read(now, limits::READ_BYTES) {
-                link.delivered += bytes.len() as u64;
+                link.read += bytes.len() as u64;
+                if self.core.publishes(id) {
+                    link.delivered = link.read;
+                }
                 self.core.receive(id, &bytes);
             } else {
                 break;

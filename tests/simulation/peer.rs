@@ -99,6 +99,8 @@ pub(crate) struct Peer {
     closes_at: Option<u64>,
     pub(crate) gone: bool,
     pub(crate) refused: Option<String>,
+    /// Another publisher has taken its name over.
+    replaced: bool,
 }
 
 pub(crate) fn stream_name(stream: usize) -> String {
@@ -159,6 +161,7 @@ impl Peer {
             closes_at: None,
             gone: false,
             refused: None,
+            replaced: false,
             script,
         }
     }
@@ -203,7 +206,11 @@ impl Peer {
     pub(crate) fn note_taken(&mut self, now: u64, link: &Link, model: &mut Model) {
         let Some(publishing) = &mut self.publishing else { return };
         let Some(session) = publishing.session else { return };
+        let replaces = model.replaces;
         let session = &mut model.sessions[session];
+        if let Some(at) = link.unpublished_at.filter(|_| replaces) {
+            session.left_at.get_or_insert(at);
+        }
         while let Some((end, index)) = publishing.marks.front().copied().filter(|(end, _)| *end <= link.delivered) {
             let _ = end;
             publishing.marks.pop_front();
@@ -233,7 +240,7 @@ impl Peer {
                 self.credit -= bytes.len() as u64;
             }
             self.tap(&bytes, now, model);
-            self.converse(&bytes, now, model);
+            self.converse(&bytes, now, link.publishes, model);
             assert_eq!(self.tapped, self.told, "{}: the session tells other media than came", self.name);
             if self.refused.is_some() {
                 return;
@@ -305,7 +312,8 @@ impl Peer {
         }
     }
 
-    fn converse(&mut self, bytes: &[u8], now: u64, model: &mut Model) {
+    /// `publishes`: the server takes its media.
+    fn converse(&mut self, bytes: &[u8], now: u64, publishes: bool, model: &mut Model) {
         let mut input = bytes;
         loop {
             match self.session.receive(&mut input, Duration::from_millis(now)) {
@@ -313,11 +321,16 @@ impl Peer {
                 Ok(Some(ClientEvent::Media { .. })) => self.told += 1,
                 Ok(Some(ClientEvent::Publishing)) => {
                     if let Some(publishing) = self.publishing.as_mut() {
-                        let session = publishing.begin(now, model, &self.name);
+                        let session = publishing.begin(now, publishes, model, &self.name);
                         if self.closes_at.is_some() {
                             model.sessions[session].left_at = Some(now);
                         }
                     }
+                }
+                Ok(Some(ClientEvent::Status { code, .. })) if code == "NetStream.Publish.BadName" => {
+                    assert!(model.replaces, "{} at {now} ms: replaced", self.name);
+                    self.replaced = true;
+                    self.left(now, model);
                 }
                 Ok(Some(ClientEvent::Playing | ClientEvent::Status { .. } | ClientEvent::Ended)) => {}
                 Ok(Some(request @ ClientEvent::Reconnect { .. })) => {
@@ -369,7 +382,7 @@ impl Peer {
                 out.string(&stream_name(stream));
             });
         }
-        let Some(publishing) = &mut self.publishing else { return };
+        let Some(publishing) = self.publishing.as_mut().filter(|_| !self.replaced) else { return };
         let (Some(source), Some(id)) = (&mut publishing.source, publishing.session) else { return };
         if publishing.silent.is_some_and(|(from, to)| (from..to).contains(&now)) || now < publishing.next_burst {
             return;
@@ -447,7 +460,7 @@ impl Peer {
 
     /// The server ended the connection: was it allowed to?
     fn server_closed(&mut self, now: u64, link: &mut Link, model: &mut Model, rng: &mut Rng) {
-        let refused = self.refused.is_some() || self.plays.iter().any(|play| play.refused);
+        let refused = self.refused.is_some() || self.replaced || self.plays.iter().any(|play| play.refused);
         let slow = !matches!(self.script.pace, Pace::Fast);
         let silent = self.script.silent.is_some();
         let leaving = self.closes_at.is_some();
@@ -460,9 +473,14 @@ impl Peer {
 }
 
 impl Publishing {
-    fn begin(&mut self, now: u64, model: &mut Model, who: &str) -> usize {
-        if let Some(other) = model.live(self.stream) {
-            panic!("{who} at {now} ms: may publish what session {other} publishes");
+    /// `publishes`: the server still takes its media when it hears that it may send some.
+    fn begin(&mut self, now: u64, publishes: bool, model: &mut Model, who: &str) -> usize {
+        let other = model.live(self.stream);
+        if let Some(other) = other {
+            assert!(model.replaces, "{who} at {now} ms: may publish what session {other} publishes");
+            if publishes {
+                model.sessions[other].left_at = Some(now);
+            }
         }
         let source = Source::new(self.recipe, now);
         let (announces_video, tracked) = (source.announces_video(), source.is_tracked());
@@ -472,12 +490,15 @@ impl Publishing {
             stream: self.stream,
             messages: Vec::new(),
             began_at: now,
-            left_at: None,
+            left_at: (!publishes).then_some(now),
             announces_video,
             tracked,
             taken: 0,
         });
-        model.streams[self.stream].push(id);
+        // One that was replaced before it heard of its begin comes before the one that replaced it.
+        let sessions = &mut model.streams[self.stream];
+        let place = if other.is_some() && !publishes { sessions.len() - 1 } else { sessions.len() };
+        sessions.insert(place, id);
         model.tell(|| format!("{now} ms: {who}: session {id}"));
         self.session = Some(id);
         id

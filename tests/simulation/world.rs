@@ -6,6 +6,7 @@ use std::{
 };
 
 use shardcast::{
+    access::Takeover,
     rtmp::client::ClientRole,
     shard::{
         close::{CloseReason, RefuseReason},
@@ -47,6 +48,7 @@ pub(crate) struct Outcome {
     pub(crate) skips: u64,
     pub(crate) evicted: u64,
     pub(crate) name_taken: u64,
+    pub(crate) takeovers: u64,
     pub(crate) not_found: u64,
     pub(crate) received: u64,
     pub(crate) gaps: u64,
@@ -104,8 +106,10 @@ impl World {
             play_wait: ms(rng.pick(&[0, 0, 8_000, 30_000])),
             publisher_idle: ms(rng.pick(&[0, 3_000, 10_000])),
             unpublish_grace: ms(rng.pick(&[0, 300, 1_500, 3_000])),
+            takeover: rng.pick(&[Takeover::Reject, Takeover::Replace]),
             ..Config::default()
         };
+        let replaces = config.takeover == Takeover::Replace;
         let shards = rng.between(2, 4) as usize;
         let bells: Vec<_> = (0..shards).map(|_| Arc::new(AtomicBool::new(false))).collect();
         let notes = bells.iter().map(|bell| Box::new(NoteBell(bell.clone())) as Box<dyn Bell>).collect();
@@ -130,7 +134,7 @@ impl World {
             links: Vec::new(),
             peers: Vec::new(),
             plan: Vec::new(),
-            model: Model { streams: vec![Vec::new(); streams], ..Model::default() },
+            model: Model { streams: vec![Vec::new(); streams], replaces, ..Model::default() },
             fat,
             streams,
             left: 0,
@@ -147,9 +151,13 @@ impl World {
                 let stay = self.rng.between(1_500, 12_000);
                 let script = self.publisher(stream, at + stay);
                 self.plan.push((at, script));
-                if self.rng.chance(25) {
-                    let rival_at = at + self.rng.below(stay);
-                    let script = self.publisher(stream, rival_at + 1_000);
+                // Those that replace each other come in crowds.
+                let rivals = if self.model.replaces { self.rng.below(4) } else { u64::from(self.rng.chance(25)) };
+                let rivals_at = at + self.rng.below(stay);
+                for _ in 0..rivals {
+                    let rival_at = rivals_at + self.rng.pick(&[0, 0, 20, 200, 1_200]);
+                    let leave_at = rival_at + self.rng.pick(&[100, 1_000, 3_000]);
+                    let script = self.publisher(stream, leave_at);
                     self.plan.push((rival_at, script));
                 }
                 let gaps = if self.mood == Mood::Starved { [10, 50, 200, 1_000] } else { [50, 300, 1_000, 5_000] };
@@ -373,6 +381,7 @@ impl World {
             outcome.evicted += closed(metrics, CloseReason::NoProgress)
                 + closed(metrics, CloseReason::LagBytes)
                 + closed(metrics, CloseReason::Skips);
+            outcome.takeovers += metrics.takeovers.get();
             outcome.name_taken += metrics.refused(RefuseReason::NameTaken).get();
             outcome.not_found += metrics.refused(RefuseReason::NotFound).get();
         }

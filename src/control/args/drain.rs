@@ -67,10 +67,6 @@ impl Drain {
         Self { mode: Mode::Successor, url: None, ..self.clone() }
     }
 
-    pub(crate) fn is_succeeded(&self) -> bool {
-        self.mode == Mode::Successor
-    }
-
     /// Over which clients are moved: they need time to go, too.
     pub(crate) fn move_over(&self) -> Duration {
         self.window.min(self.timeout / 2)

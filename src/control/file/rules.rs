@@ -97,7 +97,7 @@ impl ConfigFile {
         Some(PushText { streams: streams?, targets, proxied })
     }
 
-    fn refuse_unknown(&mut self, table: &DeTable<'_>, keys: &[&str]) {
+    pub(super) fn refuse_unknown(&mut self, table: &DeTable<'_>, keys: &[&str]) {
         for (key, _) in table.iter().filter(|(key, _)| !keys.contains(&key.get_ref().as_ref())) {
             let name = key.get_ref().as_ref();
             let why = match Args::command().get_arguments().any(|arg| arg.get_long() == Some(name)) {
@@ -117,7 +117,7 @@ impl ConfigFile {
         self.string(value)
     }
 
-    fn string(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Piece> {
+    pub(super) fn string(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Piece> {
         match value.get_ref() {
             DeValue::String(text) => Some(Piece { at: self.text.inside(value.span(), text), text: text.to_string() }),
             other => {
@@ -129,7 +129,7 @@ impl ConfigFile {
     }
 
     /// A list of strings, or one alone.
-    fn strings(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<Piece> {
+    pub(super) fn strings(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<Piece> {
         match value.get_ref() {
             DeValue::Array(items) => items.iter().filter_map(|item| self.string(item)).collect(),
             _ => self.string(value).into_iter().collect(),
@@ -179,7 +179,7 @@ impl ConfigFile {
         is_known
     }
 
-    fn boolean(&mut self, value: &Spanned<DeValue<'_>>) -> bool {
+    pub(super) fn boolean(&mut self, value: &Spanned<DeValue<'_>>) -> bool {
         value.get_ref().as_bool().unwrap_or_else(|| {
             self.findings.push(Finding::fault(value.span(), "expected true or false, without quotes"));
             false
@@ -197,7 +197,7 @@ impl ConfigFile {
     }
 }
 
-fn entry<'a, 'i>(table: &'a DeTable<'i>, name: &str) -> Option<Entry<'a, 'i>> {
+pub(super) fn entry<'a, 'i>(table: &'a DeTable<'i>, name: &str) -> Option<Entry<'a, 'i>> {
     table.iter().find(|(key, _)| key.get_ref() == name)
 }
 

@@ -3,6 +3,7 @@
 //! Both come here as pieces of text with the place where each stands, so that what is wrong with a piece is said there. Bounds:
 //! [`limits::RELAY_RULES_MAX`], [`limits::SOURCES_MAX`] and [`limits::TARGETS_MAX`].
 
+pub(super) mod access;
 pub(super) mod secrets;
 
 use std::{ops::Range, sync::Arc, time::Duration};

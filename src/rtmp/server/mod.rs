@@ -152,6 +152,22 @@ impl ServerSession {
         }
     }
 
+    /// Closes on messages longer than `bytes`: see [`ChunkReader::limit_messages`].
+    pub fn limiting_messages(mut self, bytes: usize) -> Self {
+        self.reader.limit_messages(bytes);
+        self
+    }
+
+    /// Bytes held for messages that are not whole.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.reader.in_flight_bytes()
+    }
+
+    /// Lets go of them: nothing more will be received.
+    pub fn discard_in_flight(&mut self) {
+        self.reader.discard_all();
+    }
+
     /// Consumes from the front of `input` up to the next event, or all of it (`None`). Whatever is answered meanwhile is
     /// in [`output`](Self::output), on an error too.
     pub fn receive<'s, 'i: 's>(
@@ -369,6 +385,15 @@ impl ServerSession {
         }
     }
 
+    /// Another publisher has the name: NetStream.Publish.BadName says so to whoever looks for errors, and the rest is as with
+    /// [`end_publish`](Self::end_publish).
+    pub fn replace_publish(&mut self, stream: u32, description: &str) {
+        if self.connection.is_publishing(stream) {
+            self.connection.outbox.status(stream, "error", "NetStream.Publish.BadName", description);
+            self.end_publish(stream, description);
+        }
+    }
+
     /// Asks the client to move to another server at a media boundary (Enhanced RTMP v2, "Reconnect Request"). `tc_url` is
     /// absolute or relative to the client's own; without it the client comes back to the same place. The session goes on
     /// until the client leaves. False: the client did not announce that it can, and was told nothing.
@@ -391,7 +416,12 @@ impl ServerSession {
         self.caps_ex() & caps_ex::RECONNECT != 0
     }
 
-    /// The app of the connect, its query included; empty before.
+    /// Whether a connect was accepted.
+    pub fn has_connected(&self) -> bool {
+        self.connection.connect.is_some()
+    }
+
+    /// The app of the accepted connect, its query included; empty before.
     pub fn app(&self) -> &str {
         self.connection.connect.as_ref().map_or("", Connect::app)
     }

@@ -18,6 +18,7 @@ use std::{
     future::poll_fn,
     io,
     net::TcpListener,
+    os::fd::OwnedFd,
     rc::{Rc, Weak},
     sync::Arc,
     task::{Poll, Waker},
@@ -28,6 +29,7 @@ pub(super) use self::reading::Door;
 use self::{dialling::Dials, proxied::Proxied, secure::Secure};
 use super::{
     bell::BellWaiter,
+    close_log::LineBudget,
     core::Core,
     dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
@@ -133,6 +135,10 @@ pub(super) struct Driver {
     questions: Option<Desk>,
     listeners: RefCell<Vec<Listener>>,
     mailbox: Arc<Mailbox>,
+    /// A descriptor for the time when there are no others: see [`reading`].
+    reserve: RefCell<Option<OwnedFd>>,
+    /// Of lines about accepts that failed.
+    accept_lines: RefCell<LineBudget>,
 }
 
 impl Driver {
@@ -162,6 +168,8 @@ impl Driver {
             questions,
             listeners: RefCell::new(Vec::new()),
             mailbox,
+            reserve: RefCell::new(reading::reserve()),
+            accept_lines: RefCell::default(),
         }))
     }
 
@@ -222,6 +230,11 @@ impl Driver {
                 // Whoever asked may have lost patience.
                 let _ = answer.send(self.with_core(|core| core.request_reconnect(request)));
             }
+            Command::Leave(departure, answer) => {
+                // Whoever asked may have lost patience.
+                let _ = answer.send(self.with_core(|core| core.leave(departure)));
+            }
+            Command::Stay => self.with_core(Core::stay),
             Command::Report(answer) => {
                 // Whoever asked may have lost patience.
                 let _ = answer.send(self.core.borrow().report());

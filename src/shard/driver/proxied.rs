@@ -45,11 +45,6 @@ impl Proxied {
             awaited.remove(&id);
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.awaited.borrow().is_empty()
-    }
 }
 
 impl Driver {
@@ -81,7 +76,7 @@ impl Driver {
         };
         let mut rest = match received {
             Ok([]) => return self.end_proxied(id, CloseReason::PeerClosed),
-            Ok(bytes) => &*bytes,
+            Ok(bytes) => bytes,
             Err(error) if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind()) => return,
             Err(_) => return self.end_proxied(id, CloseReason::PeerReset),
         };

@@ -9,7 +9,12 @@ use crate::{
     access::network::Network,
     limits,
     shard::{
-        close::CloseReason, conn::ConnId, listen_addr::UNIX_PEER, listener::Listener, poller::Poller, socket::Socket,
+        close::{CloseReason, TurnedAway},
+        conn::ConnId,
+        listen_addr::UNIX_PEER,
+        listener::Listener,
+        poller::Poller,
+        socket::{Socket, reset},
         tls,
     },
 };
@@ -31,7 +36,7 @@ impl Driver {
                 match listener.accept() {
                     Ok((socket, peer)) => {
                         if let Err(error) = self.clone().adopt(socket, peer, &door) {
-                            self.cannot_accept(&error).await;
+                            self.cannot_accept(&listener, &error).await;
                             break;
                         }
                     }
@@ -42,7 +47,7 @@ impl Driver {
                         return;
                     }
                     Err(error) => {
-                        self.cannot_accept(&error).await;
+                        self.cannot_accept(&listener, &error).await;
                         break;
                     }
                 }
@@ -56,39 +61,62 @@ impl Driver {
         !self.listeners.borrow().is_empty()
     }
 
-    async fn cannot_accept(&self, error: &io::Error) {
+    async fn cannot_accept(&self, listener: &Listener, error: &io::Error) {
         self.metrics.accept_failures.add(1);
-        tracing::warn!(
-            "cannot accept: {error}; raise the limit of open files (or fs.epoll.max_user_watches) or end connections"
-        );
+        let now = self.start.elapsed();
+        if let Some(suppressed) = self.accept_lines.borrow_mut().take(limits::ACCEPT_LOG_LINES_PER_SECOND, now) {
+            tracing::warn!(
+                suppressed,
+                "cannot accept: {error}; raise the limit of open files (or fs.epoll.max_user_watches) or end connections"
+            );
+        }
+        self.turn_away_waiting(listener);
         monoio::time::sleep(limits::ACCEPT_PAUSE).await;
     }
 
-    /// Takes in an accepted connection. Errors: the runtime or the epoll set has no room for it, and it was closed.
+    /// Closes what waits to be accepted, by the descriptor held ready for it: a client that hears nothing does not go to another
+    /// node. Whatever it frees meanwhile is taken the next time.
+    fn turn_away_waiting(&self, listener: &Listener) {
+        drop(self.reserve.borrow_mut().take());
+        for _ in 0..limits::ACCEPT_BUDGET {
+            let Ok((socket, peer)) = listener.accept() else { break };
+            reset(&socket);
+            self.core.borrow_mut().note_turned_away(peer, TurnedAway::Descriptors);
+        }
+        *self.reserve.borrow_mut() = reserve();
+    }
+
+    /// Takes in an accepted connection, or closes it if it is one too many. Errors: the runtime or the epoll set has no room for
+    /// it, and it was closed.
     fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr, door: &Door) -> io::Result<()> {
         // An IPv4 peer of a dual-stack listener is shown as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let is_balancer = peer != UNIX_PEER && door.balancers.iter().any(|network| network.contains(peer.ip()));
+        let Some(id) = self.with_core(|core| core.admit(peer, !is_balancer)) else {
+            reset(&socket);
+            return Ok(());
+        };
+        let taken = self.clone().take_in(socket, id, is_balancer, door);
+        if taken.is_err() {
+            self.with_core(|core| core.remove(id));
+        }
+        taken
+    }
+
+    /// Begins to serve a connection that may stay.
+    fn take_in(self: Rc<Self>, socket: OwnedFd, id: ConnId, is_balancer: bool, door: &Door) -> io::Result<()> {
         rustix::io::ioctl_fionbio(&socket, self.nonblocking)?;
         let socket = Socket::new(socket)?;
-        let tls = door
-            .tls
-            .as_ref()
-            .map(|server| server.session())
-            .transpose()
-            .map_err(|fault| io::Error::other(fault.to_string()))?;
-        let id = self.with_core(|core| core.connect(peer));
-        let is_balancer = peer != UNIX_PEER && door.balancers.iter().any(|network| network.contains(peer.ip()));
+        let tls = door.tls.as_ref().map(|server| server.session()).transpose();
+        let tls = tls.map_err(|fault| io::Error::other(fault.to_string()))?;
         let next = if tls.is_some() { Set::Secure } else { Set::Players };
-        let set = if is_balancer { Set::Proxied } else { next };
-        if let Err(error) = self.seat(&socket, id, set) {
-            self.with_core(|core| core.remove(id));
-            return Err(error);
-        }
+        self.seat(&socket, id, if is_balancer { Set::Proxied } else { next })?;
         if is_balancer {
             self.proxied.insert(id, next);
         }
         match tls {
             Some(tls) => {
+                self.core.borrow_mut().note_secure(id);
                 let session = self.secure.insert(id, tls);
                 drop(monoio::spawn(self.clone().serve_secure(socket, id, session)));
             }
@@ -212,4 +240,9 @@ impl Driver {
         slot.reading = Reading::Ended;
         slot.wake();
     }
+}
+
+/// A descriptor to give up when there are no others.
+pub(super) fn reserve() -> Option<OwnedFd> {
+    rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()
 }

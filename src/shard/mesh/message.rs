@@ -19,6 +19,10 @@ pub enum MeshMessage {
     Refused { key: StreamKey, epoch: u64, view: ViewKey },
     /// Owner to follower: that publisher has left and its log is gone.
     Gone { key: StreamKey, epoch: u64 },
+    /// To an owner: end that publisher, the sender has another one of the name.
+    Yield { key: StreamKey, epoch: u64, heir: u64 },
+    /// From the owner: it has ended, the name is the heir's.
+    Yielded { key: StreamKey, heir: u64 },
     /// To a stream's home: the sender has players of it, or none any more.
     Demand { key: StreamKey, wanted: bool, provenance: Option<Arc<Provenance>> },
     /// From a stream's home: no node has it.

@@ -33,6 +33,7 @@ use crate::{
         local::{LocalLog, Owned, Source},
         proxy_header::Behalf,
     },
+    stream::directory::Claimant,
 };
 
 impl Core {
@@ -60,7 +61,7 @@ impl Core {
             return None;
         }
         let seed = self.chance();
-        let is_published = self.directory.owner(key).is_some();
+        let is_published = self.directory.is_taken(key);
         let now = self.time.now();
         let pull = Pull {
             key: key.clone(),
@@ -236,7 +237,7 @@ impl Core {
     fn claim_pulled(&mut self, index: usize, publisher: ConnId) -> Option<(usize, u64)> {
         let pull = self.relays.pulls.get_mut(index)?;
         let key = pull.key.clone();
-        let claim = self.directory.claim_pulled(&key, self.port.shard()).ok()?;
+        let claim = self.directory.claim(&key, Claimant::pulled(self.port.shard())).ok()?;
         // Pulled again soon after it ended, it keeps its source's times, as after any change of source: nodes that have it
         // from here as well as from elsewhere would find it moved.
         pull.splice = claim.resume.map_or_else(Splice::new, |resume| {
@@ -263,6 +264,18 @@ impl Core {
         }
         self.drop_legs(index);
         self.renew_puller(index);
+    }
+
+    /// Ends the stream with `epoch` for a publisher of the name, if it is one that is pulled here. True if it is.
+    pub(in crate::shard) fn end_replaced_pull(&mut self, key: &StreamKey, epoch: u64) -> bool {
+        let Some(index) = self.relays.pull_of.get(key).copied() else { return false };
+        let is_it = |pull: &Pull| pull.log.is_some_and(|(_, of)| of == epoch);
+        if !self.relays.pulls.get(index).is_some_and(is_it) {
+            return false;
+        }
+        self.yield_pull(index);
+        self.end_pulled(index);
+        true
     }
 
     /// Forgets how the sources were.
@@ -385,7 +398,7 @@ impl Core {
         let Some(pull) = self.relays.pulls.get_mut(index) else { return };
         pull.rate.note(pull.bytes_in, now);
         if let Some(until) = pull.yields_until {
-            let is_published = self.directory.owner(&pull.key).is_some();
+            let is_published = self.directory.is_taken(&pull.key);
             if is_published {
                 pull.yields_until = Some(now + self.config.unpublish_grace);
             } else if now >= until {

@@ -3,8 +3,11 @@
 mod asking;
 mod closing;
 mod ends;
+mod entering;
+mod leaving;
 mod liar;
 mod merging;
+mod overload;
 mod players;
 mod publishing;
 mod reconnecting;
@@ -12,5 +15,6 @@ mod relay_sim;
 mod relays;
 mod rig;
 mod shards;
+mod takeover;
 mod tracks;
 mod world;

@@ -1,7 +1,9 @@
-//! Streams between nodes: pulled on demand and from backups ([`pulled`]), pushed ([`pushed`]), and never in circles.
+//! Streams between nodes: pulled on demand and from backups ([`pulled`]), pushed ([`pushed`]), taken over by
+//! publishers ([`taken_over`]), and never in circles.
 
 mod pulled;
 mod pushed;
+mod taken_over;
 
 use std::{sync::Arc, time::Duration};
 
