@@ -413,6 +413,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
     let upstream_ca = upstream_ca.map_err(|why| format!("{} {why}", given.origin("--upstream-ca")))?;
     let callbacks = args.callbacks.plan(given, &relays.node, upstream_ca.clone(), &mut notes)?;
     let tls = args.tls.served(given, &mut notes)?;
+    let certificates = tls.files.as_ref().map(CertificateFiles::paths).unwrap_or_default();
     let config = Config {
         rtmp: args.rtmp,
         rtmps: args.tls.rtmps,
@@ -450,7 +451,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         admin: args.admin.0,
         drain: args.drain.drain(),
         callbacks,
-        containment: args.containment.containment(args.config, &files),
+        containment: args.containment.containment(args.config, &[&files[..], &certificates].concat()),
         access: Some(Access { source: access, files, in_force }),
         upgrade_timeout: args.upgrade.timeout(),
         log: args.log,

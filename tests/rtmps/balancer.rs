@@ -11,6 +11,7 @@ use crate::common::{
     seconds,
     server::{Driver, Server},
     tool::{require, scratch},
+    wait_for,
 };
 
 on_both_drivers!(
@@ -75,7 +76,8 @@ fn the_clients_that_a_balancer_names_are_shown(driver: Driver) {
         let mut publisher = media::publish(require("ffmpeg"), media::av(), &url);
         server.wait_live(name);
         assert_eq!(publisher_of(&server, name), expected);
-        assert!(server.log().contains(&format!("peer={expected}")), "{}", server.log());
+        let line = format!("peer={expected} stream=live/{name}");
+        wait_for("a line in the log", seconds(5), || server.log().contains(&line).then_some(()));
         publisher.kill();
         server.wait_gone(name, seconds(10));
     }

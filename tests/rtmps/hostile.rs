@@ -13,6 +13,7 @@ use crate::common::{
     seconds,
     server::{Driver, Server},
     tool::require,
+    wait_for,
 };
 
 on_both_drivers!(peers_that_do_not_keep_to_tls_are_closed_in_time);
@@ -64,7 +65,8 @@ fn peers_that_do_not_keep_to_tls_are_closed_in_time(driver: Driver) {
         assert_eq!(said.first(), Some(&0x15), "an alert says why");
     }
     assert_eq!(closed("tls"), wrong_ones.len() as f64);
-    assert!(server.log().contains("rtmp:// has a port of its own"), "{}", server.log());
+    let advised = || server.log().matches("rtmp:// has a port of its own").count() == wrong_ones.len();
+    wait_for("advice in the log", seconds(5), || advised().then_some(()));
 
     // Whoever says nothing, or goes on saying a little, has five seconds for the handshakes of TLS and RTMP together.
     let timed_out = closed("handshake_timeout");
@@ -88,7 +90,7 @@ fn peers_that_do_not_keep_to_tls_are_closed_in_time(driver: Driver) {
         drop(peer);
         server.wait_metric("shardcast_connections_closed_total", &[("reason", reason)], |sum| sum > before);
     }
-    assert_eq!(server.log().lines().count(), lines + 1, "{}", server.log());
+    wait_for("one line in the log", seconds(5), || (server.log().lines().count() == lines + 1).then_some(()));
 
     publisher.finish(seconds(media::SOURCE_SECONDS + 20));
     let received = packets::probed(&probe.finish(seconds(20)));

@@ -72,7 +72,7 @@ fn allowed(containment: &Containment, config: &Config) -> Allowed {
     for file in containment.config_file.iter().chain(&containment.files).chain(&config.upstream_ca) {
         allowed.reread(file);
     }
-    for addr in &config.rtmp {
+    for addr in config.rtmp.iter().chain(&config.rtmps) {
         if let ListenAddr::Unix(path) = addr {
             allowed.sockets.push(folder(path));
         }
@@ -98,7 +98,9 @@ pub(super) enum Failed {
 /// Gives up what is not needed any more. Everything is bound, nothing runs but this thread and the log's.
 pub(super) fn contain(containment: &Containment, config: &Config, log: &Log) -> Result<InForce, Failed> {
     if let Some(account) = &containment.user {
-        hand_over(&config.rtmp, account).and_then(|()| account.become_it()).map_err(Failed::User)?;
+        hand_over(&[&config.rtmp[..], &config.rtmps].concat(), account)
+            .and_then(|()| account.become_it())
+            .map_err(Failed::User)?;
     }
     // Best effort: kernels before 3.5 do not have it.
     let _ = rustix::thread::set_no_new_privs(true);
