@@ -86,9 +86,9 @@ impl Passing {
 pub fn send_to(socket: &impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fits = descriptors.len() <= HANDOVER_DESCRIPTORS_MAX;
-    let is_taken = descriptors.is_empty() || fits && control.push(SendAncillaryMessage::ScmRights(descriptors));
-    if !is_taken {
+    let few = descriptors.len() <= HANDOVER_DESCRIPTORS_MAX;
+    let taken = descriptors.is_empty() || (few && control.push(SendAncillaryMessage::ScmRights(descriptors)));
+    if !taken {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
     }
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
