@@ -235,10 +235,7 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
     let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, Arc::clone(node))).abort_handle());
     let ended = watch(&node.fleet)?;
-    match &settings.face {
-        Face::Banner => greet(node, admin_addr),
-        Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
-    }
+    // Before anybody could know that this process is there to be told.
     if let Face::Banner = settings.face {
         let listening: Vec<Listening> = node.fleet.listening()?.into_iter().chain(copy).collect();
         let kept = manager.as_ref().is_some_and(|manager| manager.keep(&listening));
@@ -248,6 +245,10 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
         let others = listening.into_iter().filter(|known| known.role == ADMIN).collect();
         let upgrades = Upgrades::new(given.args(), others, manager.clone())?;
         tokio::spawn(upgrades.run(Arc::clone(node), admin));
+    }
+    match &settings.face {
+        Face::Banner => greet(node, admin_addr),
+        Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
     }
     if let Some(heir) = heir {
         tokio::spawn(heir.take_over(Arc::clone(&node.fleet)));
