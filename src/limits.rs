@@ -298,8 +298,32 @@ pub const BLOCKING_THREADS_MAX: usize = 16;
 pub const BLOCKING_QUESTIONS_MAX: usize = 1_024;
 /// How long such a thread waits for the next name before it ends.
 pub const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(10);
-/// Bytes of a send that are encrypted at a time: what is held encrypted for one connection.
-pub const TLS_SEAL_BYTES_MAX: usize = 64 * 1024;
+
+// The PROXY protocol.
+
+/// Bytes of a header: of version 1 with its line's end, as the protocol has it, and of version 2 with all that it says besides.
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+pub const PROXY_V2_BYTES_MAX: usize = 4 * 1024;
+/// Networks of `--proxy-trusted`: each is looked at for each connection.
+pub const PROXY_TRUSTED_MAX: usize = 64;
+
+// TLS.
+
+/// Bytes of a send that are encrypted at a time, two records: what is held encrypted for one connection while it is sent.
+pub const TLS_SEAL_BYTES_MAX: usize = 32 * 1024;
+/// Largest block kept for the next bytes to be encrypted, and how many of them a shard keeps.
+pub const TLS_BLOCK_BYTES_MAX: usize = 40 * 1024;
+pub const TLS_BLOCKS_SPARE_MAX: usize = 64;
+/// Sessions of the process that clients may resume.
+pub const TLS_RESUMABLE_MAX: usize = 8 * 1024;
+/// Pairs of certificate and key (`--tls-cert`): each is looked at for each handshake.
+pub const TLS_PAIRS_MAX: usize = 256;
+/// Bytes of a file with certificates or a key.
+pub const TLS_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// How long the certificate of `--tls-self-signed` counts.
+pub const TLS_SELF_SIGNED_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// A certificate that expires within this time is warned of.
+pub const TLS_EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 // Sockets.
 
@@ -342,6 +366,47 @@ pub const CONNECTS_PER_IP_PER_SECOND: u32 = 200;
 pub const CONNECTS_PER_IP_BURST: u32 = 4_000;
 /// Largest numbers of `--connects-per-ip`.
 pub const CONNECTS_PER_IP_MOST: u32 = 1_000_000;
+/// What the bit rate of a publisher is an average of: above `--publish-bitrate-max` in one, it is warned of, in two, closed.
+pub const PUBLISH_RATE_WINDOW: Duration = Duration::from_secs(5);
+/// Bounds of `--publish-bitrate-max`, in bits per second.
+pub const PUBLISH_BITRATE_MIN: u64 = 10_000;
+pub const PUBLISH_BITRATE_MOST: u64 = 1_000_000_000_000;
+/// Lengths of messages are limited in steps of this (`--message-bytes-max`): what has a length of its own arrives in several
+/// reads, and a step fits in a byte.
+pub const MESSAGE_STEP_BYTES: usize = 64 * 1024;
+pub const MESSAGE_STEPS_MAX: usize = 255;
+/// Shares of `--memory-max` at which new players are refused, players closed, and new publishers refused; a level is left this
+/// much below.
+pub const MEMORY_PLAYERS_PERCENT: u64 = 80;
+pub const MEMORY_LAGGARDS_PERCENT: u64 = 90;
+pub const MEMORY_PUBLISHERS_PERCENT: u64 = 95;
+pub const MEMORY_RELIEF_PERCENT: u64 = 5;
+/// From this share on the GOPs kept for joiners are halved each time, and below this one they grow, a step in this time.
+pub const MEMORY_GOPS_CUT_PERCENT: u64 = 75;
+pub const MEMORY_GOPS_GROW_PERCENT: u64 = 60;
+pub const GOP_STEP: Duration = Duration::from_secs(1);
+/// How often the memory is weighed.
+pub const MEMORY_WEIGH_PAUSE: Duration = Duration::from_millis(250);
+/// Bounds of `--memory-max`.
+pub const MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;
+pub const MEMORY_BYTES_MOST: usize = 1 << 50;
+/// What a connection is reckoned to take besides what is counted: its session, its task, its place in tables.
+pub const CONNECTION_BYTES: u64 = 4 * 1024;
+/// Share of a core from which on a shard is full, below which it has slack, and for how long, before overload goes a level up or
+/// down.
+pub const CPU_FULL: f64 = 0.95;
+pub const CPU_RELIEF: f64 = 0.85;
+pub const CPU_STEP: Duration = Duration::from_secs(5);
+/// Of the players that are late this part is closed at a time: for memory each time it is weighed, and only those as many bytes
+/// behind as a segment has; for load once in this pause.
+pub const SHED_SHARE_DIVISOR: usize = 8;
+pub const SHED_LAG_BYTES_MIN: u64 = SEGMENT_BYTES as u64;
+pub const SHED_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of messages that are not whole, over all connections, where memory has no limit; and a shard's part at least.
+pub const ASSEMBLY_BYTES_ALL_MAX: usize = 1024 * 1024 * 1024;
+pub const ASSEMBLY_BYTES_SHARD_MIN: usize = 4 * 1024 * 1024;
+/// What a publisher may hold of them however much others do: the longest message, and a little of another kind.
+pub const PUBLISHER_IN_FLIGHT_BYTES_FAIR: usize = 17 * 1024 * 1024;
 /// Networks that limits by address are not for (`--limits-exempt`).
 pub const EXEMPT_NETWORKS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
 /// Addresses without connections that are remembered because of what they did, and how often it is looked whether any of them
@@ -384,8 +449,11 @@ pub const CALLBACK_REASON_LETTERS_MAX: usize = 200;
 pub const CALLBACK_IDLE: Duration = Duration::from_secs(30);
 /// Names of callbacks' servers that are looked up at once.
 pub const CALLBACK_LOOKUPS_MAX: usize = 8;
-/// How long the end of the process waits for its last callbacks.
+/// How long the end of the process waits for its last callbacks, and how often it looks.
 pub const CALLBACK_FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+pub const CALLBACK_FLUSH_POLL: Duration = Duration::from_millis(10);
+/// Bytes that the secret of `--callback-secret` has at least.
+pub const CALLBACK_SECRET_BYTES_MIN: usize = 16;
 /// Log lines about callbacks that fail, per second.
 pub const CALLBACK_LOG_LINES_PER_SECOND: u32 = 5;
 
@@ -410,10 +478,14 @@ pub const FLAG_SECONDS_MAX: u64 = 86_400;
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of a file that a `{file:PATH}` names.
 pub const SECRET_BYTES_MAX: u64 = 4 * 1024;
+/// How often files that count as they are now are looked at.
+pub const FILE_POLL: Duration = Duration::from_secs(1);
 /// Rules of one kind, `--pull` or `--push`: each is looked at for each stream.
 pub const RELAY_RULES_MAX: usize = 1_000;
 /// Targets of one `--push` rule.
 pub const TARGETS_MAX: usize = 16;
+/// How often files that are read again when they change are looked at.
+pub const RELOAD_POLL: Duration = Duration::from_secs(2);
 /// Log lines that wait for stderr; further ones are dropped and counted.
 pub const LOG_LINES_QUEUED_MAX: usize = 4_096;
 /// How long the end of the process waits for stderr to take the last log lines.
@@ -422,6 +494,8 @@ pub const LOG_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// From accept to the last byte of the answer on the admin listener.
 pub const ADMIN_CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of a request's line and headers on the admin listener.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a request's body on the admin listener.
 pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Clients asked to reconnect are asked over this long, unless `over_ms` says otherwise; and at most.

@@ -35,6 +35,7 @@ const WORLD_PATHS: &[&str] = &[
     "fastrand",
     "getrandom",
     "hyper",
+    "hyper_util",
     "io_uring",
     "libc",
     "mio",
@@ -56,6 +57,9 @@ const WORLD_WORDS: &[&str] =
 const TENANTS: &[(&str, &str)] = &[
     ("axum", "control"),
     ("clap", "control"),
+    ("hyper", "control"),
+    ("hyper_rustls", "control"),
+    ("hyper_util", "control"),
     ("landlock", "control"),
     ("nix", "control"),
     ("tokio", "control"),

@@ -38,6 +38,7 @@ macro_rules! corpora {
 }
 
 corpora!(
+    access,
     aggregate,
     amf0,
     amf3,
@@ -48,6 +49,7 @@ corpora!(
     data_messages,
     handshake,
     media_tags,
+    proxy_header,
     reconnect_url,
     seeded_session,
     server_session,

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod access;
 pub mod aggregate;
 pub mod amf0;
 pub mod amf3;
@@ -15,6 +16,7 @@ pub mod handshake;
 pub mod media_tags;
 mod net;
 pub mod pieces;
+pub mod proxy_header;
 pub mod reconnect_url;
 pub mod seeded_session;
 pub mod seeds;

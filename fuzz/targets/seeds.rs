@@ -30,10 +30,26 @@ pub fn all() -> Vec<Seed> {
     timestamps(&mut seeds);
     data_messages(&mut seeds);
     reconnect_urls(&mut seeds);
+    proxy_headers(&mut seeds);
     splices(&mut seeds);
     approaches(&mut seeds);
     scripts(&mut seeds);
     seeds
+}
+
+const PROXY_HEADERS: [(&str, &[u8]); 6] = [
+    ("v1-tcp4", b"PROXY TCP4 192.0.2.7 198.51.100.1 8080 1935\r\n\x03"),
+    ("v1-tcp6", b"PROXY TCP6 2001:db8::9 2001:db8::1 65535 1935\r\n\x03"),
+    ("v1-unknown", b"PROXY UNKNOWN\r\n\x03"),
+    ("v2-local", b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0\x03"),
+    ("v2-tcp4", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x10\xC0\0\x02\x07\xC6\x33\x64\x01\x1F\x90\x07\x8F\x04\0\x01\0\x03"),
+    ("none", b"\x03\0\0\0\0"),
+];
+
+fn proxy_headers(seeds: &mut Vec<Seed>) {
+    for (name, bytes) in PROXY_HEADERS {
+        add(seeds, &["proxy_header"], name, bytes);
+    }
 }
 
 fn add(seeds: &mut Vec<Seed>, targets: &[&'static str], name: &str, bytes: &[u8]) {

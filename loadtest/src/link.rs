@@ -1,11 +1,12 @@
 //! One non-blocking connection to the server under test: connect, write what a session has to say, read or discard.
 
 use crate::sys::Epoll;
+use crate::tls::Tls;
 use bytes::{Buf, BytesMut};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 /// Bytes one discarding receive may take.
@@ -13,6 +14,7 @@ pub const DISCARD_BYTES: usize = 1 << 20;
 
 pub struct Link {
     socket: Socket,
+    tls: Option<Tls>,
     token: u64,
     connected: bool,
     /// Whether epoll watches for writing too.
@@ -31,20 +33,42 @@ impl Link {
     /// Begins to connect and registers `token`; the first readiness to write tells that it is done. `receive_bytes` fixes
     /// the receive buffer, which the kernel otherwise grows as it is read.
     pub fn connect(address: SocketAddr, epoll: &Epoll, token: u64, receive_bytes: Option<usize>) -> io::Result<Self> {
+        Self::connect_from(None, address, epoll, token, receive_bytes)
+    }
+
+    /// As `connect`, from an address of this machine that is not the kernel's choice.
+    pub fn connect_from(
+        from: Option<IpAddr>,
+        address: SocketAddr,
+        epoll: &Epoll,
+        token: u64,
+        receive_bytes: Option<usize>,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         receive_bytes.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes))?;
+        from.map_or(Ok(()), |from| socket.bind(&SocketAddr::new(from, 0).into()))?;
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
             _ => {}
         }
         epoll.add(socket.as_raw_fd(), token, true)?;
-        Ok(Self { socket, token, connected: false, writing: true })
+        Ok(Self { socket, tls: None, token, connected: false, writing: true })
+    }
+
+    /// What follows goes over TLS, if `secure`.
+    pub fn over_tls(mut self, secure: bool) -> io::Result<Self> {
+        self.tls = secure.then(Tls::new).transpose()?;
+        Ok(self)
     }
 
     /// Writes as much of `out` as the kernel takes, and watches for writing while something is left.
     pub fn flush(&mut self, epoll: &Epoll, out: &mut BytesMut) -> io::Result<()> {
-        while !out.is_empty() && self.connected {
+        let mut waits = false;
+        if let Some(tls) = self.tls.as_mut().filter(|_| self.connected) {
+            waits = tls.flush(&mut self.socket, out)?;
+        }
+        while !out.is_empty() && self.connected && self.tls.is_none() {
             match self.socket.write(out) {
                 Ok(count) => out.advance(count),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -52,7 +76,7 @@ impl Link {
                 Err(error) => return Err(error),
             }
         }
-        let writing = !out.is_empty() || !self.connected;
+        let writing = waits || !out.is_empty() || !self.connected;
         if writing != self.writing {
             epoll.change(self.socket.as_raw_fd(), self.token, writing)?;
             self.writing = writing;
@@ -75,16 +99,23 @@ impl Link {
     }
 
     pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        received(self.socket.read(buffer))
+        received(match &mut self.tls {
+            Some(tls) => tls.receive(&mut self.socket, buffer),
+            None => self.socket.read(buffer),
+        })
     }
 
-    /// Counts and drops what has arrived, without copying it (MSG_TRUNC, tcp(7)): `scratch` is not written.
+    /// Counts and drops what has arrived, without copying it (MSG_TRUNC, tcp(7)): `scratch` is not written. Of TLS it counts what
+    /// it is sealed in, too, and nothing can be received after it.
     pub fn discard(&mut self, scratch: &mut [MaybeUninit<u8>]) -> io::Result<Received> {
         received(self.socket.recv_with_flags(scratch, libc::MSG_TRUNC | libc::MSG_DONTWAIT))
     }
 
     /// Writes a few bytes if the kernel takes them at once; otherwise they are lost.
     pub fn send_now(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            return tls.flush(&mut self.socket, &mut BytesMut::from(bytes)).map(drop);
+        }
         match self.socket.write(bytes) {
             Ok(count) if count == bytes.len() => Ok(()),
             Ok(_) => Err(ErrorKind::WriteZero.into()),

@@ -14,6 +14,7 @@ mod compare;
 mod control;
 mod cpus;
 mod engine;
+mod hostile;
 mod html;
 mod idle;
 mod link;
@@ -38,6 +39,7 @@ mod stats;
 mod storm;
 mod sys;
 mod tally;
+mod tls;
 mod variant;
 mod verify;
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         cli::Command::Run(args) => run::run(&args),
         cli::Command::Capacity(args) => capacity::capacity(&args),
         cli::Command::Churn(args) => churn::churn(&args),
+        cli::Command::Hostile(args) => hostile::hostile(&args),
         cli::Command::Idle(args) => idle::idle(&args),
         cli::Command::Max(args) => max::max(&args),
         cli::Command::Stall(args) => stall::stall(&args),

@@ -18,7 +18,7 @@ pub struct Leg {
 }
 
 impl Leg {
-    /// Begins to connect to where `reference` leads from `tc_url`. Errors: nowhere that can be reached without TLS.
+    /// Begins to connect to where `reference` leads from `tc_url`. Errors: nowhere that can be reached.
     pub fn to(
         reference: Option<&str>,
         tc_url: &str,
@@ -30,9 +30,6 @@ impl Leg {
     ) -> Result<Self, String> {
         let failed = |why: &dyn std::fmt::Display| format!("asked to reconnect to {reference:?}: {why}");
         let url = RtmpUrl::parse(tc_url).and_then(|url| url.resolve(reference)).map_err(|e| failed(&e))?;
-        if url.secure() {
-            return Err(failed(&"TLS is not spoken here"));
-        }
         let mut addresses = (url.host(), url.port()).to_socket_addrs().map_err(|e| failed(&e))?;
         let address = addresses.next().ok_or_else(|| failed(&"the host has no address"))?;
         let config = ClientConfig {
@@ -41,7 +38,9 @@ impl Leg {
         };
         let now_ns = monotonic_ns();
         let session = ClientSession::new(config, now_ns ^ token, Duration::from_nanos(now_ns));
-        let link = Link::connect(address, &bench.epoll, token, None).map_err(|e| failed(&e))?;
+        let link = Link::connect(address, &bench.epoll, token, None)
+            .and_then(|link| link.over_tls(url.secure()))
+            .map_err(|e| failed(&e))?;
         Ok(Self { link, session, tc_url: url.to_string() })
     }
 

@@ -87,7 +87,9 @@ impl Player {
     pub fn connect(s: &Settings, stream: usize, role: Role, token: u64, bench: &Bench) -> Result<Self, String> {
         let connect_ns = monotonic_ns();
         let receive_bytes = (role == Role::Stalled).then_some(s.stalled_receive_bytes);
-        let link = Link::connect(s.address, &bench.epoll, token, receive_bytes).map_err(|e| format!("connect: {e}"))?;
+        let link = Link::connect(s.address, &bench.epoll, token, receive_bytes)
+            .and_then(|link| link.over_tls(s.secure))
+            .map_err(|e| format!("connect: {e}"))?;
         Ok(Self {
             stream,
             role,

@@ -92,6 +92,11 @@ impl Tree {
         self.0.iter().filter_map(of).sum()
     }
 
+    /// Descriptors that are open, of all processes together.
+    pub fn descriptors(&self) -> u64 {
+        self.0.iter().map(|pid| numbers(&format!("/proc/{pid}/fd")).count() as u64).sum()
+    }
+
     /// All threads, with the CPUs each may use.
     pub fn threads(&self) -> Vec<Thread> {
         let of = |pid: &u32| numbers(&format!("/proc/{pid}/task")).map(|id| thread(*pid, id)).collect::<Vec<_>>();

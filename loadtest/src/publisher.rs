@@ -47,8 +47,9 @@ pub fn session(settings: &Settings, stream: usize, role: ClientRole, now_ns: u64
 
 impl Publisher {
     pub fn connect(settings: &Settings, stream: usize, token: u64, bench: &Bench) -> Result<Self, String> {
-        let link =
-            Link::connect(settings.publish_address, &bench.epoll, token, None).map_err(|e| format!("connect: {e}"))?;
+        let link = Link::connect(settings.publish_address, &bench.epoll, token, None)
+            .and_then(|link| link.over_tls(settings.publish_secure))
+            .map_err(|e| format!("connect: {e}"))?;
         let session = session(settings, stream, ClientRole::Publish, monotonic_ns());
         let tc_url = settings.tc_url.clone();
         Ok(Self { stream, link, session, schedule: None, tc_url, next: None, leaving: None })

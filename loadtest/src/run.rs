@@ -101,6 +101,8 @@ pub fn measure_plan(
 pub fn settings(load: &LoadArgs, url: &Url, plan: &Plan) -> Settings {
     Settings {
         address: url.address,
+        secure: url.secure,
+        publish_secure: url.secure && url.publish_at.is_none(),
         publish_address: url.publish_at.unwrap_or(url.address),
         tc_url: url.tc_url.clone(),
         app: url.app.clone(),
@@ -240,7 +242,7 @@ fn conduct(
         if let Some(beside) = plan.beside {
             scope.spawn(|| beside(shared, &over));
         }
-        let timeline = observe(until_ns, control, &start.snapshot);
+        let timeline = observe(control, &start.snapshot);
         over.store(true, Ordering::Release);
         timeline
     })?;
@@ -273,13 +275,15 @@ fn conduct(
 }
 
 /// Waits for the window's end and samples what both sides do.
-fn observe(until_ns: u64, control: &Control, start: &Snapshot) -> Result<Vec<Sample>, String> {
+/// Until the window's end, which may be brought forward meanwhile.
+fn observe(control: &Control, start: &Snapshot) -> Result<Vec<Sample>, String> {
     let (s, server) = (control.shared, control.server);
+    let until_ns = s.window().end;
     let (mut samples, mut last) = (Vec::new(), Snapshot::take(s, server));
     let seconds = (until_ns.saturating_sub(last.at_ns)) / 1_000_000_000;
     let every_ns = (seconds / SAMPLES_MAX + 1) * SAMPLE_NS;
-    while last.at_ns < until_ns {
-        control.sleep_until((last.at_ns + every_ns).min(until_ns))?;
+    while last.at_ns < s.window().end {
+        control.sleep_until((last.at_ns + every_ns).min(s.window().end))?;
         let now = Snapshot::take(s, server);
         let seconds = (now.at_ns - last.at_ns) as f64 / 1e9;
         let client_ns = now.workers_cpu_ns.iter().sum::<u64>().saturating_sub(last.workers_cpu_ns.iter().sum());

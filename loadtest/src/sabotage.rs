@@ -172,6 +172,7 @@ fn beside_relay<T>(fault: Fault, test: impl FnOnce(&Url) -> T) -> T {
     let address: SocketAddr = listener.local_addr().unwrap();
     let url = Url {
         address,
+        secure: false,
         tc_url: format!("rtmp://{address}/live"),
         app: "live".into(),
         name: "x".into(),

@@ -11,8 +11,11 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub address: SocketAddr,
-    /// Where publishers connect.
+    /// Players speak TLS.
+    pub secure: bool,
+    /// Where publishers connect, and whether over TLS.
     pub publish_address: SocketAddr,
+    pub publish_secure: bool,
     pub tc_url: String,
     pub app: String,
     /// The name of each stream.

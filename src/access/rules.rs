@@ -5,7 +5,7 @@
 //! [`ACCESS_RULES_MAX`](crate::limits::ACCESS_RULES_MAX) and [`NETWORKS_MAX`](crate::limits::NETWORKS_MAX), which `control/`
 //! keeps.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{
     Action, Ask, Refusal, Verdict,
@@ -130,6 +130,38 @@ impl Rule {
 
     fn refused(&self, why: &str) -> Verdict {
         Verdict::Refused(Refusal { rule: Arc::clone(&self.name), why: why.to_owned() })
+    }
+}
+
+/// What it does: "live/*: with a key (3) or a token, from 10.0.0.0/8, by the publish rule at FILE:LINE".
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.streams {
+            Some(streams) => write!(f, "{streams}: ")?,
+            None => f.write_str("all streams: ")?,
+        }
+        match &self.takes {
+            Takes::Everybody => f.write_str("everybody")?,
+            Takes::Nobody => f.write_str("nobody")?,
+            Takes::Proof(proof) => write!(f, "who has {proof}")?,
+        }
+        for (word, networks) in [("from", &self.allow), ("not from", &self.deny)] {
+            if !networks.is_empty() {
+                let networks = networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(f, ", {word} {networks}")?;
+            }
+        }
+        write!(f, "; {}", self.name)
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut ways = Vec::new();
+        ways.extend(self.keys.as_ref().map(|keys| format!("one of {} keys", keys.len())));
+        ways.extend(self.links.as_ref().map(|_| "a signed link".to_owned()));
+        ways.extend(self.tokens.as_ref().map(|_| "a token".to_owned()));
+        f.write_str(&ways.join(" or "))
     }
 }
 

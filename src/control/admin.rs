@@ -8,7 +8,6 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    os::fd::OwnedFd,
     pin::Pin,
     sync::{
         Arc,
@@ -26,10 +25,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use rustix::{
-    event::{EventfdFlags, eventfd},
-    io::Errno,
-};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -38,17 +33,19 @@ use tokio::{
 };
 
 use super::{
+    callbacks::Counts,
     drain::{self, Board},
     ending::Order,
     exposition,
+    head::Head,
     logs::Log,
     process::Usage,
     reconnect,
+    reserve::{Answering, Reserve},
 };
 use crate::{
     limits::{
-        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX,
-        ADMIN_RESERVED_FILES, STREAMS_PATIENCE,
+        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, STREAMS_PATIENCE,
     },
     shard::fleet::Fleet,
 };
@@ -70,6 +67,8 @@ pub(super) struct Node {
     log: Log,
     /// For the task that ends the process.
     pub(super) orders: mpsc::Sender<Order>,
+    /// Of callbacks, if there are any.
+    pub(super) callbacks: Option<Arc<Counts>>,
     /// For whoever asks how far the end is.
     pub(super) board: Board,
     /// Listening and not ending.
@@ -80,9 +79,15 @@ pub(super) struct Node {
 
 impl Node {
     /// Ready from the first.
-    pub(super) fn new(fleet: Arc<Fleet>, log: Log, orders: mpsc::Sender<Order>, board: Board) -> Self {
+    pub(super) fn new(
+        fleet: Arc<Fleet>,
+        log: Log,
+        orders: mpsc::Sender<Order>,
+        callbacks: Option<Arc<Counts>>,
+        board: Board,
+    ) -> Self {
         let ready = AtomicBool::new(true);
-        Self { fleet, log, orders, board, ready, started: SystemTime::now(), started_at: Instant::now() }
+        Self { fleet, log, orders, callbacks, board, ready, started: SystemTime::now(), started_at: Instant::now() }
     }
 
     /// From here `/readyz` is 200, or 503.
@@ -139,7 +144,10 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
         relays: &relays.unwrap_or_default(),
         shards: node.fleet.shards(),
         metrics: node.fleet.metrics(),
+        callbacks: node.callbacks.as_deref(),
         log_bytes: node.fleet.log_bytes(),
+        memory: node.fleet.memory().into(),
+        tls: node.fleet.tls(),
         log_lines_dropped: node.log.lines_dropped(),
         ready: node.is_ready(),
         draining: node.board.is_draining(),
@@ -169,27 +177,13 @@ struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
     patience: Duration,
-    /// Descriptors to give up when there are no others: whoever looks after a full node must be let in.
-    reserve: Vec<OwnedFd>,
+    reserve: Arc<Reserve>,
 }
 
 impl Bounded {
     fn new(listener: TcpListener, connections_max: usize, patience: Duration) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience, reserve: Vec::new() }
+        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience, reserve: Reserve::new() }
     }
-}
-
-impl Bounded {
-    fn fill_reserve(&mut self) {
-        while self.reserve.len() < ADMIN_RESERVED_FILES {
-            let Ok(file) = eventfd(0, EventfdFlags::CLOEXEC) else { return };
-            self.reserve.push(file);
-        }
-    }
-}
-
-fn is_want_of_files(error: &io::Error) -> bool {
-    [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error())
 }
 
 impl axum::serve::Listener for Bounded {
@@ -203,12 +197,13 @@ impl axum::serve::Listener for Bounded {
                 std::future::pending::<()>().await;
                 continue;
             };
-            self.fill_reserve();
             match self.listener.accept().await {
-                Err(error) if is_want_of_files(&error) && !self.reserve.is_empty() => self.reserve.clear(),
+                Err(error) if self.reserve.helps(&error) => {}
                 Ok((socket, peer)) => {
                     let deadline = Box::pin(sleep(self.patience));
-                    return (Timed { socket, deadline, _place: place }, peer);
+                    let answering = self.reserve.answering();
+                    let head = Head::default();
+                    return (Timed { socket, deadline, head, _place: place, _answering: answering }, peer);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the admin listener could not accept");
@@ -227,7 +222,10 @@ impl axum::serve::Listener for Bounded {
 struct Timed {
     socket: TcpStream,
     deadline: Pin<Box<Sleep>>,
+    head: Head,
     _place: OwnedSemaphorePermit,
+    /// Behind the socket, which goes first.
+    _answering: Answering,
 }
 
 impl Timed {
@@ -248,7 +246,11 @@ impl Timed {
 
 impl AsyncRead for Timed {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.bounded(cx, |socket, cx| socket.poll_read(cx, buf))
+        let before = buf.filled().len();
+        let this = self.get_mut();
+        let read = Pin::new(&mut *this).bounded(cx, |socket, cx| socket.poll_read(cx, buf));
+        this.head.check(buf.filled_mut().get_mut(before..).unwrap_or_default());
+        read
     }
 }
 

@@ -3,36 +3,49 @@
 //! [`configure`] turns arguments into the [`Settings`] the process starts with or an [`Answer`] to print: it reads the flags,
 //! then the file that one of them may name, and checks what concerns several at once.
 
+mod access;
+mod addresses;
+mod callbacks;
 mod ceilings;
 mod containment;
 pub(super) mod drain;
 pub(super) mod given;
+mod proxied;
 pub(super) mod relays;
 mod sockets;
 mod takeover;
+mod tls;
 mod upgrade;
 
-use std::{error::Error as _, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{error::Error as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{
     ArgAction, CommandFactory, FromArgMatches, Parser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
+pub(super) use self::access::AccessSource;
 pub(super) use self::drain::{Drain, DrainSettings};
 pub(super) use self::given::Given;
 pub(super) use self::sockets::{clamp_note, option_fault};
 use self::{
-    ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs, relays::RelayArgs, sockets::SocketArgs,
-    takeover::TakeoverArgs, upgrade::UpgradeArgs,
+    access::AccessArgs, callbacks::CallbackArgs, ceilings::CeilingArgs, containment::ContainmentArgs, drain::DrainArgs,
+    proxied::ProxiedArgs, relays::RelayArgs, sockets::SocketArgs, takeover::TakeoverArgs, tls::TlsArgs,
+    upgrade::UpgradeArgs,
 };
 use super::{
+    access::Access,
+    callbacks::Plan,
+    certificates::CertificateFiles,
     containment::Containment,
     cores::{self, Allowance},
     file::ConfigFile,
+    reload::Reload,
+    rules::access::AccessMade,
     values::{self, AdminAddr, Bytes, CpuList, LogFormat},
 };
 use crate::{
+    access::AccessInForce,
     limits,
     media::TrackChoice,
     shard::{
@@ -50,6 +63,7 @@ Examples:
   shardcast --cpus 2-5               four shards, on CPUs 2 to 5
   shardcast --pull 'live/*=rtmp://origin/live/{stream}'
                                      an edge: fetches what its players ask for
+  shardcast --publish-keys keys.txt  only who has a key publishes; shardcast key NAME >> keys.txt makes one
   shardcast check edge.toml          what is wrong with a configuration file, and what it does
   shardcast relay rtmp://a/live/x rtmp://b/live/x
                                      sends one stream from a to b, without a server
@@ -64,17 +78,17 @@ variable, and both before the configuration file.";
 #[command(
     name = "shardcast",
     version,
-    override_usage = "shardcast [serve] [OPTIONS]\n       shardcast check FILE\n       shardcast relay FROM TO [OPTIONS]",
+    override_usage = "shardcast [serve] [OPTIONS]\n       shardcast check FILE\n       shardcast relay FROM TO [OPTIONS]\n       shardcast key NAME [STREAMS..]\n       shardcast sign publish|play URL [OPTIONS]",
     after_help = EXAMPLES,
     max_term_width = 100
 )]
 pub(super) struct Args {
-    /// What to do: serve is the default; check and relay have their own flags
+    /// What to do: serve is the default; the others have their own flags
     #[arg(value_name = "COMMAND", value_parser = command, hide = true)]
     command: Option<()>,
 
-    /// Read settings from this TOML file: each flag under its own name, and [[pull]] and [[push]] rules. Flags and
-    /// variables go before it. shardcast check FILE says what is wrong with one and what it does
+    /// Read settings from this TOML file: each flag under its own name, and [[pull]], [[push]], [[publish]] and
+    /// [[play]] rules. Flags and variables go before it. shardcast check FILE says what is wrong with one and what it does
     #[arg(long, env = "SHARDCAST_CONFIG", value_name = "FILE", help_heading = "Configuration file")]
     config: Option<PathBuf>,
 
@@ -193,6 +207,12 @@ pub(super) struct Args {
     takeover: TakeoverArgs,
 
     #[command(flatten)]
+    tls: TlsArgs,
+
+    #[command(flatten)]
+    proxied: ProxiedArgs,
+
+    #[command(flatten)]
     drain: DrainArgs,
 
     #[command(flatten)]
@@ -203,6 +223,12 @@ pub(super) struct Args {
 
     #[command(flatten)]
     relays: RelayArgs,
+
+    #[command(flatten)]
+    callbacks: CallbackArgs,
+
+    #[command(flatten)]
+    access: AccessArgs,
 
     #[command(flatten)]
     sockets: SocketArgs,
@@ -224,8 +250,8 @@ pub(super) struct Args {
 fn command(text: &str) -> Result<(), String> {
     match text {
         "serve" => Ok(()),
-        "check" | "relay" => Err("it goes first, before all flags".to_owned()),
-        _ => Err("expected serve (the default), check or relay".to_owned()),
+        "check" | "relay" | "key" | "sign" => Err("it goes first, before all flags".to_owned()),
+        _ => Err("expected serve (the default), check, relay, key or sign".to_owned()),
     }
 }
 
@@ -240,21 +266,40 @@ pub(super) enum Answer {
 
 /// The settings of a command line, the environment and the configuration file it names. `allowance` has the CPUs.
 pub(super) fn configure(given: &Given, allowance: &Allowance) -> Result<Settings, Answer> {
-    let args = parse::<Args>(Args::command(), given)?;
-    let Some(path) = &args.config else { return settings(args, given, None, allowance).map_err(Answer::Fault) };
-    let origin = given.origin("--config");
-    let file = ConfigFile::read(path, &Args::command()).map_err(|why| Answer::Fault(format!("{origin} {why}")))?;
-    configured(given, &file, allowance)
+    let (args, given, file) = read(given)?;
+    settings(args, &given, file.as_ref(), allowance).map_err(Answer::Fault)
 }
 
-/// As [`configure`], with a file that has been read.
-pub(super) fn configured(given: &Given, file: &ConfigFile, allowance: &Allowance) -> Result<Settings, Answer> {
+fn read(given: &Given) -> Result<(Args, Given, Option<ConfigFile>), Answer> {
+    let args = parse::<Args>(Args::command(), given)?;
+    let Some(path) = &args.config else { return Ok((args, given.clone(), None)) };
+    let origin = given.origin("--config");
+    let file = ConfigFile::read(path, &Args::command()).map_err(|why| Answer::Fault(format!("{origin} {why}")))?;
+    let (args, given) = read_on(given, &file)?;
+    Ok((args, given, Some(file)))
+}
+
+/// Once more, with what is in the file.
+fn read_on(given: &Given, file: &ConfigFile) -> Result<(Args, Given), Answer> {
     if let Some(fault) = file.findings.iter().find(|finding| finding.is_fault()) {
         return Err(Answer::Fault(file.advised(fault)));
     }
     let given = given.with_file(file.places());
-    let args = parse(file.as_defaults(Args::command()), &given)?;
+    Ok((parse(file.as_defaults(Args::command()), &given)?, given))
+}
+
+/// As [`configure`], with a file that has been read.
+pub(super) fn configured(given: &Given, file: &ConfigFile, allowance: &Allowance) -> Result<Settings, Answer> {
+    let (args, given) = read_on(given, file)?;
     settings(args, &given, Some(file), allowance).map_err(Answer::Fault)
+}
+
+/// What says who may publish and play, read again as at the start of `given`. The error is one line.
+pub(super) fn access(given: &Given) -> Result<AccessSource, String> {
+    match read(given) {
+        Ok((args, given, file)) => Ok(AccessSource::new(args.access, &given, file.as_ref())),
+        Err(Answer::Fault(line) | Answer::Text(line)) => Err(line),
+    }
 }
 
 /// Reads the flags of `command`; the environment fills in for those that are absent.
@@ -320,8 +365,14 @@ pub(super) enum Face {
 pub(super) struct Settings {
     pub(super) face: Face,
     pub(super) config: Config,
+    /// What is read again when it changes.
+    pub(super) certificates: Option<CertificateFiles>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) drain: DrainSettings,
+    /// Who is asked and told about clients.
+    pub(super) callbacks: Option<Plan>,
+    /// None: everybody may do everything, and there is nothing to read again.
+    pub(super) access: Option<Access>,
     /// How long a process that was replaced serves those it has.
     pub(super) upgrade_timeout: Duration,
     pub(super) containment: Containment,
@@ -331,22 +382,23 @@ pub(super) struct Settings {
     pub(super) notes: Vec<String>,
 }
 
+impl Settings {
+    /// That `addr` is from.
+    pub(super) fn flag_of(&self, addr: &ListenAddr) -> &'static str {
+        let is_plain = self.config.rtmp.contains(addr) || !self.config.rtmps.contains(addr);
+        if is_plain { "--rtmp" } else { "--rtmps" }
+    }
+
+    /// What is read again while the node runs.
+    pub(super) fn reloads(&self) -> Vec<Reload> {
+        let certificates = self.certificates.clone().zip(self.config.tls.clone());
+        certificates.map(|(files, server)| files.reload(server)).into_iter().collect()
+    }
+}
+
 /// Checks flags against each other and the CPUs in `allowance`. The error is one line.
 fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Allowance) -> Result<Settings, String> {
-    for (index, addr) in args.rtmp.iter().enumerate() {
-        if addr.tcp().is_none_or(|addr| addr.port() != 0) && args.rtmp[..index].contains(addr) {
-            return Err(format!("{} \"{addr}\": given twice", given.origin("--rtmp")));
-        }
-    }
-    if let Some(admin) = args.admin.0 {
-        let meets = |rtmp: &SocketAddr| {
-            let everywhere = rtmp.ip().is_unspecified() || admin.ip().is_unspecified();
-            admin.port() != 0 && rtmp.port() == admin.port() && (everywhere || rtmp.ip() == admin.ip())
-        };
-        if args.rtmp.iter().filter_map(ListenAddr::tcp).any(|rtmp| meets(&rtmp)) {
-            return Err(format!("--admin \"{admin}\": --rtmp has that port too; choose another for one of them"));
-        }
-    }
+    addresses::check(&args.rtmp, &args.tls.rtmps, args.admin.0, given)?;
     let listed = args.cpus.as_ref().map(|list| list.0.as_slice());
     let shards = args.shards.and_then(|n| usize::try_from(n).ok());
     let plan = cores::plan(shards, listed, !args.no_pin, allowance)
@@ -354,10 +406,19 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
     let sockets = args.sockets.options(&plan.cpus, given)?;
     let mut notes = plan.notes;
     let relays = args.relays.rules(given, file, &mut notes)?;
+    let access = AccessSource::new(args.access, given, file);
+    let AccessMade { rules, files } = access.make(&mut notes)?;
+    let in_force = Arc::new(AccessInForce::new(rules));
     let upstream_ca = args.relays.upstream.ca();
     let upstream_ca = upstream_ca.map_err(|why| format!("{} {why}", given.origin("--upstream-ca")))?;
+    let callbacks = args.callbacks.plan(given, &relays.node, upstream_ca.clone(), &mut notes)?;
+    let tls = args.tls.served(given, &mut notes)?;
+    let certificates = tls.files.as_ref().map(CertificateFiles::paths).unwrap_or_default();
     let config = Config {
         rtmp: args.rtmp,
+        rtmps: args.tls.rtmps,
+        tls: tls.server,
+        balancers: args.proxied.balancers(given, &mut notes)?,
         cpus: plan.cpus,
         driver: args.driver,
         chunk_bytes: usize::try_from(args.chunk_size).unwrap_or(limits::CHUNK_BYTES_OUT_DEFAULT),
@@ -378,18 +439,21 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         relays,
         upstream_ca,
         ceilings: args.ceilings.ceilings(),
-        access: Default::default(),
+        access: Arc::clone(&in_force),
         takeover: args.takeover.takeover,
+        callbacks: callbacks.as_ref().map(Plan::for_shards).unwrap_or_default(),
         predecessor: None,
-        callbacks: Default::default(),
     };
     Ok(Settings {
         face: Face::Banner,
         config,
+        certificates: tls.files,
         admin: args.admin.0,
         drain: args.drain.drain(),
+        callbacks,
+        containment: args.containment.containment(args.config, &[&files[..], &certificates].concat()),
+        access: Some(Access { source: access, files, in_force }),
         upgrade_timeout: args.upgrade.timeout(),
-        containment: args.containment.containment(args.config),
         log: args.log,
         log_format: args.log_format,
         notes,
@@ -506,7 +570,7 @@ mod tests {
     fn mistyped_words_get_a_hint() {
         assert!(fault("--merge-m 5").contains("did you mean --merge-ms?"));
         assert!(fault("--nonsense").starts_with("unknown option \"--nonsense\""));
-        assert!(fault("play").starts_with("unknown command \"play\": expected serve (the default), check or relay"));
+        assert!(fault("play").starts_with("unknown command \"play\": expected serve (the default), check, relay"));
         assert!(fault("serve serve").starts_with("unknown argument \"serve\""));
         assert!(fault("--rtmp").starts_with("--rtmp needs a value"));
         assert!(fault("--merge-ms 1 --merge-ms 2").starts_with("--merge-ms is given more than once"));

@@ -6,11 +6,18 @@ use std::{
 };
 
 use super::cores;
-use crate::shard::{fleet::ShardFacts, listen_addr::ListenAddr};
+use crate::shard::{
+    fleet::ShardFacts,
+    listen_addr::ListenAddr,
+    tls::server::{Pair, Server},
+};
 
 /// What the banner tells.
 pub(super) struct Banner<'a> {
     pub(super) rtmp: &'a [ListenAddr],
+    pub(super) rtmps: &'a [ListenAddr],
+    /// What clients meet there.
+    pub(super) tls: Option<&'a Server>,
     pub(super) shards: &'a [ShardFacts],
     /// Why io_uring is not used, if it was wanted.
     pub(super) uring_denied: Option<&'a str>,
@@ -22,12 +29,16 @@ pub(super) struct Banner<'a> {
 impl Banner<'_> {
     /// Ends with the line `ready`.
     pub(super) fn text(&self) -> String {
-        let rtmp = self.rtmp.iter().map(ListenAddr::to_string).collect::<Vec<_>>().join(", ");
+        let list = |addrs: &[ListenAddr]| addrs.iter().map(ListenAddr::to_string).collect::<Vec<_>>().join(", ");
+        let rtmp = list(self.rtmp);
         let admin = self.admin.map_or_else(|| "off".to_owned(), |addr| format!("http://{}/", reachable(addr)));
         let driver = self.shards.first().map_or("no driver", |facts| facts.driver);
         let mut text = format!("shardcast {}\n", env!("CARGO_PKG_VERSION"));
         // Writing to a String does not fail.
         let _ = writeln!(text, "rtmp:   {rtmp}");
+        if !self.rtmps.is_empty() {
+            let _ = writeln!(text, "rtmps:  {}", list(self.rtmps));
+        }
         let _ = writeln!(text, "shards: {}; {driver} on Linux {}", placement(self.shards), self.kernel);
         if let Some(why) = self.uring_denied {
             let why = why.replace(['\n', '\r'], " ");
@@ -37,10 +48,30 @@ impl Banner<'_> {
         if let Some(addr) = self.rtmp.iter().find_map(ListenAddr::tcp) {
             text.push_str(&trial(addr));
         }
+        if let Some((addr, pair)) = self.rtmps.iter().find_map(ListenAddr::tcp).zip(self.self_signed()) {
+            text.push_str(&secure_trial(addr, &pair));
+        }
         let _ = writeln!(text, "\nStop it: Ctrl-C or kill {}. All options: shardcast --help", self.pid);
         text.push_str("ready\n");
         text
     }
+
+    fn self_signed(&self) -> Option<Pair> {
+        self.tls.and_then(|server| server.pairs().iter().find(|pair| pair.is_self_signed()).cloned())
+    }
+}
+
+/// How to connect to `addr`, where `pair` was made on the spot.
+fn secure_trial(addr: SocketAddr, pair: &Pair) -> String {
+    format!(
+        "
+Over TLS, with a certificate that was made just now and that no client trusts unless told to:
+  ffplay -tls_verify 0 -fflags nobuffer rtmps://{}/live/show
+Its SHA-256 fingerprint: {}
+",
+        reachable(addr),
+        pair.fingerprint()
+    )
 }
 
 /// The commands that publish and play over `addr`.
@@ -79,6 +110,7 @@ fn placement(shards: &[ShardFacts]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::tls::server::Oldest;
 
     fn shard(shard: usize, cpu: Option<usize>) -> ShardFacts {
         ShardFacts { shard, cpu, driver: "io_uring" }
@@ -89,8 +121,12 @@ mod tests {
         let shards = [shard(0, Some(1)), shard(1, Some(0))];
         let tcp = |addr: &str| ListenAddr::Tcp(addr.parse().unwrap());
         let rtmp = [ListenAddr::Unix("/run/s.sock".into()), tcp("[::]:1936"), tcp("10.0.0.1:1935")];
+        let pair = Pair::self_signed("", &[]).unwrap();
+        let server = Server::new(vec![pair], Oldest::default(), false).unwrap();
         let text = Banner {
             rtmp: &rtmp,
+            rtmps: &[tcp("[::]:1937")],
+            tls: Some(&server),
             shards: &shards,
             uring_denied: None,
             kernel: "6.1.0",
@@ -100,6 +136,9 @@ mod tests {
         .text();
         for part in [
             "rtmp:   unix:/run/s.sock, [::]:1936, 10.0.0.1:1935\n",
+            "rtmps:  [::]:1937\n",
+            "ffplay -tls_verify 0 -fflags nobuffer rtmps://127.0.0.1:1937/live/show\n",
+            "SHA-256 fingerprint: ",
             "shards: 2, on CPUs 0-1; io_uring on Linux 6.1.0\n",
             "admin:  http://127.0.0.1:9090/\n",
             "-f flv rtmp://127.0.0.1:1936/live/show\n",
@@ -115,6 +154,8 @@ mod tests {
     fn denied_io_uring_is_one_line() {
         let text = Banner {
             rtmp: &[ListenAddr::Tcp("[::1]:1935".parse().unwrap())],
+            rtmps: &[],
+            tls: None,
             shards: &[ShardFacts { shard: 0, cpu: None, driver: "epoll (legacy)" }],
             uring_denied: Some("Operation not\npermitted"),
             kernel: "6.1.0",

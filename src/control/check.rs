@@ -15,6 +15,7 @@ use super::{
     rules::{Finding, Piece, PullText, Sources, secrets::veil},
     say,
 };
+use crate::access::Action;
 
 /// Says what is wrong with a configuration file, with line and column, or what a node started with it would do
 #[derive(Debug, Parser)]
@@ -53,7 +54,8 @@ pub(super) fn run(given: &Given, allowance: &Allowance) -> Result<u8, Stop> {
 /// All that can be said of a file, in the order of its lines.
 fn all(file: &ConfigFile) -> Vec<Finding> {
     let (_, _, of_rules) = file.rules(Duration::ZERO);
-    let mut findings = [file.findings.clone(), of_rules].concat();
+    let (_, of_access) = file.access();
+    let mut findings = [file.findings.clone(), of_rules, of_access].concat();
     findings.sort_by_key(|finding| finding.at.start);
     findings
 }
@@ -76,6 +78,15 @@ fn summary(file: &ConfigFile, settings: &Settings) -> String {
     }
     for text in &file.pushes {
         let _ = writeln!(out, "  pushes {} to {}", text.streams.text, list(&text.targets, " and ", true));
+    }
+    let access = config.access.get();
+    for (action, rules) in [(Action::Publish, &access.publish), (Action::Play, &access.play)] {
+        for rule in rules {
+            let _ = writeln!(out, "  lets {} {rule}", action.name());
+        }
+        if rules.last().is_some_and(|last| last.streams.is_some()) {
+            let _ = writeln!(out, "  lets nobody {} other streams", action.name());
+        }
     }
     if !file.pulls.is_empty() || !file.pushes.is_empty() {
         let timing = config.relays.timing;

@@ -13,16 +13,21 @@ use super::{
 };
 
 const GUIDE: &str = include_str!("../../docs/relay.md");
+const CALLBACKS: &str = include_str!("../../docs/callbacks.md");
 const EXAMPLE: &str = include_str!("../../docs/relay.example.toml");
 
 /// What stands in the guide's blocks of a language.
 fn blocks(language: &str) -> Vec<&'static str> {
+    blocks_of(GUIDE, language)
+}
+
+pub(super) fn blocks_of<'a>(guide: &'a str, language: &str) -> Vec<&'a str> {
     let open = format!("```{language}\n");
-    GUIDE.split(&open).skip(1).map(|rest| rest.split("```").next().expect("a block ends")).collect()
+    guide.split(&open).skip(1).map(|rest| rest.split("```").next().expect("a block ends")).collect()
 }
 
 /// As a shell would split them; the variables in it have values.
-fn words(line: &str) -> Vec<OsString> {
+pub(super) fn words(line: &str) -> Vec<OsString> {
     let mut words = vec![String::new()];
     let mut quoted = false;
     for c in line.trim().replace("{env:STREAM_KEY}", "key").chars() {
@@ -80,14 +85,15 @@ fn every_file_is_without_findings() {
 }
 
 #[test]
-fn the_guide_names_every_flag_of_relaying_with_its_default() {
+fn the_guides_name_every_flag_with_its_default() {
+    let starts = [("upstream-", GUIDE), ("pull-", GUIDE), ("callback-", CALLBACKS), ("on-", CALLBACKS)];
     for arg in Args::command().get_arguments() {
-        let Some(flag) = arg.get_long().filter(|flag| flag.starts_with("upstream-") || flag.starts_with("pull-"))
-        else {
-            continue;
-        };
-        let line = GUIDE.lines().find(|line| line.contains(&format!("--{flag}")));
-        let line = line.unwrap_or_else(|| panic!("--{flag} is not in docs/relay.md"));
+        let Some(flag) = arg.get_long() else { continue };
+        let Some((_, guide)) = starts.iter().find(|(start, _)| flag.starts_with(start)) else { continue };
+        let in_its_place = |line: &&str| line.starts_with("| `--") && line.contains(&format!("--{flag}"));
+        let anywhere = |line: &&str| line.contains(&format!("--{flag}"));
+        let line = guide.lines().find(in_its_place).or_else(|| guide.lines().find(anywhere));
+        let line = line.unwrap_or_else(|| panic!("--{flag} is in no guide"));
         for default in arg.get_default_values().iter().filter_map(|value| value.to_str()) {
             assert!(line.contains(default), "--{flag} {default}: {line}");
         }

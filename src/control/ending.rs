@@ -71,14 +71,11 @@ enum Outcome {
 /// Serves until something ends the process, and ends it; the exit code.
 pub(super) async fn run(node: &Arc<Node>, settings: &Settings, mut causes: Causes) -> u8 {
     loop {
-        let leave = tokio::select! {
+        let (leave, answer) = tokio::select! {
             end = &mut causes.ended => return exit_code(end),
-            _ = causes.signals.next() => Leave::Signal,
+            _ = causes.signals.next() => (Leave::Signal, None),
             Some(order) = causes.orders.recv() => match order {
-                Order::Leave(leave, answer) => {
-                    let _ = answer.send(true);
-                    leave
-                }
+                Order::Leave(leave, answer) => (leave, Some(answer)),
                 Order::Stay(answer) => {
                     let _ = answer.send(false);
                     continue;
@@ -92,6 +89,10 @@ pub(super) async fn run(node: &Arc<Node>, settings: &Settings, mut causes: Cause
             Leave::Successor => Some(settings.drain.plan.succeeded(settings.upgrade_timeout)),
         };
         let Some(drain) = drain else { break };
+        node.board.drains(drain.mode);
+        if let Some(answer) = answer {
+            let _ = answer.send(true);
+        }
         match leave_service(node, &drain, by_signal, &mut causes).await {
             Outcome::End => break,
             Outcome::Stay => {}
@@ -110,7 +111,6 @@ pub(super) async fn run(node: &Arc<Node>, settings: &Settings, mut causes: Cause
 /// Goes through the course of `drain`.
 async fn leave_service(node: &Arc<Node>, drain: &Drain, by_signal: bool, causes: &mut Causes) -> Outcome {
     let mut course = Course::new(drain, Instant::now().into_std());
-    node.board.drains(drain.mode);
     tracing::info!(mode = %drain.mode, url = drain.url.as_deref().unwrap_or_default(), "draining");
     loop {
         while let Some(act) = course.next(Instant::now().into_std(), node.fleet.left().is_nobody()) {

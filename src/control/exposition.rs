@@ -5,14 +5,21 @@
 
 use std::{fmt::Write as _, sync::Arc, time::SystemTime};
 
+mod callbacks;
 mod relays;
 
-use super::process::{self, Usage};
+use super::{
+    callbacks::Counts,
+    certificates,
+    process::{self, Usage},
+};
 use crate::shard::{
     close::{CloseReason, RefuseReason, TurnedAway},
     fleet::ShardFacts,
     metrics::ShardMetrics,
+    overload::memory::Memory,
     relaying::report::RelayReport,
+    tls::server::Server,
 };
 
 /// What one answer is made of.
@@ -21,13 +28,31 @@ pub(super) struct Sample<'a> {
     /// One item per shard.
     pub(super) metrics: &'a [Arc<ShardMetrics>],
     pub(super) relays: &'a RelayReport,
+    /// Of the process, if there are callbacks.
+    pub(super) callbacks: Option<&'a Counts>,
     pub(super) log_bytes: u64,
+    pub(super) memory: MemoryFacts,
+    pub(super) tls: Option<&'a Server>,
     pub(super) log_lines_dropped: u64,
     pub(super) ready: bool,
     pub(super) draining: bool,
     pub(super) usage: Usage,
     pub(super) started: SystemTime,
     pub(super) uptime_s: f64,
+}
+
+/// Of the node's budget.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MemoryFacts {
+    pub(super) most: u64,
+    pub(super) used: u64,
+    pub(super) gop_bytes: usize,
+}
+
+impl From<&Memory> for MemoryFacts {
+    fn from(memory: &Memory) -> Self {
+        Self { most: memory.most(), used: memory.used(), gop_bytes: memory.gop_bytes() }
+    }
 }
 
 /// A counter or gauge each shard has one of.
@@ -53,12 +78,15 @@ series! {
     counter "connections_accepted_total" connections_accepted "Connections accepted.";
     gauge "connections" connections "Connections open.";
     gauge "handshakes" handshakes "Connections that have not sent their connect yet.";
+    gauge "overload_level" overload_level "0: none; 1: new players are refused; 2: and late ones closed; 3: and new publishers refused.";
+    gauge "assembly_bytes" assembly_bytes "Bytes held of messages that are not whole.";
     gauge "publishers" publishers "Streams being published to this shard.";
     gauge "players" players "Players that receive a stream.";
     gauge "players_waiting" players_waiting "Players that wait for a stream or a keyframe.";
     counter "bytes_received_total" bytes_received "Bytes read from connections.";
     counter "bytes_sent_total" bytes_sent "Bytes the kernel took for connections.";
     counter "messages_received_total" messages_received "RTMP messages received.";
+    counter "publish_bitrate_warnings_total" publish_rate_warnings "Times a publisher was found above --publish-bitrate-max.";
     counter "tags_malformed_total" tags_malformed "Media messages dropped because their tag is malformed.";
     counter "sends_total" sends "Sends given to the kernel.";
     counter "takeovers_total" takeovers "Times a publisher replaced another one of its name.";
@@ -89,6 +117,9 @@ pub(super) fn render(sample: &Sample) -> String {
         }
     }
     load(&mut out, sample.metrics);
+    if let Some(server) = sample.tls {
+        certificates::expose(&mut out, server);
+    }
     let closed = "shardcast_connections_closed_total";
     head(&mut out, closed, "counter", "Connections closed, by reason.");
     for (shard, metrics) in sample.metrics.iter().enumerate() {
@@ -114,6 +145,9 @@ pub(super) fn render(sample: &Sample) -> String {
         }
     }
     relays::render(&mut out, sample.relays);
+    if let Some(counts) = sample.callbacks {
+        callbacks::render(&mut out, counts);
+    }
     node(&mut out, sample);
     out
 }
@@ -150,7 +184,22 @@ fn node(out: &mut String, sample: &Sample) {
     let dropped = "shardcast_log_lines_dropped_total";
     head(out, dropped, "counter", "Log lines dropped because stderr was slower than they came.");
     line(out, format_args!("{dropped} {}", sample.log_lines_dropped));
-    let gauges: [(&str, &str, f64); 9] = [
+    let gauges: [(&str, &str, f64); 12] = [
+        (
+            "shardcast_memory_max_bytes",
+            "Memory the process may use (--memory-max); 0 for any.",
+            sample.memory.most as f64,
+        ),
+        (
+            "shardcast_memory_used_bytes",
+            "Memory used of it, as of the last time it was weighed.",
+            sample.memory.used as f64,
+        ),
+        (
+            "shardcast_gop_max_bytes",
+            "Bytes a keyframe may lie back for players to begin at it.",
+            sample.memory.gop_bytes as f64,
+        ),
         ("shardcast_log_bytes", "Bytes of all stream logs.", sample.log_bytes as f64),
         ("shardcast_ready", "1 while new connections are welcome.", f64::from(u8::from(sample.ready))),
         ("shardcast_draining", "1 while the node leaves service.", f64::from(u8::from(sample.draining))),
@@ -192,7 +241,10 @@ mod tests {
             shards: &shards,
             metrics,
             relays: &RelayReport::default(),
+            callbacks: None,
             log_bytes: 7,
+            memory: MemoryFacts::default(),
+            tls: None,
             log_lines_dropped: 5,
             ready: true,
             draining: false,
@@ -250,7 +302,7 @@ mod tests {
         }
         assert_eq!(
             keys.len(),
-            2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + TurnedAway::ALL.len() + 3) + 11
+            2 * (SERIES.len() + CloseReason::ALL.len() + RefuseReason::ALL.len() + TurnedAway::ALL.len() + 3) + 14
         );
     }
 }

@@ -1,15 +1,22 @@
 //! The control thread: everything that is not media.
 //!
-//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check` and `relay`) and the configuration (`file`,
-//! `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts the fleet of shards,
-//! says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`, `process`, `reconnect`,
-//! `drain`) until something ends the process (`ending`, `course`), a new process in its place for one (`upgrade`). It may block
+//! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check`, `relay`, `key` and `sign`) and the
+//! configuration (`file`, `rules`), starts the log (`logs`), gives up what the process no longer needs (`containment`), starts
+//! the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin listener (`admin`, `exposition`,
+//! `process`, `reconnect`, `drain`), keeps the rules in force (`access`), asks other servers for the shards (`callbacks`) and
+//! reads files again that change (`reload`, `certificates`) until something ends the process (`ending`, `course`), a new process
+//! in its place for one (`upgrade`). It may block
 //! where shards may not. It never touches media.
 
+mod access;
+#[cfg(test)]
+mod access_docs_tests;
 mod admin;
 mod args;
 mod banner;
+mod callbacks;
 mod ceilings;
+mod certificates;
 mod check;
 mod containment;
 mod cores;
@@ -20,12 +27,18 @@ mod drain;
 mod ending;
 mod exposition;
 mod file;
+mod head;
+mod key;
 mod logs;
+mod overload;
 mod process;
 mod progress;
 mod reconnect;
 mod relay;
+mod reload;
+mod reserve;
 mod rules;
+mod sign;
 mod systemd;
 mod upgrade;
 mod values;
@@ -44,6 +57,7 @@ use self::{
     admin::Node,
     args::{Answer, Face, Given, Settings},
     banner::Banner,
+    callbacks::Callbacks,
     cores::Allowance,
     drain::Board,
     ending::{Causes, Orders, Signals},
@@ -80,6 +94,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     let given = Given::new(&args);
     let done = match command {
         "check" => check::run(&given, &Allowance::read()),
+        "key" => key::run(&given),
+        "sign" => sign::run(&given),
         "relay" => relay::settings(&given).and_then(|settings| Ok(serve(settings, &given)?)),
         _ => args::configure(&given, &Allowance::read())
             .map_err(Stop::from)
@@ -153,8 +169,13 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     let heir = Heir::claim(&mut inherited).map_err(|why| Fault(EXIT_USAGE, why))?;
     let manager = Manager::found();
     let admin = settings.admin.map(|addr| listen(addr, given, &mut inherited)).transpose()?;
+    let callbacks = settings.callbacks.as_ref().map(Callbacks::new).transpose();
+    let callbacks = callbacks.map_err(|why| Fault(EXIT_USAGE, format!("callbacks: {why}")))?;
     let mut config = settings.config.clone();
     config.predecessor = heir.as_ref().map(Heir::predecessor);
+    if let Some(callbacks) = &callbacks {
+        config.callbacks = callbacks.for_shards();
+    }
     let found = ceilings::settle(&mut config.ceilings, config.cpus.len());
     let start_fault = |error| start_fault(error, settings, given);
     let sockets = Sockets::inherit(&config, &mut inherited).map_err(start_fault)?;
@@ -173,13 +194,24 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     }
     contained.tell(matches!(settings.face, Face::Banner));
     let (order, orders) = ending::orders();
-    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, Board::new(settings.drain.plan.clone())));
+    let board = Board::new(settings.drain.plan.clone());
+    let counts = callbacks.as_ref().map(Callbacks::counts);
+    let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, counts, board));
     if given_sockets > 0 {
         node.fleet.leave_sockets_open();
     }
     let parts = Parts { orders, admin, heir, manager };
-    let outcome =
-        runtime.block_on(supervise(&node, parts, settings, given)).map_err(|error| failed("cannot serve", error));
+    let outcome = runtime.block_on(async {
+        if let Some(callbacks) = callbacks {
+            callbacks.run(Arc::clone(&node.fleet));
+        }
+        let outcome = supervise(&node, parts, settings, given).await;
+        if let (Ok(0), Some(counts)) = (&outcome, &node.callbacks) {
+            callbacks::flush(counts).await;
+        }
+        outcome
+    });
+    let outcome = outcome.map_err(|error| failed("cannot serve", error));
     // An answer about streams may be under way on a blocking thread.
     runtime.shutdown_background();
     outcome
@@ -198,9 +230,12 @@ fn listen(addr: SocketAddr, given: &Given, inherited: &mut Inherited) -> Result<
 fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
     match error {
         StartError::InUse(addr) => {
-            Fault(EXIT_USAGE, args::listen_fault("--rtmp", &addr, &std::io::ErrorKind::AddrInUse.into(), given))
+            let error = std::io::ErrorKind::AddrInUse.into();
+            Fault(EXIT_USAGE, args::listen_fault(settings.flag_of(&addr), &addr, &error, given))
         }
-        StartError::Listen { addr, source } => Fault(EXIT_USAGE, args::listen_fault("--rtmp", &addr, &source, given)),
+        StartError::Listen { addr, source } => {
+            Fault(EXIT_USAGE, args::listen_fault(settings.flag_of(&addr), &addr, &source, given))
+        }
         StartError::Option(error) => Fault(EXIT_USAGE, args::option_fault(&error, &settings.config.sockets, given)),
         StartError::Runtime { .. } if settings.config.driver == DriverChoice::Uring => {
             Fault(EXIT_USAGE, format!("--driver \"uring\": {error}: allow io_uring or choose auto or legacy"))
@@ -234,7 +269,12 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
     let admin = admin.map(tokio::net::TcpListener::from_std).transpose()?;
     let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, Arc::clone(node))).abort_handle());
+    if let Some(access) = &settings.access {
+        access::keep(access.clone())?;
+    }
+    reload::start(settings.reloads())?;
     let ended = watch(&node.fleet)?;
+    overload::spawn(node);
     // Before anybody could know that this process is there to be told.
     if let Face::Banner = settings.face {
         let listening: Vec<Listening> = node.fleet.listening()?.into_iter().chain(copy).collect();
@@ -271,6 +311,8 @@ fn admin_socket(listener: &TcpListener, settings: &Settings) -> std::io::Result<
 fn greet(node: &Node, admin: Option<SocketAddr>) {
     let text = Banner {
         rtmp: node.fleet.rtmp_addrs(),
+        rtmps: node.fleet.rtmps_addrs(),
+        tls: node.fleet.tls(),
         shards: node.fleet.shards(),
         uring_denied: node.fleet.uring_denied(),
         kernel: &process::kernel_release(),

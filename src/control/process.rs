@@ -19,6 +19,11 @@ pub(super) fn kernel_release() -> String {
         .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
 }
 
+/// Resident memory, or 0 where the kernel does not tell.
+pub(super) fn resident_bytes() -> u64 {
+    field(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmRSS:").saturating_mul(1_024)
+}
+
 /// A sample for the metrics; fields the kernel does not tell are zero.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usage {

@@ -87,16 +87,17 @@ impl RelayCommand {
         let streams = Piece::new(&stream, 0);
         let secrets = Secrets::new(Path::new(""));
 
+        let proxied = self.upstream.upstream_proxy_protocol;
         let pull = |maker: &mut Maker<'_>| {
             let sources = of_list(&self.from, 0).map_err(|fault| maker.findings.push(fault)).ok()?;
             let (streams, sources) = (streams.clone(), Sources::InOrder(sources));
-            maker.pull(&PullText { streams, sources, always: true, linger: None })
+            maker.pull(&PullText { streams, sources, always: true, linger: None, proxied })
         };
         relays.pulls.extend(made(&secrets, "FROM", &self.from, false, &mut notes, pull)?);
         for to in &self.to {
             let push = |maker: &mut Maker<'_>| {
                 let targets = vec![Piece::new(to, 0)];
-                maker.push(&PushText { streams: streams.clone(), targets })
+                maker.push(&PushText { streams: streams.clone(), targets, proxied })
             };
             relays.pushes.extend(made(&secrets, "TO", to, true, &mut notes, push)?);
         }
@@ -105,9 +106,12 @@ impl RelayCommand {
         Ok(Settings {
             face: Face::Relay { title: format!("{} -> {}", veil(&self.from, false), to.join(", ")) },
             config: Config { driver: self.driver, relays, upstream_ca, ..Config::default() },
+            certificates: None,
             admin: self.admin.0,
             upgrade_timeout: crate::limits::UPGRADE_TIMEOUT_DEFAULT,
             drain: DrainSettings::default(),
+            callbacks: None,
+            access: None,
             containment: Containment::default(),
             log: self.log,
             log_format: self.log_format,

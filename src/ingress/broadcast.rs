@@ -84,6 +84,14 @@ impl Broadcast {
         }
     }
 
+    /// Keeps what is further back than `bounds` allow no longer for players to come. `arrived_ms` is the shard's time.
+    pub fn set_bounds(&mut self, bounds: JoinBounds, arrived_ms: u32) {
+        self.config.bounds = bounds;
+        for view in &mut self.views {
+            view.log_mut().expire_join(arrived_ms, bounds);
+        }
+    }
+
     /// Takes one message, with the publisher's `timestamp`. `now` is the process's time, `arrived_ms` the shard's.
     /// Errors: the tag is malformed and was dropped.
     pub fn publish(

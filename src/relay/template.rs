@@ -29,6 +29,7 @@ use crate::{
 #[derive(Clone, PartialEq, Eq)]
 pub struct Template {
     endpoint: Endpoint,
+    proxied: bool,
     /// What tcUrl begins with: scheme, host and, if it was written, port.
     base: String,
     credentials: Option<Credentials>,
@@ -126,7 +127,12 @@ impl Template {
         };
         let endpoint = Endpoint::Tcp { host: url.host().to_owned(), port: url.port(), secure: url.secure() };
         let stream = if matches!(path, "" | "/") { None } else { Some(Asked::parse(path, path_at)?) };
-        Ok(Self { endpoint, base, credentials, stream })
+        Ok(Self { endpoint, proxied: false, base, credentials, stream })
+    }
+
+    /// Connections there begin with a PROXY header, if it is no socket file.
+    pub fn behind_proxy(self, proxied: bool) -> Self {
+        Self { proxied: proxied && matches!(self.endpoint, Endpoint::Tcp { .. }), ..self }
     }
 
     fn parse_unix(path: &str, at: usize) -> Result<Self, TemplateError> {
@@ -140,13 +146,13 @@ impl Template {
             return fault(at + found, TemplateFault::PlaceholderInHost);
         }
         let endpoint = Endpoint::Unix(PathBuf::from(path));
-        Ok(Self { endpoint, base: "rtmp://localhost".to_owned(), credentials: None, stream: None })
+        Ok(Self { proxied: false, endpoint, base: "rtmp://localhost".to_owned(), credentials: None, stream: None })
     }
 
     /// All that this node's process before this one has.
     pub fn predecessor() -> Self {
         let base = "rtmp://localhost".to_owned();
-        Self { endpoint: Endpoint::Predecessor, base, credentials: None, stream: None }
+        Self { endpoint: Endpoint::Predecessor, base, credentials: None, stream: None, proxied: false }
     }
 
     /// `text` as it must be written in a URL for braces to be no placeholders.
@@ -192,6 +198,7 @@ impl Template {
             let _ = write!(name, "?{query}");
         }
         Upstream {
+            proxied: self.proxied,
             endpoint: self.endpoint.clone(),
             tc_url: format!("{}/{app}", self.base),
             app,

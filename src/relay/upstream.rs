@@ -23,6 +23,8 @@ pub enum Endpoint {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Upstream {
     pub endpoint: Endpoint,
+    /// It expects a PROXY header before anything else.
+    pub proxied: bool,
     /// Without credentials.
     pub tc_url: String,
     pub app: String,

@@ -91,6 +91,14 @@ impl StreamKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What is left without vhost and `app`, the path of a connect's: the name as its client means it.
+    pub fn name_in(&self, app: &str) -> &str {
+        let path = self.0.split_once("//").map_or(&*self.0, |(_, path)| path);
+        let app = unescaped(app);
+        let name = path.strip_prefix(app.trim_matches('/')).and_then(|rest| rest.strip_prefix('/'));
+        name.unwrap_or(path)
+    }
 }
 
 fn check(path: &str) -> Result<(), KeyError> {
@@ -136,6 +144,21 @@ mod tests {
     fn where_a_client_splits_the_path_does_not_matter() {
         assert_eq!(key("", "a/b", "c"), key("", "a", "b/c"));
         assert_eq!(key("", "live/", "/show"), Ok("live/show".into()));
+    }
+
+    #[test]
+    fn a_name_is_told_without_its_app() {
+        for (app, name, expected) in [
+            ("live", "show", "show"),
+            ("/live/", "mp4:show", "show"),
+            ("a/b", "c/d", "c/d"),
+            ("a%20b", "show", "show"),
+            ("", "live/show", "live/show"),
+            ("live", "show?vhost=v", "show"),
+        ] {
+            assert_eq!(StreamKey::new("", app, name).unwrap().name_in(app), expected, "{app} {name}");
+        }
+        assert_eq!(StreamKey::new("", "live", "show").unwrap().name_in("liv"), "live/show");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(super) struct Asking {
 #[derive(Debug)]
 struct Client {
     number: u64,
+    /// It speaks TLS.
+    secure: bool,
     /// What it does, by message stream, as long as its end is to be told.
     doing: Vec<(u32, Arc<Subject>)>,
 }
@@ -119,6 +121,13 @@ impl Core {
         self.asking.unix_s = unix_s;
     }
 
+    /// The connection speaks TLS, which callbacks are told.
+    pub fn note_secure(&mut self, id: ConnId) {
+        if self.config.callbacks.any() {
+            self.client(id).secure = true;
+        }
+    }
+
     /// Questions to be asked. The caller empties the list; [`Core::decided`] has the answers.
     pub fn take_questions(&mut self) -> &mut Vec<Question> {
         &mut self.asking.questions
@@ -142,7 +151,7 @@ impl Core {
         };
         let (app, tc_url) = (conn.session.app(), conn.session.tc_url());
         let ask = Ask { action, key, app, tc_url, query, peer: conn.peer().ip(), unix_s: self.asking.unix_s };
-        self.config.access.get().decide(&ask)
+        self.config.access.decide(&ask)
     }
 
     /// A client wants to connect.
@@ -225,8 +234,8 @@ impl Core {
         let (peer, words): (SocketAddr, ClientWords) = (conn.peer(), session.client());
         let shard = self.port.shard();
         let (key, query) = (key.cloned(), query.to_owned());
-        let client = self.client(id).number;
-        Some(Arc::new(Subject { client, shard, peer, app, tc_url, words, key, query }))
+        let Client { number: client, secure, .. } = *self.client(id);
+        Some(Arc::new(Subject { client, secure, shard, peer, app, tc_url, words, key, query }))
     }
 
     fn client(&mut self, id: ConnId) -> &mut Client {
@@ -234,7 +243,7 @@ impl Core {
         let shard = self.port.shard();
         clients.entry(id).or_insert_with(|| {
             *known += 1;
-            Client { number: *known * limits::SHARDS_MAX as u64 + shard as u64, doing: Vec::new() }
+            Client { number: *known * limits::SHARDS_MAX as u64 + shard as u64, secure: false, doing: Vec::new() }
         })
     }
 
@@ -357,10 +366,7 @@ impl Core {
         let Some(conn) = self.conns.get(id) else { return };
         let suppressed = self.stream_lines.take(limits::STREAM_LOG_LINES_PER_SECOND, self.time.now());
         if let Some(suppressed) = suppressed {
-            let action = match action {
-                Action::Publish => "publish",
-                Action::Play => "play",
-            };
+            let action = action.name();
             let Refusal { rule, why } = refusal;
             tracing::info!(peer = %conn.peer(), stream = %key, %rule, suppressed, "{action} refused: {why}");
         }

@@ -39,6 +39,8 @@ reasons! {
         PeerReset => "peer_reset",
         /// What came was no TLS, or ended without the close_notify that says that it is whole.
         Tls => "tls",
+        /// A load balancer did not say on whose behalf it connects.
+        ProxyHeader => "proxy_header",
         HandshakeVersion => "handshake_version",
         NotRtmp => "not_rtmp",
         HandshakeTimeout => "handshake_timeout",
@@ -65,6 +67,12 @@ reasons! {
         PublisherIdle => "publisher_idle",
         /// Another publisher has its name now.
         Replaced => "replaced",
+        /// The node has too much to do, and it was further behind than others.
+        Overload => "overload",
+        /// Messages that are not whole take too much memory, and it held more of them than others.
+        AssemblyBytes => "assembly_bytes",
+        PublishBitrate => "publish_bitrate",
+        MessageBytes => "message_bytes",
         StreamNotFound => "stream_not_found",
         NoProgress => "no_progress",
         LagBytes => "lag_bytes",
@@ -100,6 +108,7 @@ reasons! {
         NotFound => "not_found",
         Publishers => "publishers",
         Audience => "audience",
+        Overload => "overload",
         /// The stream has come by this node before.
         Loop => "loop",
         /// A rule says no.
@@ -128,6 +137,7 @@ impl From<&SessionError> for CloseReason {
             SessionError::Chunk(ChunkError::Format { .. }) => Self::ChunkFormat,
             SessionError::Chunk(ChunkError::ControlLength { .. }) => Self::ControlLength,
             SessionError::Chunk(ChunkError::InFlightBytes { .. }) => Self::InFlightBytes,
+            SessionError::Chunk(ChunkError::MessageBytes { .. }) => Self::MessageBytes,
             SessionError::HandshakeTimeout => Self::HandshakeTimeout,
             SessionError::ConnectTimeout => Self::ConnectTimeout,
             SessionError::RequestTimeout => Self::RequestTimeout,

@@ -4,10 +4,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     ceilings::Ceilings, listen_addr::ListenAddr, merge::Merging, predecessor::Predecessor, questions::Callbacks,
-    socket_options::SocketOptions,
+    socket_options::SocketOptions, tls,
 };
 use crate::{
-    access::{AccessInForce, Takeover},
+    access::{AccessInForce, Takeover, network::Network},
     limits,
     media::TrackChoice,
     relay::rules::RelayRules,
@@ -30,6 +30,11 @@ pub enum DriverChoice {
 pub struct Config {
     /// Where every shard listens. Port 0 lets the system choose, once for all shards.
     pub rtmp: Vec<ListenAddr>,
+    /// The same, for clients that speak TLS first; needs `tls`.
+    pub rtmps: Vec<ListenAddr>,
+    pub tls: Option<Arc<tls::server::Server>>,
+    /// Networks whose connections begin with a PROXY header.
+    pub balancers: Arc<[Network]>,
     /// One shard per item, pinned to that CPU if it names one. Never empty.
     pub cpus: Vec<Option<usize>>,
     pub driver: DriverChoice,
@@ -76,6 +81,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             rtmp: Vec::new(),
+            rtmps: Vec::new(),
+            tls: None,
+            balancers: Arc::default(),
             cpus: vec![None],
             driver: DriverChoice::Auto,
             chunk_bytes: limits::CHUNK_BYTES_OUT_DEFAULT,

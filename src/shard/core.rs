@@ -23,6 +23,7 @@ use super::{
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
+    overload::{Assembly, Overload, memory::Memory},
     questions::Event,
     reconnect::Reconnecting,
     relaying::Relays,
@@ -57,12 +58,15 @@ pub struct Shared {
     pub gauge: LogGauge,
     pub merge_windows: MergeWindows,
     pub admission: Arc<Admission>,
+    pub memory: Arc<Memory>,
 }
 
 impl Shared {
     /// For the shards of a process that begins.
     pub fn new(config: Config) -> Self {
+        let memory = Memory::new(config.ceilings.memory_bytes_max.unwrap_or(0), config.gop_bytes_max);
         Self {
+            memory: Arc::new(memory),
             admission: Arc::new(Admission::new(config.ceilings.clone())),
             config: Arc::new(config),
             directory: Arc::default(),
@@ -98,6 +102,9 @@ pub struct Core {
     pub(super) leaving: Option<Box<Leaving>>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Handshakes,
+    pub(super) memory: Arc<Memory>,
+    pub(super) overload: Overload,
+    pub(super) assembly: Assembly,
     /// Of lines about connections turned away, for each reason.
     pub(super) turned_away_lines: [LineBudget; TurnedAway::ALL.len()],
     /// Seeds the next connection's handshake.
@@ -110,7 +117,8 @@ impl Core {
     pub fn new(shared: &Shared, port: Port, metrics: Arc<ShardMetrics>, nonce: u64) -> Self {
         let config = shared.config.clone();
         let relays = Relays::new(&config, port.shards(), nonce);
-        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), port.shards());
+        let shards = port.shards();
+        let handshakes = Handshakes::new(config.ceilings.handshakes_in_force(), shards);
         Self {
             conns: Slab::new(),
             streams: Streams::new(shared, port.shard()),
@@ -132,6 +140,9 @@ impl Core {
             leaving: None,
             admission: shared.admission.clone(),
             handshakes,
+            memory: shared.memory.clone(),
+            overload: Overload::default(),
+            assembly: Assembly::new(shared.memory.most(), shards),
             turned_away_lines: Default::default(),
             nonce,
             ending: false,
@@ -154,6 +165,7 @@ impl Core {
         };
         let nonce = self.chance();
         let session = ServerSession::new(config, nonce, self.time.now());
+        let session = session.limiting_messages(self.config.ceilings.message_bytes_max);
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
         if peer == SUCCESSOR_PEER {
@@ -169,6 +181,7 @@ impl Core {
         self.close(id, CloseReason::PeerClosed, true);
         if let Some(conn) = self.conns.try_remove(id) {
             self.give_place_back(&conn);
+            self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
             if conn.peer() == SUCCESSOR_PEER && conn.session.upstream().is_none() {
                 self.metrics.successors.add(-1);
@@ -191,6 +204,7 @@ impl Core {
 
     pub(super) fn take_in(&mut self, id: ConnId, bytes: &[u8]) {
         let mut consumed = 0;
+        let held = self.conns.get(id).map_or(0, |conn| conn.session.in_flight_bytes());
         while let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.listens()) {
             let mut input = &bytes[consumed..];
             let Session::Client(session) = &mut conn.session else {
@@ -240,6 +254,7 @@ impl Core {
             self.keep_unread(id, &bytes[consumed..]);
         }
         self.note_connected(id);
+        self.note_assembly(id, held);
         self.flush_touched();
         self.wake_if_output(id);
     }
@@ -334,6 +349,20 @@ impl Core {
             conn.park();
         }
         !conn.has_more
+    }
+
+    /// Some of the send in flight went out.
+    pub fn progressed(&mut self, id: ConnId) {
+        let now_ms = self.time.now_ms();
+        if let Some(since_ms) = self.conns.get_mut(id).and_then(|conn| conn.sending_since_ms.as_mut()) {
+            *since_ms = now_ms;
+        }
+    }
+
+    /// The driver does not serve the connection any longer, because of `what` its peer did; it may get its last bytes.
+    pub fn reject(&mut self, id: ConnId, reason: CloseReason, what: &str) {
+        self.log_close(id, reason, what);
+        self.close(id, reason, false);
     }
 
     /// The next piece of the connection's players, who take turns.
@@ -455,7 +484,7 @@ impl Core {
     #[cfg(all(test, not(loom)))]
     pub(super) fn dial(&mut self, to: crate::relay::upstream::Endpoint, patience: Duration) -> ConnId {
         let id = self.connect(super::listen_addr::UNIX_PEER);
-        self.dials.push(Dial { id, to, patience });
+        self.dials.push(Dial { id, to, header: None, patience });
         id
     }
 

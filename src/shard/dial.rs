@@ -30,7 +30,9 @@ use rustls::{ClientConfig, pki_types::ServerName};
 
 pub use self::error::{DialError, Stage, TlsFault};
 use self::{blocking::Blocking, connecting::Target};
-use super::{conn::ConnId, poller::Poller, predecessor::Predecessor, socket_options::SocketOptions, tls};
+use super::{
+    conn::ConnId, poller::Poller, predecessor::Predecessor, proxy_header::Behalf, socket_options::SocketOptions, tls,
+};
 use crate::{limits, relay::upstream::Endpoint};
 
 /// An order of the core: connect `id` to another node.
@@ -38,6 +40,8 @@ use crate::{limits, relay::upstream::Endpoint};
 pub struct Dial {
     pub id: ConnId,
     pub to: Endpoint,
+    /// It begins with a PROXY header, which says this.
+    pub header: Option<Behalf>,
     /// For all of it: name, connection and TLS.
     pub patience: Duration,
 }
@@ -82,6 +86,12 @@ impl DialDesk {
     fn with(answer: impl Fn(&Question) -> Answer + Send + Sync + 'static) -> Self {
         Self { blocking: Blocking::new(answer), predecessor: None }
     }
+}
+
+/// How TLS servers that are no nodes are checked, too: by the certificates in the file `ca` alone, or by the system's. Reads
+/// files. The error is for people.
+pub fn client_config(ca: Option<&std::path::Path>) -> Result<Arc<ClientConfig>, String> {
+    tls::client_config(ca)
 }
 
 fn addresses(host: &str) -> Result<Vec<IpAddr>, String> {

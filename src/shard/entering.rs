@@ -8,6 +8,7 @@ use super::{
     conn::{Conn, ConnId},
     core::Core,
     listen_addr::{SUCCESSOR_PEER, UNIX_PEER},
+    overload::Level,
 };
 use crate::{limits, rtmp::key::StreamKey};
 
@@ -88,6 +89,9 @@ impl Core {
 
     /// Whether one more may publish; why not, if it may not. To be asked right before it does.
     pub(super) fn publish_within_limits(&self) -> Result<(), (RefuseReason, String)> {
+        if self.overload() >= Level::Publishers {
+            return Err((RefuseReason::Overload, "this node is overloaded; publish to another one".to_owned()));
+        }
         match self.admission.publishers_full() {
             Some(most) => {
                 let description = format!("{most} streams are being published here, as many as may be");
@@ -99,6 +103,9 @@ impl Core {
 
     /// Whether one more may play `key`; why not, if it may not. To be asked right before it does.
     pub(super) fn play_within_limits(&self, key: &StreamKey) -> Result<(), (RefuseReason, String)> {
+        if self.overload() >= Level::Players {
+            return Err((RefuseReason::Overload, "this node is overloaded; try another one".to_owned()));
+        }
         match self.admission.audience_full(key) {
             Some(most) => {
                 Err((RefuseReason::Audience, format!("the stream has {most} players, as many as it may have")))

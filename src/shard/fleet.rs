@@ -3,6 +3,7 @@
 //! A shard that panics, or that the watchdog finds hung, takes the process down: its thread stops where it is (tearing its
 //! runtime down would free buffers the kernel may still read), the others get [`limits::PANIC_GRACE`] to end their streams, and [`Fleet::wait`] returns.
 
+mod ends;
 mod sockets;
 
 use std::{
@@ -12,8 +13,8 @@ use std::{
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize},
         mpsc::{self, Sender},
     },
     thread,
@@ -23,31 +24,31 @@ use std::{
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
 
+use self::ends::{Ends, PanicWatch};
 use super::{
     bell::EventBell,
     config::Config,
     core::{Core, Shared},
     dial::{Answer, DialDesk, DialId},
-    driver::{Driver, Setting},
+    driver::{Door, Driver, Setting},
     inherited::{Inherited, Listening},
     leaving::Departure,
     listen_addr::ListenAddr,
     listener::{self, Bound, Listener},
     mesh::{self, Bell, Port},
     metrics::{Gauge, ShardMetrics},
+    overload::memory::{Memory, Weighed},
     questions::{Decision, Ticket},
     reconnect::ReconnectRequest,
     relaying::report::{RelayPart, RelayReport},
     report::StreamPart,
     runtime::ShardRuntime,
     socket_options::{Clamp, OptionError},
+    tls,
     unix_file::UnixFile,
     watchdog::Watchdog,
 };
-use crate::{
-    limits,
-    stream::{directory::ShardSet, segment::LogGauge},
-};
+use crate::{limits, stream::segment::LogGauge};
 
 /// Why a fleet did not start.
 #[derive(Debug, thiserror::Error)]
@@ -179,38 +180,12 @@ impl Mailbox {
     }
 }
 
-/// Which shards have ended, and how.
-#[derive(Debug, Default)]
-struct Ends {
-    ended: Mutex<EndsState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct EndsState {
-    /// Shards that have ended in order, by bit.
-    orderly: ShardSet,
-    failed: Option<FleetEnd>,
-}
-
-impl EndsState {
-    fn orderly(&self) -> usize {
-        self.orderly.count_ones() as usize
-    }
-}
-
-impl Ends {
-    /// The first failure counts.
-    fn fail(&self, end: FleetEnd) {
-        lock(&self.ended).failed.get_or_insert(end);
-        self.changed.notify_all();
-    }
-}
-
 /// See the file's head.
 #[derive(Debug)]
 pub struct Fleet {
     rtmp: Vec<ListenAddr>,
+    rtmps: Vec<ListenAddr>,
+    tls: Option<Arc<tls::server::Server>>,
     /// Until the node takes no more connections.
     files: Mutex<Vec<UnixFile>>,
     others_files: Mutex<Vec<PathBuf>>,
@@ -226,6 +201,8 @@ pub struct Fleet {
     metrics: Vec<Arc<ShardMetrics>>,
     mailboxes: Vec<Arc<Mailbox>>,
     gauge: LogGauge,
+    memory: Arc<Memory>,
+    start: Instant,
     ends: Arc<Ends>,
     _watchdog: Option<Watchdog>,
 }
@@ -239,6 +216,8 @@ struct Seat {
     metrics: Arc<ShardMetrics>,
     mailbox: Arc<Mailbox>,
     listeners: Vec<Listener>,
+    /// Those for TLS.
+    secure: Vec<Listener>,
     desk: DialDesk,
     start: Instant,
     ends: Arc<Ends>,
@@ -249,7 +228,10 @@ type Started = Result<(ShardFacts, Option<io::Error>), io::Error>;
 
 /// What a fleet will listen on, before it has threads: meanwhile the process can give up what it needed to bind.
 #[derive(Debug)]
-pub struct Sockets(Bound);
+pub struct Sockets {
+    rtmp: Bound,
+    rtmps: Bound,
+}
 
 impl Sockets {
     /// Probes and binds every address of `config`.
@@ -259,7 +241,9 @@ impl Sockets {
 
     /// As [`bind`](Self::bind), with those of `inherited` that listen there already.
     pub fn inherit(config: &Config, inherited: &mut Inherited) -> Result<Self, StartError> {
-        listener::bind_all(&config.rtmp, &config.cpus, &config.sockets, inherited).map(Self)
+        let mut bind =
+            |role, addrs: &[ListenAddr]| listener::bind_all(role, addrs, &config.cpus, &config.sockets, inherited);
+        Ok(Self { rtmp: bind("rtmp", &config.rtmp)?, rtmps: bind("rtmps", &config.rtmps)? })
     }
 }
 
@@ -273,7 +257,13 @@ impl Fleet {
     /// Starts a thread per shard. `sockets` were bound with the same `config`. Returns once all listen.
     pub fn start_on(sockets: Sockets, config: Config) -> Result<Self, StartError> {
         let shards = config.cpus.len();
-        let Sockets(Bound { by_shard, addrs: rtmp, clamps, files, others_files, listening }) = sockets;
+        let Sockets { rtmp, rtmps } = sockets;
+        // They differ in nothing that is cut short.
+        let clamps = if rtmp.clamps.is_empty() { rtmps.clamps } else { rtmp.clamps };
+        let files = rtmp.files.into_iter().chain(rtmps.files).collect();
+        let others_files = rtmp.others_files.into_iter().chain(rtmps.others_files).collect();
+        let listening = rtmp.listening.into_iter().chain(rtmps.listening).collect();
+        let by_shard = rtmp.by_shard.into_iter().zip(rtmps.by_shard);
         let bell_error = |source| StartError::Runtime { shard: 0, source };
         let mut mailboxes = Vec::new();
         let mut bells: Vec<Box<dyn Bell>> = Vec::new();
@@ -287,7 +277,9 @@ impl Fleet {
         let shared = Shared::new(config);
         let ends = Arc::new(Ends::default());
         let mut fleet = Self {
-            rtmp,
+            rtmp: rtmp.addrs,
+            rtmps: rtmps.addrs,
+            tls: shared.config.tls.clone(),
             files: Mutex::new(files),
             others_files: Mutex::new(others_files),
             listening: Mutex::new(listening),
@@ -299,11 +291,13 @@ impl Fleet {
             metrics: (0..shards).map(|_| Arc::default()).collect(),
             mailboxes,
             gauge: shared.gauge.clone(),
+            memory: shared.memory.clone(),
+            start: Instant::now(),
             ends: ends.clone(),
             _watchdog: None,
         };
-        let start = Instant::now();
-        for ((shard, listeners), port) in by_shard.into_iter().enumerate().zip(mesh::ports(bells)) {
+        let start = fleet.start;
+        for ((shard, (listeners, secure)), port) in by_shard.enumerate().zip(mesh::ports(bells)) {
             let seat = Seat {
                 shard,
                 cpu: cpus[shard],
@@ -312,6 +306,7 @@ impl Fleet {
                 metrics: fleet.metrics[shard].clone(),
                 mailbox: fleet.mailboxes[shard].clone(),
                 listeners,
+                secure,
                 desk: desk.clone(),
                 start,
                 ends: ends.clone(),
@@ -331,6 +326,16 @@ impl Fleet {
     /// What is listened on, with the ports the system chose.
     pub fn rtmp_addrs(&self) -> &[ListenAddr] {
         &self.rtmp
+    }
+
+    /// What is listened on for TLS.
+    pub fn rtmps_addrs(&self) -> &[ListenAddr] {
+        &self.rtmps
+    }
+
+    /// What clients meet there.
+    pub fn tls(&self) -> Option<&tls::server::Server> {
+        self.tls.as_deref()
     }
 
     /// Where the kernel took less of a socket option than was asked for.
@@ -354,6 +359,20 @@ impl Fleet {
     /// Bytes of all stream logs of the process.
     pub fn log_bytes(&self) -> u64 {
         self.gauge.bytes()
+    }
+
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Weighs the process's memory, of which `resident` bytes are in use by the kernel's account.
+    pub fn weigh_memory(&self, resident: u64) -> Weighed {
+        let count = |n: i64| u64::try_from(n).unwrap_or(0);
+        let shards = self.metrics.iter();
+        let held = shards
+            .map(|shard| count(shard.assembly_bytes.get()) + count(shard.connections.get()) * limits::CONNECTION_BYTES);
+        let accounted = self.gauge.bytes() + held.sum::<u64>();
+        self.memory.weigh(accounted, resident, self.start.elapsed())
     }
 
     /// Live streams. Blocks up to `patience` for the shards' answers.
@@ -390,19 +409,6 @@ impl Fleet {
     pub fn decide(&self, ticket: Ticket, decision: Decision) {
         if let Some(mailbox) = self.mailboxes.get(ticket.shard) {
             mailbox.send(Command::Decided(ticket, decision));
-        }
-    }
-
-    /// Takes no more connections; socket files are removed.
-    pub fn stop_accepting(&self) {
-        if self.lasting.load(Ordering::Relaxed) {
-            self.release_listeners();
-            return;
-        }
-        lock(&self.files).clear();
-        lock(&self.listening).clear();
-        for mailbox in &self.mailboxes {
-            mailbox.send(Command::StopAccepting);
         }
     }
 
@@ -533,7 +539,9 @@ impl Seat {
                     questions: self.shared.config.callbacks.desk.clone(),
                 },
             )?;
-            driver.listen(self.listeners)?;
+            let door = Door { balancers: self.shared.config.balancers.clone(), tls: None };
+            driver.listen(self.listeners, &door)?;
+            driver.listen(self.secure, &Door { tls: self.shared.config.tls.clone(), ..door })?;
             let _ = say.send(Ok((facts, denied)));
             driver.run(bell).await;
             Ok(())
@@ -542,30 +550,6 @@ impl Seat {
             Ok(()) => watch.ended(),
             Err(error) => drop(say.send(Err(error))),
         }
-    }
-}
-
-/// Tells the fleet how the shard's thread ended.
-struct PanicWatch {
-    shard: usize,
-    ends: Arc<Ends>,
-}
-
-impl PanicWatch {
-    fn ended(self) {
-        lock(&self.ends.ended).orderly |= 1 << self.shard;
-        self.ends.changed.notify_all();
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for PanicWatch {
-    /// Only while the thread unwinds, or if the shard could not start.
-    fn drop(&mut self) {
-        if !thread::panicking() {
-            return;
-        }
-        self.ends.fail(FleetEnd::Panicked { shard: self.shard });
     }
 }
 

@@ -24,9 +24,6 @@ use super::{
     unix_file::{self, UnixFile},
 };
 
-/// What the sockets here are for, as a successor is told.
-const RTMP: &str = "rtmp";
-
 /// A socket that does not block and takes connections.
 #[derive(Debug)]
 pub(super) enum Listener {
@@ -72,6 +69,8 @@ impl Listener {
 /// What all shards listen on.
 #[derive(Debug, Default)]
 pub(super) struct Bound {
+    /// What the sockets are for, as a successor is told.
+    role: &'static str,
     /// By shard, then by address.
     pub(super) by_shard: Vec<Vec<Listener>>,
     /// With the ports the system chose.
@@ -89,12 +88,13 @@ pub(super) struct Bound {
 /// Binds every address once per shard; `cpus` has the CPU each is pinned to. Port 0 becomes a port of the system's
 /// choice, the same on all shards.
 pub(super) fn bind_all(
+    role: &'static str,
     addrs: &[ListenAddr],
     cpus: &[Option<usize>],
     options: &SocketOptions,
     inherited: &mut Inherited,
 ) -> Result<Bound, StartError> {
-    let mut bound = Bound { by_shard: cpus.iter().map(|_| Vec::new()).collect(), ..Bound::default() };
+    let mut bound = Bound { role, by_shard: cpus.iter().map(|_| Vec::new()).collect(), ..Bound::default() };
     for addr in addrs {
         match addr {
             ListenAddr::Tcp(addr) => bound.bind_tcp(*addr, cpus, options, inherited)?,
@@ -122,7 +122,7 @@ impl Bound {
     ) -> Result<(), StartError> {
         let failed = |source| start_error(asked.into(), source);
         let mut addr = where_possible(asked);
-        let given = inherited.take(RTMP, &addr.into());
+        let given = inherited.take(self.role, &addr.into());
         if given.is_empty() && addr.port() != 0 {
             probe(addr).map_err(failed)?;
         }
@@ -162,7 +162,7 @@ impl Bound {
 
     fn bind_unix(&mut self, path: &Path, options: &SocketOptions, inherited: &mut Inherited) -> io::Result<()> {
         let addr = ListenAddr::Unix(path.to_owned());
-        let mut given = inherited.take(RTMP, &addr);
+        let mut given = inherited.take(self.role, &addr);
         if given.is_empty() {
             let (listener, file) = unix_file::listen(path, options.backlog)?;
             self.files.push(file);
@@ -189,7 +189,7 @@ impl Bound {
         sockets: impl Iterator<Item = BorrowedFd<'a>>,
     ) -> io::Result<()> {
         let sockets = sockets.map(|socket| socket.try_clone_to_owned()).collect::<io::Result<_>>()?;
-        self.listening.push(Listening { role: RTMP.to_owned(), addr, chosen, sockets });
+        self.listening.push(Listening { role: self.role.to_owned(), addr, chosen, sockets });
         Ok(())
     }
 }
@@ -268,7 +268,7 @@ mod tests {
 
     /// Without anything inherited.
     fn bind_all(addrs: &[ListenAddr], cpus: &[Option<usize>], options: &SocketOptions) -> Result<Bound, StartError> {
-        super::bind_all(addrs, cpus, options, &mut Inherited::default())
+        super::bind_all("rtmp", addrs, cpus, options, &mut Inherited::default())
     }
 
     fn loopback() -> ListenAddr {

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use slab::Slab;
 
 use super::{
+    bitrate::RateWatch,
     conn::ConnId,
     relaying::{Demand, Provenance},
     time::ShardTime,
@@ -120,6 +121,7 @@ pub(super) struct Owned {
     pub(super) release_due: Option<Duration>,
     /// Shard time at which the publisher last sent something.
     pub(super) last_media: Duration,
+    pub(super) rate: RateWatch,
     /// Process time.
     pub(super) started: Duration,
     pub(super) provenance: Arc<Provenance>,
@@ -145,6 +147,7 @@ impl Owned {
             early: others,
             release_due: None,
             last_media: time.now(),
+            rate: RateWatch::new(time.now()),
             started: time.process(),
             provenance,
         }

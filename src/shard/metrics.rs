@@ -90,6 +90,12 @@ pub struct ShardMetrics {
     pub pushes_begun: Counter,
     /// Connections that have not sent their connect yet.
     pub handshakes: Gauge,
+    /// See [`super::overload::Level`].
+    pub overload_level: Gauge,
+    /// Bytes held of messages that are not whole.
+    pub assembly_bytes: Gauge,
+    /// Publishers that were found above the bit rate they may have.
+    pub publish_rate_warnings: Counter,
     turned_away: [Counter; TurnedAway::ALL.len()],
     closed: [Counter; CloseReason::ALL.len()],
     refused: [Counter; RefuseReason::ALL.len()],
@@ -129,6 +135,9 @@ impl Default for ShardMetrics {
             pulls_missed: Counter::default(),
             pushes_begun: Counter::default(),
             handshakes: Gauge::default(),
+            overload_level: Gauge::default(),
+            assembly_bytes: Gauge::default(),
+            publish_rate_warnings: Counter::default(),
             turned_away: std::array::from_fn(|_| Counter::default()),
             closed: std::array::from_fn(|_| Counter::default()),
             refused: std::array::from_fn(|_| Counter::default()),

@@ -2,14 +2,15 @@
 //!
 //! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `publish`, `play`, `follow`,
 //! [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
-//! cores talk. `driver` (with `poller`, `socket` and `load`) and `listener` (with `sockopt`, `steering` and `unix_file`) put a
-//! core on a monoio runtime of its own thread; [`dial`] and `tls` are its outgoing connections. [`fleet`] is all of them, as
-//! the control thread sees them, and `watchdog` sees that they turn. [`inherited`], [`passing`] and [`predecessor`] are what a
-//! node has from the process it takes over from.
+//! cores talk. `driver` (with `poller`, `socket`, `load` and [`proxy_header`]) and `listener` (with `sockopt`, `steering` and
+//! `unix_file`) put a core on a monoio runtime of its own thread; [`dial`] is its outgoing connections, [`tls`] what some of
+//! them speak. [`fleet`] is all of them, as the control thread sees them, and `watchdog` sees that they turn. [`inherited`],
+//! [`passing`] and [`predecessor`] are what a node has from the process it takes over from.
 
 pub mod admission;
 mod asking;
 mod bell;
+mod bitrate;
 pub mod ceilings;
 pub mod close;
 mod close_log;
@@ -30,10 +31,12 @@ mod local;
 pub mod merge;
 pub mod mesh;
 pub mod metrics;
+pub mod overload;
 pub mod passing;
 mod play;
 mod poller;
 pub mod predecessor;
+pub mod proxy_header;
 mod publish;
 pub mod questions;
 pub mod reconnect;
@@ -49,7 +52,7 @@ mod streams;
 mod takeover;
 pub mod time;
 mod timers;
-mod tls;
+pub mod tls;
 mod unix_file;
 mod uses;
 mod watchdog;

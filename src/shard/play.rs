@@ -337,13 +337,11 @@ impl Core {
 
     pub(super) fn rejoin(&mut self, local: usize, watcher: usize, view: ViewKey) {
         self.finish_message(local, watcher);
-        let Some(watcher) = self.streams.slab.get_mut(local).and_then(|known| known.watchers.get_mut(watcher)) else {
-            return;
-        };
+        let Some(known) = self.streams.slab.get_mut(local) else { return };
+        let Some(watcher) = known.watchers.get_mut(watcher) else { return };
         let (id, stream) = (watcher.conn, watcher.message_stream());
         if watcher.is_leaving() {
-            self.let_player_go(id, stream);
-            return;
+            return self.let_player_go(id, stream);
         }
         watcher.rejoin(view);
         self.hurry(id);

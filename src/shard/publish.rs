@@ -9,6 +9,7 @@ use super::{
     local::{LocalLog, LocalStream, Owned, Source},
     mesh::message::MeshMessage,
     questions::Event,
+    relaying::Provenance,
     takeover::{Asked, NotToBeHad},
     uses::Use,
 };
@@ -47,7 +48,10 @@ impl Core {
         query: &str,
         credential: Option<Credential>,
     ) {
-        if let Err((reason, description)) = self.publish_within_limits() {
+        // Who takes a name over takes the place of its publisher, too.
+        if self.directory.owner(&key).is_none()
+            && let Err((reason, description)) = self.publish_within_limits()
+        {
             self.refuse_publish(id, stream, &key, PublishRefusal::Denied, reason, &description);
             return;
         }
@@ -69,7 +73,7 @@ impl Core {
             self.directory.release(key, claim.epoch, claim.resume);
             return;
         };
-        let provenance = conn.session.provenance();
+        let provenance = Provenance { publisher: Some(conn.peer()), ..conn.session.provenance() };
         conn.session.accept_publish(stream);
         if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
             tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish");

@@ -50,6 +50,8 @@ pub struct Ticket {
 pub struct Subject {
     /// Of all connections of the process, this one.
     pub client: u64,
+    /// It speaks TLS.
+    pub secure: bool,
     pub shard: usize,
     pub peer: SocketAddr,
     /// As in its connect, with their queries.
@@ -89,7 +91,8 @@ impl Desk {
         Self(Arc::new(take))
     }
 
-    pub(super) fn take(&self, question: Question) -> bool {
+    /// Never blocks.
+    pub fn take(&self, question: Question) -> bool {
         (self.0)(question)
     }
 }

@@ -79,6 +79,20 @@ impl Session {
         }
     }
 
+    /// Bytes held of messages that are not whole. A node that is pulled from is the operator's choice.
+    pub(super) fn in_flight_bytes(&self) -> usize {
+        match self {
+            Self::Client(session) => session.in_flight_bytes(),
+            Self::Upstream(_) => 0,
+        }
+    }
+
+    pub(super) fn discard_in_flight(&mut self) {
+        if let Self::Client(session) = self {
+            session.discard_in_flight();
+        }
+    }
+
     pub(super) fn timeout(&self, now: Duration) -> Result<(), SessionError> {
         match self {
             Self::Client(session) => session.timeout(now),
@@ -148,7 +162,7 @@ impl Session {
             Self::Client(session) => session.hops().map(ToOwned::to_owned).collect(),
             Self::Upstream(_) => Box::default(),
         };
-        Provenance { hops, capabilities: self.capabilities() }
+        Provenance { hops, capabilities: self.capabilities(), publisher: None }
     }
 
     pub(super) fn accept_publish(&mut self, stream: u32) {

@@ -11,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use monoio::{BufResult, buf::IoBuf, io::AsyncWriteRent};
+use monoio::{
+    BufResult,
+    buf::{IoBuf, Slice},
+    io::AsyncWriteRent,
+};
 use socket2::SockRef;
 
 use crate::egress::Piece;
@@ -50,6 +54,14 @@ impl Socket {
     /// Sends some of `piece`. The future must not be dropped before it ends: how many bytes went out would be lost.
     pub(super) fn send(&mut self, piece: Piece) -> impl Future<Output = Sent> {
         self.0.write(SendBuffer(piece))
+    }
+
+    /// As [`Socket::send`], of bytes that lie in a block of their own.
+    pub(super) fn send_block(
+        &mut self,
+        block: Slice<Vec<u8>>,
+    ) -> impl Future<Output = BufResult<usize, Slice<Vec<u8>>>> {
+        self.0.write(block)
     }
 
     /// No more will be sent; what was is still delivered.
@@ -96,6 +108,12 @@ impl Handle {
             SockRef::from(&self.fd()).recv_with_flags(buffer, libc::MSG_DONTWAIT)?
         };
         Ok(&buffer[..count])
+    }
+
+    /// Sends what there is room for, without waiting. `more` is to come at once: the kernel may send it along.
+    pub(super) fn send(&self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
+        SockRef::from(&self.fd()).send_with_flags(bytes, flags)
     }
 
     /// Lets the kernel join small sends while earlier ones are unacknowledged (Nagle's algorithm), or not.

@@ -22,7 +22,7 @@ use crate::{
     limits,
     media::TagError,
     rtmp::{key::StreamKey, message::Kind},
-    stream::window::Window,
+    stream::{log::JoinBounds, window::Window},
 };
 
 #[derive(Debug)]
@@ -65,6 +65,20 @@ impl Streams {
         let local = self.slab.insert(LocalStream::new(key.clone(), relays.pull_rule(key).map(|_| relays.home(key))));
         self.by_key.insert(key.clone(), local);
         local
+    }
+
+    /// From now on players may begin at keyframes up to so many bytes back. `now_ms` is the shard's time.
+    pub(super) fn set_gop_bytes(&mut self, bytes: usize, now_ms: u32) {
+        let bounds = JoinBounds { gop_bytes_max: bytes };
+        self.broadcast.bounds = bounds;
+        for (_, stream) in &mut self.slab {
+            for log in &mut stream.logs {
+                if let Source::Owned(owned) = &mut log.source {
+                    owned.broadcast.set_bounds(bounds, now_ms);
+                }
+            }
+            stream.prune();
+        }
     }
 
     pub(super) fn mark_dirty(&mut self, local: usize) {

@@ -37,12 +37,15 @@ impl Core {
     pub fn note_load(&mut self, busy: Duration, elapsed: Duration) {
         let merger = &mut self.streams.merger;
         merger.sample(busy, elapsed);
+        let load = merger.load();
         self.metrics.load_permille.set((merger.load() * 1_000.0) as i64);
         self.metrics.merge_window_us.set(i64::try_from(merger.window().as_micros()).unwrap_or(i64::MAX));
+        self.note_cpu(load);
     }
 
     /// The coarse timers, every [`limits::TICK`].
     pub fn tick(&mut self) {
+        self.tick_overload();
         self.tick_connections();
         self.tick_streams();
         self.tick_relays();
@@ -104,22 +107,28 @@ impl Core {
 
     /// Ends one publish; a connection that does nothing else ends with it.
     fn close_silent_publisher(&mut self, id: ConnId, stream: u32) {
-        let idle = self.config.publisher_idle;
+        let logged = format!("no media came for {:?} (--idle-timeout-s)", self.config.publisher_idle);
+        self.give_publisher_up(id, stream, CloseReason::PublisherIdle, "no media came for too long", &logged);
+    }
+
+    /// As [`close_silent_publisher`](Self::close_silent_publisher), for whatever reason.
+    pub(super) fn give_publisher_up(&mut self, id: ConnId, stream: u32, reason: CloseReason, told: &str, logged: &str) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.session.end_publish(stream, "no media came for too long");
+            conn.session.end_publish(stream, told);
         }
         if self.conns.get(id).is_some_and(|conn| conn.uses.len() > 1) {
             self.end_use(id, stream);
             self.wake(id);
             return;
         }
-        self.log_close(id, CloseReason::PublisherIdle, &format!("no media came for {idle:?} (--idle-timeout-s)"));
-        self.close(id, CloseReason::PublisherIdle, false);
+        self.log_close(id, reason, logged);
+        self.close(id, reason, false);
     }
 
     fn tick_streams(&mut self) {
         for local in self.streams.slab.iter().map(|(local, _)| local).collect::<Vec<_>>() {
             self.end_grace(local);
+            self.watch_bitrates(local);
             self.tick_watchers(local);
             self.drop_idle_views(local);
             self.forget_if_idle(local);

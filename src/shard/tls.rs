@@ -1,91 +1,68 @@
-//! TLS towards other nodes, without sockets: ciphertext in and out, plaintext in and out.
+//! TLS without sockets: ciphertext in and out, plaintext in and out. A session is with another node that this one checks
+//! (`roots`), or with a client that checks this one ([`server`]).
 //!
-//! Certificates are always checked, by host name or address, against the system's roots or the operator's. Bounds: one
-//! piece of at most [`limits::TLS_SEAL_BYTES_MAX`] is encrypted at a time, and what was decrypted is handed on at once.
+//! Bounds: one piece of at most [`limits::TLS_SEAL_BYTES_MAX`] is encrypted at a time, what was decrypted is handed on at
+//! once, and of what it encrypted a session keeps nothing: the caller has it in a block of its own.
+
+mod certificate;
+mod roots;
+mod self_signed;
+pub mod server;
 
 use std::{
     io::{self, BufRead, Read, Write},
-    path::Path,
     sync::Arc,
 };
 
-use bytes::{Bytes, BytesMut, buf::BufMut};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection, pki_types::ServerName};
 
+pub(super) use self::roots::client_config;
 use super::dial::TlsFault;
 use crate::limits;
-
-/// How other nodes are checked: by the certificates in the file `ca` alone, or by the system's. Reads files. The error is for
-/// people.
-pub(super) fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let roots = match ca {
-        Some(path) => roots_in(path).map_err(|why| format!("{}: {why}", path.display()))?,
-        None => system_roots()?,
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}
-
-fn roots_in(path: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let found = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
-    for certificate in found {
-        let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;
-        roots.add(certificate).map_err(|error| format!("not a root certificate: {error}"))?;
-    }
-    if roots.is_empty() {
-        Err("it has no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned())
-    } else {
-        Ok(roots)
-    }
-}
-
-fn system_roots() -> Result<RootCertStore, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    // A system's store has some that no one can use; the others count.
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
-        return Err(format!(
-            "this machine has no root certificates{why}: install ca-certificates, or name a file by --upstream-ca"
-        ));
-    }
-    Ok(roots)
-}
 
 /// One session, from its handshake to its close_notify.
 #[derive(Debug)]
 pub(super) struct Tls {
-    session: ClientConnection,
-    /// Its blocks are used again once their bytes were sent.
-    sealed: BytesMut,
+    session: Connection,
+    /// The peer has said something.
+    heard: bool,
 }
 
 impl Tls {
     /// Begins with a handshake: [`Tls::output`] has its first message. `config` is [`client_config`]'s.
-    pub(super) fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsFault> {
-        let mut session = ClientConnection::new(config, name).map_err(TlsFault::Protocol)?;
+    pub(super) fn with_node(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsFault> {
+        ClientConnection::new(config, name).map(|session| Self::new(session.into())).map_err(TlsFault::Protocol)
+    }
+
+    /// The client begins.
+    fn with_client(config: Arc<ServerConfig>) -> Result<Self, TlsFault> {
+        ServerConnection::new(config).map(|session| Self::new(session.into())).map_err(TlsFault::Protocol)
+    }
+
+    fn new(mut session: Connection) -> Self {
         // What is sealed at a time is bounded already; this leaves room for handshakes and headers beside it.
         session.set_buffer_limit(Some(2 * limits::TLS_SEAL_BYTES_MAX));
-        Ok(Self { session, sealed: BytesMut::new() })
+        Self { session, heard: false }
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()
     }
 
+    /// Whether the peer is a client of this node.
+    pub(super) fn is_with_client(&self) -> bool {
+        matches!(self.session, Connection::Server(_))
+    }
+
+    /// Whether the peer has said anything.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard
+    }
+
     /// Ciphertext came in. `deliver` gets what it said, in order; there may be output after it. True: the peer said that this
     /// was all.
     pub(super) fn receive(&mut self, mut bytes: &[u8], mut deliver: impl FnMut(&[u8])) -> Result<bool, TlsFault> {
+        self.heard |= !bytes.is_empty();
         while !bytes.is_empty() {
             // It takes what one record needs, and refuses more only while plaintext waits, which it never does here.
             let taken = self.session.read_tls(&mut bytes).map_err(|_| TlsFault::Truncated)?;
@@ -122,7 +99,7 @@ impl Tls {
         }
     }
 
-    /// Encrypts the beginning of `plain`, after the handshake; returns how much of it.
+    /// Encrypts the beginning of `plain`, after the handshake, for [`Tls::output`]; returns how much of it.
     pub(super) fn seal(&mut self, plain: &[u8]) -> usize {
         let part = &plain[..plain.len().min(limits::TLS_SEAL_BYTES_MAX)];
         // It buffers as far as its limit goes, and never fails.
@@ -138,14 +115,12 @@ impl Tls {
         self.session.wants_write()
     }
 
-    /// What is to be sent, if anything.
-    pub(super) fn output(&mut self) -> Option<Bytes> {
+    /// Appends what is to be sent to `block`.
+    pub(super) fn output(&mut self, block: &mut Vec<u8>) {
         while self.session.wants_write() {
             // Memory takes all it is given.
-            let Ok(1..) = self.session.write_tls(&mut (&mut self.sealed).writer()) else { break };
+            let Ok(1..) = self.session.write_tls(block) else { break };
         }
-        let output = self.sealed.split();
-        (!output.is_empty()).then(|| output.freeze())
     }
 }
 

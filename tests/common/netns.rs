@@ -73,6 +73,39 @@ impl Namespace {
     }
 }
 
+impl Namespace {
+    /// From here on so many of a hundred packets that come in are lost, unless they are of loopback.
+    pub fn drop_randomly(&self, percent: u32) {
+        for line in [
+            "add table inet loss",
+            "add chain inet loss input { type filter hook input priority 0 ; }",
+            &format!("add rule inet loss input iif != lo numgen random mod 100 < {percent} counter drop"),
+        ] {
+            self.nft(line);
+        }
+    }
+
+    /// How many were.
+    pub fn dropped(&self) -> u64 {
+        let listed = self.nft("list table inet loss");
+        let packets = listed.split_whitespace().skip_while(|word| *word != "packets").nth(1);
+        packets.and_then(|count| count.parse().ok()).expect("a counter")
+    }
+
+    pub fn drop_nothing(&self) {
+        self.nft("delete table inet loss");
+    }
+
+    #[track_caller]
+    fn nft(&self, line: &str) -> String {
+        let mut command = Command::new(require("ip"));
+        command.args(["netns", "exec", &self.name, require("nft")]).args(line.split_whitespace());
+        let output = command.output().expect("it is on PATH");
+        assert!(output.status.success(), "nft {line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
 impl Drop for Namespace {
     fn drop(&mut self) {
         // What fails here fails for a namespace that was never made.

@@ -146,7 +146,7 @@ struct Assembly {
 
 /// One connection.
 pub struct Peer {
-    stream: TcpStream,
+    pub stream: TcpStream,
     buffer: Vec<u8>,
     closed: bool,
     /// What we cut messages into.
@@ -162,6 +162,15 @@ impl Peer {
         let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the server accepts");
         stream.set_nodelay(true).expect("a TCP socket");
         Self::over(stream)
+    }
+
+    /// As `dial`, with a receive buffer of so many bytes (the kernel doubles it).
+    pub fn dial_with_buffer(addr: SocketAddr, bytes: usize) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("before it connects");
+        socket.connect(&addr.into()).expect("the server accepts");
+        Self::over(socket.into())
     }
 
     /// A connection to a socket file; nothing has been said.

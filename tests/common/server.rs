@@ -36,6 +36,7 @@ pub struct Server {
     /// Processes that took over, by pid; the last one serves.
     successors: Vec<u32>,
     pub rtmp: SocketAddr,
+    rtmps: Option<SocketAddr>,
     pub admin: SocketAddr,
     /// What it said on stdout until it was ready.
     pub banner: String,
@@ -58,11 +59,20 @@ impl Server {
         Self::start_by(&[], driver, shards, flags)
     }
 
+    /// As `start`, on an address that is not the system's choice.
+    pub fn start_at(rtmp: &str, driver: Driver, shards: usize, flags: &[&str]) -> Self {
+        Self::launch(&[], rtmp, driver, shards, flags)
+    }
+
     /// As `start`, by a launcher: a command that runs the command line it is given, in its own place (exec).
     pub fn start_by(launcher: &[&str], driver: Driver, shards: usize, flags: &[&str]) -> Self {
+        Self::launch(launcher, "127.0.0.1:0", driver, shards, flags)
+    }
+
+    fn launch(launcher: &[&str], rtmp: &str, driver: Driver, shards: usize, flags: &[&str]) -> Self {
         let binary = binary();
         let shards = shards.to_string();
-        let usual = ["--rtmp", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--no-pin", "--driver", driver.flag()];
+        let usual = ["--rtmp", rtmp, "--admin", "127.0.0.1:0", "--no-pin", "--driver", driver.flag()];
         let usual = usual.into_iter().chain(["--shards", &shards]);
         let line = launcher.iter().copied().chain([binary.as_str()]).chain(usual).chain(flags.iter().copied());
         Self::run(&line.collect::<Vec<_>>())
@@ -92,7 +102,8 @@ impl Server {
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let successors = Vec::new();
-        let mut server = Self { child, successors, rtmp: unknown, admin: unknown, banner: String::new(), log };
+        let mut server =
+            Self { child, successors, rtmp: unknown, rtmps: None, admin: unknown, banner: String::new(), log };
         server.read_banner(&banner);
         server
     }
@@ -108,6 +119,8 @@ impl Server {
             self.banner.push('\n');
             if words.starts_with("rtmp:") {
                 rtmp = rtmp.or_else(|| first_address(words));
+            } else if words.starts_with("rtmps:") {
+                self.rtmps = self.rtmps.or_else(|| first_address(words));
             } else if words.starts_with("admin") {
                 admin = admin.or_else(|| first_address(words));
             } else if line.starts_with("ready") {
@@ -120,6 +133,15 @@ impl Server {
 
     pub fn url(&self, name: &str) -> String {
         format!("rtmp://{}/live/{name}", self.rtmp)
+    }
+
+    /// Where it speaks TLS.
+    pub fn secure(&self) -> SocketAddr {
+        self.rtmps.expect("a line 'rtmps: ADDR:PORT' before 'ready'")
+    }
+
+    pub fn secure_url(&self, name: &str) -> String {
+        format!("rtmps://{}/live/{name}", self.secure())
     }
 
     /// Of the process that takes connections.

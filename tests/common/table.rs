@@ -61,6 +61,20 @@ pub fn assert_complete(folder: &str, table: &[(&str, &str)]) {
     }
 }
 
+/// Whether the file at `path` from the root has that test.
+pub fn has_test(path: &str, test: &str) -> bool {
+    tests_of(&read(&root().join(path))).iter().any(|found| found.name == test)
+}
+
+/// Every test of a folder, as `path::test`.
+pub fn all_tests(folder: &str) -> Vec<String> {
+    let of_file = |path: PathBuf| {
+        let file = path.strip_prefix(root()).expect("below the root").display().to_string();
+        tests_of(&read(&path)).into_iter().map(move |test| format!("{file}::{}", test.name))
+    };
+    files_of(folder).into_iter().flat_map(of_file).collect()
+}
+
 /// Every test of `folder` has a comment; those of conformance tests name the source of their rule.
 #[track_caller]
 pub fn assert_documented(folder: &str) {

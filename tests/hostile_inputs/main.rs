@@ -6,12 +6,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod admin;
 mod chunks;
 mod commands;
 mod denied_uring;
 mod descriptors;
 mod handshake;
 mod media;
-mod rows;
+mod players;
 mod scene;
 mod timestamps;

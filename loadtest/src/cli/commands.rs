@@ -81,6 +81,29 @@ pub struct ChurnArgs {
     pub load: LoadArgs,
 }
 
+#[derive(Debug, Args)]
+pub struct HostileArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Hostile connections in each round, the kinds in turn
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(25..=1_000_000))]
+    pub connections: u32,
+    /// How often that is done
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
+    /// How long a round lasts: they come in its first half, and those that the server has not closed leave at its end
+    #[arg(long, default_value = "12s", value_parser = parse_duration)]
+    pub storm: Duration,
+    /// How long the audience watches before the first round
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub calm: Duration,
+    /// All from one address; otherwise each has its own in 127.0.0.0/8, so that limits per address do not count
+    #[arg(long)]
+    pub one_address: bool,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
 /// What an idle connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

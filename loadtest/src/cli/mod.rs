@@ -6,7 +6,7 @@ mod load;
 mod servers;
 mod values;
 
-pub use commands::{CapacityArgs, ChurnArgs, CompareArgs, IdleArgs, Kind, MaxArgs, RunArgs, StallArgs};
+pub use commands::{CapacityArgs, ChurnArgs, CompareArgs, HostileArgs, IdleArgs, Kind, MaxArgs, RunArgs, StallArgs};
 pub use load::{LoadArgs, TargetArgs, prepare};
 pub use servers::ServersArgs;
 pub use values::Url;
@@ -35,6 +35,9 @@ pub enum Command {
     Capacity(CapacityArgs),
     /// Storms of connect, play and leave, beside an audience that watches; --duration is that of each storm
     Churn(ChurnArgs),
+    /// Hostile connections of all kinds beside an audience that watches: what it notices, and whether the server is
+    /// afterwards what it was before; --duration is not used
+    Hostile(HostileArgs),
     /// Memory per connection, on a freshly started server
     Idle(IdleArgs),
     /// The same load on Shardcast and on nginx-rtmp in turn, each started and stopped here
@@ -65,6 +68,9 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
     ("max", "drain_every", "2ms"),
     ("max", "sample", "1"),
     ("max", "players", "20"),
+    ("hostile", "players", "200"),
+    ("hostile", "sample", "200"),
+    ("hostile", "bitrate", "500k"),
     ("churn", "players", "4"),
     ("churn", "bitrate", "500k"),
     ("churn", "duration", "5s"),

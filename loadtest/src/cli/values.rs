@@ -7,6 +7,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     pub address: SocketAddr,
+    /// Over TLS.
+    pub secure: bool,
     pub tc_url: String,
     pub app: String,
     pub name: String,
@@ -19,6 +21,7 @@ impl Url {
     pub fn of(address: SocketAddr) -> Self {
         Self {
             address,
+            secure: false,
             tc_url: format!("rtmp://{address}/live"),
             app: "live".into(),
             name: "load".into(),
@@ -37,19 +40,25 @@ impl Url {
 
 /// The last part of the path is the name, all before it the app. Names are resolved once, here.
 pub fn parse_url(text: &str) -> Result<Url, String> {
-    let rest = text.strip_prefix("rtmp://").ok_or("a URL begins with rtmp://")?;
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let (secure, port) = match scheme {
+        "rtmp" => (false, 1935),
+        "rtmps" => (true, 443),
+        _ => return Err("a URL begins with rtmp:// or rtmps://".into()),
+    };
     let (host, path) = rest.split_once('/').ok_or("a URL is rtmp://host:port/app/name: the app is missing")?;
     let (app, name) = path.rsplit_once('/').ok_or("a URL is rtmp://host:port/app/name: the name is missing")?;
     if app.is_empty() || name.is_empty() {
         return Err("neither app nor name may be empty".into());
     }
     let after_literal = host.rsplit_once(']').map_or(host, |(_, after)| after);
-    let with_port = if after_literal.contains(':') { host.to_owned() } else { format!("{host}:1935") };
+    let with_port = if after_literal.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
     let mut addresses = with_port.to_socket_addrs().map_err(|error| format!("{with_port}: {error}"))?;
     let address = addresses.next().ok_or_else(|| format!("{with_port} has no address"))?;
     Ok(Url {
         address,
-        tc_url: format!("rtmp://{host}/{app}"),
+        secure,
+        tc_url: format!("{scheme}://{host}/{app}"),
         app: app.to_owned(),
         name: name.to_owned(),
         publish_at: None,

@@ -54,7 +54,7 @@ impl Attempt {
         stay: Stay,
         frame_ns: u64,
     ) -> std::io::Result<Self> {
-        let link = Link::connect(settings.address, epoll, token, None)?;
+        let link = Link::connect(settings.address, epoll, token, None)?.over_tls(settings.secure)?;
         link.reset_on_drop()?;
         let session = session(settings, 0, ClientRole::Play, due_ns ^ token << 20);
         Ok(Self { link, session, waiting: None, frame_ns, stay, due_ns, play_ns: None, answered: false, token })

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ffi::OsString};
 
 /// The command line, the environment and the configuration file of one start.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
     args: Vec<OsString>,
     /// By flag, with its dashes: `FILE:LINE:COLUMN: key`.

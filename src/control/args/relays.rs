@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use super::{
     super::{
@@ -61,6 +61,11 @@ pub(in super::super) struct UpstreamArgs {
     #[arg(long, env = "SHARDCAST_UPSTREAM_CA", value_name = "FILE")]
     pub(in super::super) upstream_ca: Option<PathBuf>,
 
+    /// Begin connections to the nodes of --pull and --push with a PROXY header (version 2), as their --proxy-protocol expects: of
+    /// what is pushed it names the publisher. In a file each [[pull]] and [[push]] has its own: proxy-protocol = "v2"
+    #[arg(long, env = "SHARDCAST_UPSTREAM_PROXY_PROTOCOL", action = ArgAction::SetTrue, value_parser = values::switch)]
+    pub(in super::super) upstream_proxy_protocol: bool,
+
     /// Milliseconds another node has to be connected to: its name resolved, TLS and RTMP shaken hands
     #[arg(long, env = "SHARDCAST_UPSTREAM_CONNECT_MS", value_name = "MS", value_parser = patience())]
     #[arg(default_value_t = limits::UPSTREAM_CONNECT_DEFAULT.as_millis() as u64)]
@@ -100,11 +105,16 @@ impl RelayArgs {
                             sources: Sources::InOrder(urls),
                             always: false,
                             linger: None,
+                            proxied: self.upstream.upstream_proxy_protocol,
                         };
                         rules.pulls.extend(texts.into_iter().map(text).filter_map(|text| maker.pull(&text)));
                     }
                     Ok(texts) => {
-                        let text = |(streams, targets)| PushText { streams, targets };
+                        let text = |(streams, targets)| PushText {
+                            streams,
+                            targets,
+                            proxied: self.upstream.upstream_proxy_protocol,
+                        };
                         rules.pushes.extend(texts.into_iter().map(text).filter_map(|text| maker.push(&text)));
                     }
                     Err(finding) => maker.findings.push(finding),

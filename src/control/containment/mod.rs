@@ -36,6 +36,8 @@ pub(super) struct Containment {
     pub(super) landlock: Landlock,
     /// Read again by an upgrade and at a reload.
     pub(super) config_file: Option<PathBuf>,
+    /// Others that are read again when they change.
+    pub(super) files: Vec<PathBuf>,
 }
 
 /// What may be opened from here on. A folder stands for all below it.
@@ -67,10 +69,10 @@ fn folder(file: &Path) -> PathBuf {
 fn allowed(containment: &Containment, config: &Config) -> Allowed {
     let mut allowed = Allowed::default();
     files::of_the_system(&mut allowed);
-    for file in containment.config_file.iter().chain(&config.upstream_ca) {
+    for file in containment.config_file.iter().chain(&containment.files).chain(&config.upstream_ca) {
         allowed.reread(file);
     }
-    for addr in &config.rtmp {
+    for addr in config.rtmp.iter().chain(&config.rtmps) {
         if let ListenAddr::Unix(path) = addr {
             allowed.sockets.push(folder(path));
         }
@@ -96,7 +98,9 @@ pub(super) enum Failed {
 /// Gives up what is not needed any more. Everything is bound, nothing runs but this thread and the log's.
 pub(super) fn contain(containment: &Containment, config: &Config, log: &Log) -> Result<InForce, Failed> {
     if let Some(account) = &containment.user {
-        hand_over(&config.rtmp, account).and_then(|()| account.become_it()).map_err(Failed::User)?;
+        hand_over(&[&config.rtmp[..], &config.rtmps].concat(), account)
+            .and_then(|()| account.become_it())
+            .map_err(Failed::User)?;
     }
     // Best effort: kernels before 3.5 do not have it.
     let _ = rustix::thread::set_no_new_privs(true);

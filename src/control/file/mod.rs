@@ -1,8 +1,10 @@
-//! The configuration file: TOML, whose keys are the flags without their dashes, and `[[pull]]` and `[[push]]`.
+//! The configuration file: TOML, whose keys are the flags without their dashes, `[[pull]]` and `[[push]]`, `[[publish]]` and
+//! `[[play]]`.
 //!
 //! [`ConfigFile::parse`] goes on after what is wrong, so that all of it can be said at once. Refused: unknown keys, values that
 //! the flag would not take. Bound: [`CONFIG_BYTES_MAX`](crate::limits::CONFIG_BYTES_MAX).
 
+mod access;
 mod rules;
 mod text;
 
@@ -16,10 +18,13 @@ use toml::{
 
 pub(super) use self::text::Text;
 use super::rules::{
-    Finding, Maker, PullText, PushText, hidden,
+    Finding, Maker, PullText, PushText,
+    access::AccessText,
+    hidden,
     secrets::{Secrets, veil},
 };
 use crate::{
+    access::Action,
     limits,
     relay::rules::{PullRule, PushRule},
 };
@@ -32,13 +37,15 @@ pub(super) struct Setting {
 }
 
 /// What is in a file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ConfigFile {
     pub(super) text: Text,
     /// By flag, without dashes.
     pub(super) settings: BTreeMap<String, Setting>,
     pub(super) pulls: Vec<PullText>,
     pub(super) pushes: Vec<PushText>,
+    /// In the order of their places, both actions' together.
+    pub(super) access: Vec<AccessText>,
     /// In the order of their places.
     pub(super) findings: Vec<Finding>,
 }
@@ -53,8 +60,14 @@ impl ConfigFile {
     }
 
     pub(super) fn parse(text: Text, command: &Command) -> Self {
-        let mut file =
-            Self { text, settings: BTreeMap::new(), pulls: Vec::new(), pushes: Vec::new(), findings: Vec::new() };
+        let mut file = Self {
+            text,
+            settings: BTreeMap::new(),
+            pulls: Vec::new(),
+            pushes: Vec::new(),
+            access: Vec::new(),
+            findings: Vec::new(),
+        };
         let content = file.text.content.clone();
         let (table, errors) = DeTable::parse_recoverable(&content);
         for error in errors {
@@ -77,12 +90,14 @@ impl ConfigFile {
         match (name, flags().find(|arg| arg.get_long() == Some(name))) {
             ("pull", _) => self.take_tables(key.span(), value, "pull"),
             ("push", _) => self.take_tables(key.span(), value, "push"),
+            ("publish", _) => self.take_access(key.span(), value, Action::Publish),
+            ("play", _) => self.take_access(key.span(), value, Action::Play),
             (_, Some(arg)) => match values(arg, value) {
                 Ok(values) => drop(self.settings.insert(name.to_owned(), Setting { values, at: value.span() })),
                 Err(finding) => self.findings.push(finding),
             },
             _ => {
-                let names = flags().filter_map(Arg::get_long).chain(["pull", "push"]);
+                let names = flags().filter_map(Arg::get_long).chain(["pull", "push", "publish", "play"]);
                 self.findings
                     .push(Finding::fault(key.span(), unknown(name, names, "shardcast --help lists the settings")));
             }

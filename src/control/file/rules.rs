@@ -17,8 +17,8 @@ use crate::{
     limits,
 };
 
-const PULL_KEYS: [&str; 6] = ["streams", "sources", "origins", "backups", "always-on", "linger-s"];
-const PUSH_KEYS: [&str; 2] = ["streams", "targets"];
+const PULL_KEYS: [&str; 7] = ["streams", "sources", "origins", "backups", "always-on", "linger-s", "proxy-protocol"];
+const PUSH_KEYS: [&str; 3] = ["streams", "targets", "proxy-protocol"];
 const ORIGIN_KEYS: [&str; 2] = ["url", "weight"];
 
 type Entry<'a, 'i> = (&'a Spanned<Cow<'i, str>>, &'a Spanned<DeValue<'i>>);
@@ -81,7 +81,8 @@ impl ConfigFile {
                 return None;
             }
         };
-        Some(PullText { streams: streams?, sources, always, linger })
+        let proxied = self.proxied(table);
+        Some(PullText { streams: streams?, sources, always, linger, proxied })
     }
 
     fn push(&mut self, at: &Range<usize>, table: &DeTable<'_>) -> Option<PushText> {
@@ -92,10 +93,11 @@ impl ConfigFile {
             self.findings.push(Finding::fault(at.clone(), why));
             return None;
         };
-        Some(PushText { streams: streams?, targets })
+        let proxied = self.proxied(table);
+        Some(PushText { streams: streams?, targets, proxied })
     }
 
-    fn refuse_unknown(&mut self, table: &DeTable<'_>, keys: &[&str]) {
+    pub(super) fn refuse_unknown(&mut self, table: &DeTable<'_>, keys: &[&str]) {
         for (key, _) in table.iter().filter(|(key, _)| !keys.contains(&key.get_ref().as_ref())) {
             let name = key.get_ref().as_ref();
             let why = match Args::command().get_arguments().any(|arg| arg.get_long() == Some(name)) {
@@ -115,7 +117,7 @@ impl ConfigFile {
         self.string(value)
     }
 
-    fn string(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Piece> {
+    pub(super) fn string(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Piece> {
         match value.get_ref() {
             DeValue::String(text) => Some(Piece { at: self.text.inside(value.span(), text), text: text.to_string() }),
             other => {
@@ -127,7 +129,7 @@ impl ConfigFile {
     }
 
     /// A list of strings, or one alone.
-    fn strings(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<Piece> {
+    pub(super) fn strings(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<Piece> {
         match value.get_ref() {
             DeValue::Array(items) => items.iter().filter_map(|item| self.string(item)).collect(),
             _ => self.string(value).into_iter().collect(),
@@ -167,7 +169,17 @@ impl ConfigFile {
         self.string(url).map(|url| (url, weight))
     }
 
-    fn boolean(&mut self, value: &Spanned<DeValue<'_>>) -> bool {
+    /// Whether connections begin with a PROXY header, of which only version 2 is written.
+    fn proxied(&mut self, table: &DeTable<'_>) -> bool {
+        let Some((_, value)) = entry(table, "proxy-protocol") else { return false };
+        let is_known = value.get_ref().as_str() == Some("v2");
+        if !is_known {
+            self.findings.push(Finding::fault(value.span(), "expected \"v2\"; leave the key out for none"));
+        }
+        is_known
+    }
+
+    pub(super) fn boolean(&mut self, value: &Spanned<DeValue<'_>>) -> bool {
         value.get_ref().as_bool().unwrap_or_else(|| {
             self.findings.push(Finding::fault(value.span(), "expected true or false, without quotes"));
             false
@@ -185,7 +197,7 @@ impl ConfigFile {
     }
 }
 
-fn entry<'a, 'i>(table: &'a DeTable<'i>, name: &str) -> Option<Entry<'a, 'i>> {
+pub(super) fn entry<'a, 'i>(table: &'a DeTable<'i>, name: &str) -> Option<Entry<'a, 'i>> {
     table.iter().find(|(key, _)| key.get_ref() == name)
 }
 

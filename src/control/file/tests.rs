@@ -96,6 +96,7 @@ fn what_is_wrong_is_said_at_its_place() {
             "[[pull]]\nstreams = \"a/b\"\nsources = \"rtmp://a/b/c\"\nlinger-s = -1",
             "4:12: expected a whole number of sec",
         ),
+        ("[[push]]\nstreams = \"a/b\"\ntargets = \"rtmp://a/b/c\"\nproxy-protocol = \"v1\"", "4:18: expected \"v2\""),
         ("[[push]]\nstreams = \"a/b\"", "1:1: targets = [\"rtmp://..\"] is missing"),
         ("[[push]]\nstreams = \"a/b\"\ntargets = [\"http://a\"]", "3:13: "),
         (

@@ -3,6 +3,7 @@
 //! Both come here as pieces of text with the place where each stands, so that what is wrong with a piece is said there. Bounds:
 //! [`limits::RELAY_RULES_MAX`], [`limits::SOURCES_MAX`] and [`limits::TARGETS_MAX`].
 
+pub(super) mod access;
 pub(super) mod secrets;
 
 use std::{ops::Range, sync::Arc, time::Duration};
@@ -104,12 +105,16 @@ pub(super) struct PullText {
     pub(super) always: bool,
     /// The node's, unless it has its own.
     pub(super) linger: Option<Duration>,
+    /// Its sources expect a PROXY header.
+    pub(super) proxied: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PushText {
     pub(super) streams: Piece,
     pub(super) targets: Vec<Piece>,
+    /// They expect a PROXY header.
+    pub(super) proxied: bool,
 }
 
 /// The rules of one value of `--pull`, or of `--push` (then all URLs are meant at once): `STREAMS=URL[,URL..]`, several apart
@@ -168,7 +173,7 @@ impl Maker<'_> {
         let origins: Option<Arc<dyn Lookup>> = match &text.sources {
             Sources::InOrder(sources) => {
                 let sound = self.count(&text.streams, sources.len(), limits::SOURCES_MAX, "sources");
-                let sources = self.templates(sources, true);
+                let sources = self.templates(sources, true, text.proxied);
                 sources.filter(|_| sound).map(|sources| Arc::new(InOrder(sources)) as Arc<dyn Lookup>)
             }
             Sources::Spread { origins, backups } => {
@@ -176,7 +181,8 @@ impl Maker<'_> {
                 let sound = self.count(&text.streams, all, limits::SOURCES_MAX, "origins and backups");
                 let weights = origins.iter().map(|(_, weight)| *weight).collect::<Vec<_>>();
                 let pieces = origins.iter().map(|(piece, _)| piece.clone()).collect::<Vec<_>>();
-                let (origins, backups) = (self.templates(&pieces, true), self.templates(backups, true));
+                let (origins, backups) =
+                    (self.templates(&pieces, true, text.proxied), self.templates(backups, true, text.proxied));
                 origins.zip(backups).filter(|_| sound).map(|(origins, backups)| {
                     let origins = origins.into_iter().zip(weights).collect();
                     Arc::new(Weighted { origins, backups }) as Arc<dyn Lookup>
@@ -195,7 +201,7 @@ impl Maker<'_> {
     pub(super) fn push(&mut self, text: &PushText) -> Option<PushRule> {
         let pattern = self.pattern(&text.streams);
         let sound = self.count(&text.streams, text.targets.len(), limits::TARGETS_MAX, "targets");
-        let targets = self.templates(&text.targets, false);
+        let targets = self.templates(&text.targets, false, text.proxied);
         for (index, target) in text.targets.iter().enumerate() {
             if text.targets[..index].iter().any(|earlier| earlier.text == target.text) {
                 self.findings.push(Finding::fault(target.at.clone(), "this target stands there twice"));
@@ -219,8 +225,9 @@ impl Maker<'_> {
     }
 
     /// All of them, or none: each that is wrong is among the findings.
-    fn templates(&mut self, pieces: &[Piece], names_are_shown: bool) -> Option<Vec<Template>> {
-        let made = pieces.iter().map(|piece| self.template(piece, names_are_shown)).collect::<Vec<_>>();
+    fn templates(&mut self, pieces: &[Piece], names_are_shown: bool, proxied: bool) -> Option<Vec<Template>> {
+        let made = pieces.iter().map(|piece| Some(self.template(piece, names_are_shown)?.behind_proxy(proxied)));
+        let made = made.collect::<Vec<_>>();
         made.into_iter().collect()
     }
 

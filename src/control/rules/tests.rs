@@ -40,8 +40,10 @@ fn said(value: &str, always: bool, push: bool) -> Vec<String> {
     let mut maker = Maker { secrets: &secrets, linger: Duration::ZERO, findings: Vec::new() };
     for (streams, urls) in of_flag(value).unwrap() {
         let made = match push {
-            true => maker.push(&PushText { streams, targets: urls }).is_some(),
-            false => maker.pull(&PullText { streams, sources: Sources::InOrder(urls), always, linger: None }).is_some(),
+            true => maker.push(&PushText { streams, targets: urls, proxied: false }).is_some(),
+            false => maker
+                .pull(&PullText { streams, sources: Sources::InOrder(urls), always, linger: None, proxied: false })
+                .is_some(),
         };
         assert_eq!(made, !maker.findings.iter().any(Finding::is_fault));
     }
@@ -76,7 +78,13 @@ fn a_wider_rule_hides_later_ones() {
         let mut maker = Maker { secrets: &secrets, linger: Duration::ZERO, findings: Vec::new() };
         let mut rule = |streams: &&str| {
             let sources = Sources::InOrder(vec![Piece::new("rtmp://a", 0)]);
-            maker.pull(&PullText { streams: Piece::new(streams, 0), sources, always: false, linger: None })
+            maker.pull(&PullText {
+                streams: Piece::new(streams, 0),
+                sources,
+                always: false,
+                linger: None,
+                proxied: false,
+            })
         };
         hidden(&streams.iter().map(|streams| rule(streams).unwrap()).collect::<Vec<_>>())
     };

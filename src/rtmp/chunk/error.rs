@@ -12,6 +12,10 @@ pub enum ChunkError {
     Format { offset: u64, csid: u32, fmt: u8 },
     #[error("control message of type {type_id} on csid {csid} before byte {offset} has {length} bytes; send 4")]
     ControlLength { offset: u64, csid: u32, type_id: u8, length: usize },
+    #[error(
+        "message of {length} bytes on csid {csid} at byte {offset}, more than the {limit} allowed; send shorter ones"
+    )]
+    MessageBytes { offset: u64, csid: u32, length: usize, limit: usize },
     #[error("csid {csid} at byte {offset} takes unfinished messages to {bytes} bytes, more than {limit}; finish some")]
     InFlightBytes { offset: u64, csid: u32, bytes: usize, limit: usize },
 }

@@ -9,7 +9,7 @@
 
 use crate::limits::{
     ASSEMBLY_BYTES_MIN, ASSEMBLY_SPARE_BYTES_MAX, CHUNK_BYTES_DEFAULT, CHUNK_BYTES_IN_MAX, CHUNK_STREAMS_MAX,
-    IN_FLIGHT_BYTES_MAX,
+    IN_FLIGHT_BYTES_MAX, MESSAGE_STEP_BYTES, MESSAGE_STEPS_MAX,
 };
 use crate::rtmp::chunk::carry::Carry;
 use crate::rtmp::chunk::error::ChunkError;
@@ -34,6 +34,8 @@ pub struct ChunkReader {
     carry: Carry,
     /// The payload of the message delivered last, then (cleared) the next message's assembly buffer.
     delivered: Vec<u8>,
+    /// Longest message taken, in steps of [`MESSAGE_STEP_BYTES`]: a byte costs a player nothing. 0 for any.
+    message_steps_max: u8,
     /// Whether `delivered` is worth keeping. Only senders of media get to keep a buffer.
     keep_delivered: bool,
     /// At most [`IN_FLIGHT_BYTES_MAX`].
@@ -103,9 +105,15 @@ impl ChunkReader {
             open: None,
             carry: Carry::default(),
             delivered: Vec::new(),
+            message_steps_max: 0,
             keep_delivered: false,
             in_flight_bytes: 0,
         }
+    }
+
+    /// Refuses messages longer than `bytes`, rounded up to a whole [`MESSAGE_STEP_BYTES`]; 0 takes any.
+    pub fn limit_messages(&mut self, bytes: usize) {
+        self.message_steps_max = bytes.div_ceil(MESSAGE_STEP_BYTES).min(MESSAGE_STEPS_MAX) as u8;
     }
 
     /// Consumes bytes from the front of `input` until one message is whole, or all of `input` is consumed (`None`).
@@ -138,6 +146,14 @@ impl ChunkReader {
     /// Bytes held for partly received messages (allocated, not announced).
     pub fn in_flight_bytes(&self) -> usize {
         self.in_flight_bytes as usize
+    }
+
+    /// Lets go of all messages that are not whole: nothing more will be read.
+    pub fn discard_all(&mut self) {
+        for index in 0..self.streams.len() {
+            self.discard_unfinished(index);
+        }
+        self.open = None;
     }
 
     /// The peer's current chunk size.
@@ -206,6 +222,9 @@ impl ChunkReader {
             self.check_fresh(basic)?;
         }
         let Some(parsed) = MessageHeader::parse(basic.fmt, rest) else { return Ok(None) };
+        if let Some((length, _)) = parsed.shape {
+            self.check_length(basic.csid, length as usize)?;
+        }
         let stream = known.unwrap_or_else(|| self.add(basic.csid));
         self.restart_unfinished(stream);
         Ok(Some((basic.len + parsed.len, self.begin(stream, parsed))))
@@ -229,6 +248,15 @@ impl ChunkReader {
         }
         if self.streams.len() >= CHUNK_STREAMS_MAX {
             return Err(ChunkError::ChunkStreams { offset: self.offset, csid: basic.csid, limit: CHUNK_STREAMS_MAX });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check_length(&self, csid: u32, length: usize) -> Result<(), ChunkError> {
+        let limit = usize::from(self.message_steps_max) * MESSAGE_STEP_BYTES;
+        if limit > 0 && length > limit {
+            return Err(ChunkError::MessageBytes { offset: self.offset, csid, length, limit });
         }
         Ok(())
     }

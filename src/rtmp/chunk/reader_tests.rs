@@ -507,3 +507,33 @@ impl Random {
         (self.next() % bound as u64) as usize
     }
 }
+
+#[test]
+fn a_message_longer_than_it_may_be_is_refused_as_it_begins() {
+    let of_length = |fmt: u8, length: u32| {
+        let mut header = vec![fmt << 6 | 5, 0, 0, 0];
+        header.extend_from_slice(&length.to_be_bytes()[1..]);
+        header.push(9);
+        if fmt == 0 {
+            header.extend_from_slice(&1_u32.to_le_bytes());
+        }
+        header
+    };
+    for (fmt, limit, length, fits) in [
+        (0, 65_536, 65_536, true),
+        (0, 65_536, 65_537, false),
+        (0, 1, 65_536, true),
+        (1, 65_536, 65_537, false),
+        (0, 0, 0xFF_FFFF, true),
+        (0, usize::MAX, 0xFF_0001, false),
+    ] {
+        let mut reader = ChunkReader::new();
+        reader.limit_messages(limit);
+        let outcome = reader.read(&mut &of_length(fmt, length)[..]).map(|message| message.is_some());
+        match outcome {
+            Ok(whole) => assert!(fits && !whole, "{fmt} {limit} {length}"),
+            Err(error) => assert!(!fits && matches!(error, ChunkError::MessageBytes { .. }), "{error}"),
+        }
+        assert_eq!(reader.in_flight_bytes(), 0);
+    }
+}

@@ -152,6 +152,22 @@ impl ServerSession {
         }
     }
 
+    /// Closes on messages longer than `bytes`: see [`ChunkReader::limit_messages`].
+    pub fn limiting_messages(mut self, bytes: usize) -> Self {
+        self.reader.limit_messages(bytes);
+        self
+    }
+
+    /// Bytes held for messages that are not whole.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.reader.in_flight_bytes()
+    }
+
+    /// Lets go of them: nothing more will be received.
+    pub fn discard_in_flight(&mut self) {
+        self.reader.discard_all();
+    }
+
     /// Consumes from the front of `input` up to the next event, or all of it (`None`). Whatever is answered meanwhile is
     /// in [`output`](Self::output), on an error too.
     pub fn receive<'s, 'i: 's>(

@@ -11,12 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use socket2::SockRef;
+
 use super::{Driver, Set};
 use crate::{
     relay::upstream::Endpoint,
     shard::{
         conn::ConnId,
         dial::{Connected, Dial, DialError, Stage, TlsFault, Waiting},
+        proxy_header::Behalf,
         socket::Socket,
         tls::Tls,
     },
@@ -61,14 +64,14 @@ impl Dials {
 impl Driver {
     pub(super) fn begin_dial(&self, dial: Dial) {
         let Some(me) = self.me.upgrade() else { return };
-        let Dial { id, to, patience } = dial;
+        let Dial { id, to, header, patience } = dial;
         let until = Instant::now() + patience;
         let waiting = Rc::<Waiting>::default();
         let dialling = Dialling { waiting: Rc::clone(&waiting), to: to.clone(), peer: None, patience, until };
         self.dials.current.borrow_mut().insert(id, dialling);
         monoio::spawn(async move {
             let served = match me.dialler.dial(&to, patience, &waiting).await {
-                Some(Ok(connected)) => me.take_on(id, &to, connected),
+                Some(Ok(connected)) => me.take_on(id, &to, header, connected),
                 Some(Err(error)) => Err(error),
                 None => {
                     me.dials.current.borrow_mut().remove(&id);
@@ -88,11 +91,26 @@ impl Driver {
     }
 
     /// Serves a connection that was made, after its TLS handshake if it has one.
-    fn take_on(self: &Rc<Self>, id: ConnId, to: &Endpoint, connected: Connected) -> Result<(), DialError> {
+    fn take_on(
+        self: &Rc<Self>,
+        id: ConnId,
+        to: &Endpoint,
+        header: Option<Behalf>,
+        connected: Connected,
+    ) -> Result<(), DialError> {
         let Connected { socket, peer, secure } = connected;
         let no_room = |source: io::Error| DialError::Io { to: to.to_string(), address: Some(peer), source };
-        let tls = secure.map(|(config, name)| Tls::new(config, name)).transpose();
+        let tls = secure.map(|(config, name)| Tls::with_node(config, name)).transpose();
         let tls = tls.map_err(|fault| DialError::Tls { to: to.to_string(), fault })?;
+        if let Some(behalf) = header {
+            let header = behalf.header(peer);
+            // The first bytes of a connection: there is room for them, or it has broken.
+            match SockRef::from(&socket).send(&header) {
+                Ok(count) if count == header.len() => {}
+                Ok(_) => return Err(no_room(io::ErrorKind::WriteZero.into())),
+                Err(error) => return Err(no_room(error)),
+            }
+        }
         rustix::io::ioctl_fionbio(&socket, self.nonblocking).map_err(|errno| no_room(errno.into()))?;
         let socket = Socket::new(socket).map_err(no_room)?;
         let set = if tls.is_some() { Set::Secure } else { Set::Players };

@@ -6,6 +6,7 @@
 
 mod dialling;
 mod holding;
+mod proxied;
 mod reading;
 mod secure;
 mod serving;
@@ -24,8 +25,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use self::reading::Gate;
-use self::{dialling::Dials, secure::Secure};
+pub(super) use self::reading::Door;
+use self::{dialling::Dials, proxied::Proxied, reading::Gate, secure::Secure};
 use super::{
     bell::BellWaiter,
     close_log::LineBudget,
@@ -76,6 +77,8 @@ enum Set {
     Publishers,
     /// Those that speak TLS.
     Secure,
+    /// Those whose load balancer has yet to say who they are.
+    Proxied,
 }
 
 impl Slot {
@@ -123,6 +126,7 @@ pub(super) struct Driver {
     poller: Poller,
     ingest: Poller,
     secure: Secure,
+    proxied: Proxied,
     dialler: Dialler,
     dials: Dials,
     scratch: RefCell<Vec<u8>>,
@@ -147,7 +151,7 @@ impl Driver {
         let mail = Arc::clone(&mailbox);
         let deliver = move |id, answer| mail.send(Command::Answered(id, answer));
         let dialler = Dialler::new(desk, Arc::new(deliver), sockets)?;
-        let (poller, ingest, secure) = (Poller::new()?, Poller::new()?, Secure::new()?);
+        let (poller, ingest, secure, proxied) = (Poller::new()?, Poller::new()?, Secure::new()?, Proxied::new()?);
         Ok(Rc::new_cyclic(|me| Self {
             me: me.clone(),
             core: RefCell::new(core),
@@ -158,6 +162,7 @@ impl Driver {
             poller,
             ingest,
             secure,
+            proxied,
             dialler,
             dials: Dials::default(),
             scratch: RefCell::new(vec![0; limits::READ_BYTES]),
@@ -172,13 +177,13 @@ impl Driver {
         }))
     }
 
-    /// Begins to take connections. Errors: there is no descriptor for it.
-    pub(super) fn listen(self: &Rc<Self>, listeners: Vec<Listener>) -> io::Result<()> {
+    /// Begins to take connections that come by `door`. Errors: there is no descriptor for it.
+    pub(super) fn listen(self: &Rc<Self>, listeners: Vec<Listener>, door: &Door) -> io::Result<()> {
         for listener in listeners {
             self.listeners.borrow_mut().push(listener.try_clone()?);
             // Whatever it listens on: to monoio it is a descriptor to wait for.
             let ready = monoio::net::TcpListener::from_std(TcpListener::from(listener.descriptor()?))?;
-            monoio::spawn(self.clone().accept(listener, ready));
+            monoio::spawn(self.clone().accept(listener, ready, door.clone()));
         }
         Ok(())
     }
@@ -189,6 +194,7 @@ impl Driver {
         monoio::spawn(self.clone().read(false));
         monoio::spawn(self.clone().read(true));
         monoio::spawn(self.clone().read_secure());
+        monoio::spawn(self.clone().read_headers());
         monoio::spawn(self.clone().watch_dials());
         let mut ends_by = None;
         loop {
@@ -225,7 +231,7 @@ impl Driver {
             Command::ReleaseListeners => self.release_listeners(),
             Command::Adopt(socket) => {
                 let Some(me) = self.me.upgrade() else { return };
-                if let Err(error) = me.adopt(socket, SUCCESSOR_PEER) {
+                if let Err(error) = me.adopt(socket, SUCCESSOR_PEER, &Door::default()) {
                     tracing::warn!("cannot serve the process that takes over: {error}");
                 }
             }

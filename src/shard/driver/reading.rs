@@ -10,20 +10,33 @@ use std::{
     os::fd::OwnedFd,
     pin::pin,
     rc::Rc,
+    sync::Arc,
     task::{Poll, Waker},
 };
 
 use super::{Driver, Reading, Set, Slot};
 use crate::{
+    access::network::Network,
     limits,
     shard::{
         close::{CloseReason, TurnedAway},
         conn::ConnId,
+        listen_addr::UNIX_PEER,
         listener::Listener,
         poller::Poller,
         socket::{Socket, reset},
+        tls,
     },
 };
+
+/// What those who connect to a listener have to do first.
+#[derive(Clone, Default)]
+pub(in super::super) struct Door {
+    /// Say on whose behalf they connect, from these networks.
+    pub(in super::super) balancers: Arc<[Network]>,
+    /// Shake hands, if it is given.
+    pub(in super::super) tls: Option<Arc<tls::server::Server>>,
+}
 
 /// Ends the waits of tasks that accept. Waits for readiness may be dropped; accepts are never under way meanwhile.
 #[derive(Default)]
@@ -58,7 +71,7 @@ impl Gate {
 
 impl Driver {
     /// Takes connections as they come, a budget at a time.
-    pub(super) async fn accept(self: Rc<Self>, listener: Listener, ready: monoio::net::TcpListener) {
+    pub(super) async fn accept(self: Rc<Self>, listener: Listener, ready: monoio::net::TcpListener, door: Door) {
         while self.gate.open(ready.readable(false)).await.is_some_and(|waited| waited.is_ok()) {
             for _ in 0..limits::ACCEPT_BUDGET {
                 // Others may have the sockets by now.
@@ -67,7 +80,7 @@ impl Driver {
                 }
                 match listener.accept() {
                     Ok((socket, peer)) => {
-                        if let Err(error) = self.clone().adopt(socket, peer) {
+                        if let Err(error) = self.clone().adopt(socket, peer, &door) {
                             self.cannot_accept(&listener, &error).await;
                             break;
                         }
@@ -120,21 +133,39 @@ impl Driver {
 
     /// Takes in an accepted connection, or closes it if it is one too many. Errors: the runtime or the epoll set has no room for
     /// it, and it was closed.
-    pub(super) fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr) -> io::Result<()> {
+    pub(super) fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr, door: &Door) -> io::Result<()> {
         // An IPv4 peer of a dual-stack listener is shown as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let Some(id) = self.with_core(|core| core.admit(peer, true)) else {
+        let is_balancer = peer != UNIX_PEER && door.balancers.iter().any(|network| network.contains(peer.ip()));
+        let Some(id) = self.with_core(|core| core.admit(peer, !is_balancer)) else {
             reset(&socket);
             return Ok(());
         };
-        let seated = rustix::io::ioctl_fionbio(&socket, self.nonblocking).map_err(io::Error::from);
-        let seated = seated.and_then(|()| Socket::new(socket));
-        match seated.and_then(|socket| self.seat(&socket, id, Set::Players).map(|()| socket)) {
-            Ok(socket) => drop(monoio::spawn(self.clone().serve(socket, id))),
-            Err(error) => {
-                self.with_core(|core| core.remove(id));
-                return Err(error);
+        let taken = self.clone().take_in(socket, id, is_balancer, door);
+        if taken.is_err() {
+            self.with_core(|core| core.remove(id));
+        }
+        taken
+    }
+
+    /// Begins to serve a connection that may stay.
+    fn take_in(self: Rc<Self>, socket: OwnedFd, id: ConnId, is_balancer: bool, door: &Door) -> io::Result<()> {
+        rustix::io::ioctl_fionbio(&socket, self.nonblocking)?;
+        let socket = Socket::new(socket)?;
+        let tls = door.tls.as_ref().map(|server| server.session()).transpose();
+        let tls = tls.map_err(|fault| io::Error::other(fault.to_string()))?;
+        let next = if tls.is_some() { Set::Secure } else { Set::Players };
+        self.seat(&socket, id, if is_balancer { Set::Proxied } else { next })?;
+        if is_balancer {
+            self.proxied.insert(id, next);
+        }
+        match tls {
+            Some(tls) => {
+                self.core.borrow_mut().note_secure(id);
+                let session = self.secure.insert(id, tls);
+                drop(monoio::spawn(self.clone().serve_secure(socket, id, session)));
             }
+            None => drop(monoio::spawn(self.clone().serve(socket, id))),
         }
         Ok(())
     }
@@ -158,6 +189,7 @@ impl Driver {
             Set::Players => &self.poller,
             Set::Publishers => &self.ingest,
             Set::Secure => &self.secure.poller,
+            Set::Proxied => &self.proxied.poller,
         }
     }
 
@@ -230,13 +262,20 @@ impl Driver {
     }
 
     fn move_to_ingest(&self, id: ConnId) {
-        let mut slots = self.slots.borrow_mut();
-        let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };
         // Where there is no room for it, it is read from as before.
-        if self.ingest.add(slot.handle.fd(), id).is_ok() {
-            self.poller.remove(slot.handle.fd());
-            slot.set = Set::Publishers;
+        self.move_to(id, Set::Publishers);
+    }
+
+    /// Has a connection read from by the task of another set. False: there is no room for it.
+    pub(super) fn move_to(&self, id: ConnId, set: Set) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return false };
+        if self.poller(set).add(slot.handle.fd(), id).is_err() {
+            return false;
         }
+        self.poller(slot.set).remove(slot.handle.fd());
+        slot.set = set;
+        true
     }
 
     pub(super) fn stop_reading(&self, id: ConnId) {

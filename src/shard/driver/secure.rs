@@ -1,15 +1,15 @@
 //! Connections over TLS: their own task that sends, their own task that reads from all of them, and their sessions.
 //!
 //! Others cost nothing for it: what a connection needs besides lies in a map, and its slot says which task reads from it.
-//! Bounds: one piece is encrypted at a time, after the one before has been sent.
+//! Bounds: one piece is encrypted at a time, straight from its log into a block of the shard's that is given back once the bytes
+//! have left, and after the one before.
 
 use std::{cell::RefCell, collections::HashMap, io, rc::Rc};
 
-use bytes::Bytes;
+use monoio::buf::IoBuf;
 
-use super::{Driver, Reading};
+use super::{Driver, Reading, yield_once};
 use crate::{
-    egress::Piece,
     limits,
     shard::{
         close::CloseReason,
@@ -17,8 +17,8 @@ use crate::{
         core::Transmit,
         dial::TlsFault,
         poller::Poller,
-        socket::{SendBuffer, Socket},
-        tls::Tls,
+        socket::Socket,
+        tls::{Tls, server::client_fault},
     },
 };
 
@@ -33,13 +33,14 @@ pub(super) struct Session {
 
 pub(super) struct Secure {
     pub(super) poller: Poller,
+    blocks: Blocks,
     sessions: RefCell<HashMap<ConnId, SharedTls>>,
 }
 
 impl Secure {
     /// For the shard's thread, within its runtime.
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { poller: Poller::new()?, sessions: RefCell::default() })
+        Ok(Self { poller: Poller::new()?, blocks: Blocks::default(), sessions: RefCell::default() })
     }
 
     #[cfg(test)]
@@ -51,6 +52,24 @@ impl Secure {
         let session = Rc::new(RefCell::new(Session { tls, fault: None }));
         self.sessions.borrow_mut().insert(id, Rc::clone(&session));
         session
+    }
+}
+
+/// Empty blocks for encrypted bytes. A connection has one only while it sends.
+#[derive(Default)]
+struct Blocks(RefCell<Vec<Vec<u8>>>);
+
+impl Blocks {
+    fn take(&self) -> Vec<u8> {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, mut block: Vec<u8>) {
+        let mut blocks = self.0.borrow_mut();
+        if blocks.len() < limits::TLS_BLOCKS_SPARE_MAX && block.capacity() <= limits::TLS_BLOCK_BYTES_MAX {
+            block.clear();
+            blocks.push(block);
+        }
     }
 }
 
@@ -78,7 +97,7 @@ impl Driver {
         self.with_core(|core| core.remove(id));
     }
 
-    /// False: it failed.
+    /// False: it failed, or takes too long.
     async fn shake_hands(&self, socket: &mut Socket, id: ConnId, session: &SharedTls) -> bool {
         loop {
             if !self.flush_sealed(socket, id, session).await {
@@ -87,10 +106,26 @@ impl Driver {
             if !session.borrow().tls.is_handshaking() {
                 return true;
             }
-            if !self.is_reading(id) {
+            if !self.is_reading(id) || self.is_closing(id) {
                 return false;
             }
             self.woken(id).await;
+        }
+    }
+
+    /// Whether the core has given up a client that has not finished its handshake; if not, it wakes the task when it does.
+    fn is_closing(&self, id: ConnId) -> bool {
+        if self.dials.contains(id) {
+            return false;
+        }
+        match self.transmit(id) {
+            Transmit::Close => true,
+            Transmit::Park => false,
+            // It says nothing before the client has.
+            Transmit::Send(piece) => {
+                self.core.borrow_mut().sent(id, piece, 0);
+                false
+            }
         }
     }
 
@@ -105,42 +140,72 @@ impl Driver {
                 Transmit::Close => return,
                 Transmit::Park => self.woken(id).await,
                 Transmit::Send(piece) => {
-                    let count = session.borrow_mut().tls.seal(piece.as_slice());
-                    if !self.flush_sealed(socket, id, session).await {
+                    let mut block = self.secure.blocks.take();
+                    let count = {
+                        let tls = &mut session.borrow_mut().tls;
+                        let count = tls.seal(piece.as_slice());
+                        tls.output(&mut block);
+                        count
+                    };
+                    if !self.send_block(socket, id, block, count < piece.len()).await {
+                        self.broke(id, session);
                         return;
                     }
-                    self.core.borrow_mut().sent(id, piece, count);
-                    self.let_others_run().await;
+                    let parks = self.core.borrow_mut().sent(id, piece, count);
+                    if parks {
+                        self.note_parked(id);
+                        self.woken(id).await;
+                    } else {
+                        // A player with much to come and a network that takes it would keep the shard to itself.
+                        yield_once().await;
+                    }
                 }
             }
         }
     }
 
-    /// Sends all that is encrypted. False: the connection broke, and the core knows.
+    /// Sends what TLS has to say by itself. False: the connection broke, and the core knows.
     async fn flush_sealed(&self, socket: &mut Socket, id: ConnId, session: &SharedTls) -> bool {
-        loop {
-            let Some(sealed) = session.borrow_mut().tls.output() else { return true };
-            if !self.send_all(socket, sealed).await {
-                while matches!(self.read_sealed(id, session), Ok(false)) {}
-                if !self.dials.contains(id) {
-                    self.with_core(|core| core.peer_closed(id, CloseReason::PeerReset));
-                }
+        while session.borrow().tls.wants_output() {
+            let mut block = self.secure.blocks.take();
+            session.borrow_mut().tls.output(&mut block);
+            if !self.send_block(socket, id, block, false).await {
+                self.broke(id, session);
                 return false;
             }
         }
+        true
     }
 
-    async fn send_all(&self, socket: &mut Socket, bytes: Bytes) -> bool {
-        let mut piece = Piece::Own(bytes);
-        while !piece.is_empty() {
-            let (result, SendBuffer(rest)) = socket.send(piece).await;
-            piece = rest;
-            match result {
-                Ok(1..) => piece.advance(result.unwrap_or(0)),
-                _ => return false,
-            }
+    /// Takes in what came before the connection broke.
+    fn broke(&self, id: ConnId, session: &SharedTls) {
+        while matches!(self.read_sealed(id, session), Ok(false)) {}
+        if !self.dials.contains(id) {
+            self.with_core(|core| core.peer_closed(id, CloseReason::PeerReset));
         }
-        true
+    }
+
+    /// Sends all of a block, at once if there is room: then the next connection encrypts into the same block, which is still in the
+    /// CPU's cache. False: the connection broke.
+    async fn send_block(&self, socket: &mut Socket, id: ConnId, mut block: Vec<u8>, more: bool) -> bool {
+        let mut sent = self.send_at_once(id, &block, more);
+        while sent < block.len() {
+            self.with_core(|core| core.progressed(id));
+            let (result, rest) = socket.send_block(block.slice(sent..)).await;
+            block = rest.into_inner();
+            let Ok(count @ 1..) = result else { break };
+            sent += count;
+        }
+        let is_all = sent == block.len();
+        self.secure.blocks.give_back(block);
+        is_all
+    }
+
+    /// How much there was room for. Why not for more, the next send tells.
+    fn send_at_once(&self, id: ConnId, bytes: &[u8], more: bool) -> usize {
+        let slots = self.slots.borrow();
+        let Some(slot) = slots.get(id).and_then(Option::as_ref) else { return 0 };
+        slot.handle.send(bytes, more).unwrap_or(0)
     }
 
     /// Reads from those that have something to say.
@@ -158,12 +223,36 @@ impl Driver {
                     self.stop_reading(id);
                     // A dial that failed is the connection's task's to tell.
                     if !self.dials.contains(id) {
-                        self.core.borrow_mut().peer_closed(id, reason);
+                        self.end_of_reading(id, &session, reason);
                     }
                 }
             }
             self.pass_on(&mut self.core.borrow_mut());
             self.let_others_run().await;
+        }
+    }
+
+    /// What has been read for a connection already.
+    pub(super) fn read_secure_part(&self, id: ConnId, bytes: &[u8]) {
+        let session = self.secure.sessions.borrow().get(&id).map(Rc::clone);
+        let Some(session) = session else { return };
+        let reason = match self.unseal(id, &session, bytes) {
+            Ok(false) => return,
+            Ok(true) => CloseReason::PeerClosed,
+            Err(reason) => reason,
+        };
+        self.stop_reading(id);
+        self.end_of_reading(id, &session, reason);
+    }
+
+    fn end_of_reading(&self, id: ConnId, session: &SharedTls, reason: CloseReason) {
+        let mut core = self.core.borrow_mut();
+        match &*session.borrow() {
+            // An alert may tell it why.
+            Session { tls, fault: Some(fault) } if tls.is_with_client() => {
+                core.reject(id, reason, &client_fault(fault));
+            }
+            _ => core.peer_closed(id, reason),
         }
     }
 
@@ -208,7 +297,9 @@ impl Driver {
         let was_shaking_hands = tls.is_handshaking();
         let result = tls.receive(bytes, |plain| {
             // The first bytes may come with the end of the handshake.
-            self.handshake_done(id);
+            if was_shaking_hands {
+                self.handshake_done(id);
+            }
             self.core.borrow_mut().receive(id, plain);
         });
         if result.is_ok() && was_shaking_hands && !tls.is_handshaking() {
@@ -226,11 +317,13 @@ impl Driver {
         })
     }
 
-    /// The connection ended without a close_notify, unless that came before.
+    /// The connection ended. Of another node, only a close_notify says that it was heard out; clients just hang up, and some look
+    /// whether the port is open and say nothing at all.
     fn end_of_sealed(&self, session: &SharedTls) -> CloseReason {
         let Session { tls, fault } = &mut *session.borrow_mut();
         match tls.end() {
             Ok(()) => CloseReason::PeerClosed,
+            Err(_) if tls.is_with_client() && !(tls.is_handshaking() && tls.has_heard()) => CloseReason::PeerClosed,
             Err(error) => {
                 *fault = Some(error);
                 CloseReason::Tls

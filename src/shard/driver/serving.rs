@@ -75,11 +75,17 @@ impl Driver {
         parks
     }
 
+    /// A send was a connection's last for now.
+    pub(super) fn note_parked(&self, id: ConnId) {
+        self.calm_down(&self.core.borrow(), id);
+    }
+
     pub(super) fn is_reading(&self, id: ConnId) -> bool {
         self.slots.borrow().get(id).and_then(Option::as_ref).is_some_and(|slot| slot.reading != Reading::Ended)
     }
 
     pub(super) fn forget(&self, id: ConnId) {
+        self.proxied.forget(id);
         if let Some(slot) = self.slots.borrow_mut().get_mut(id) {
             *slot = None;
         }

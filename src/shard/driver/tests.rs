@@ -9,19 +9,23 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use rustls::{ALL_VERSIONS, ServerConfig, ServerConnection, StreamOwned};
 
 use super::Slot;
 use crate::{
     relay::upstream::Endpoint,
     rtmp::{
+        amf0::Encoder,
+        chunk::ChunkWriter,
         client::{ClientConfig, ClientEvent, ClientRole, ClientSession},
-        message::Kind,
+        message::{Header, Kind, type_id},
     },
     shard::{
         close::CloseReason,
         config::{Config, DriverChoice},
         fleet::{Fleet, FleetEnd},
+        questions::{Decision, Desk, Event},
         testing::{Chain, Folder, black_hole},
     },
 };
@@ -324,6 +328,82 @@ fn a_socket_file_is_dialled() {
         std::fs::remove_file(&path).expect("it is there");
         node.end();
     }
+}
+
+/// A publisher over TCP and TLS that sends on without waiting for the decision about it: nothing is lost, or read early.
+#[test]
+fn what_is_sent_while_a_decision_is_awaited_is_read_after_it() {
+    let chain = Chain::new();
+    let server = chain.server(1, ALL_VERSIONS);
+    for driver in DRIVERS {
+        for tls in [None, Some(&server)] {
+            let (say, questions) = mpsc::channel();
+            let mut config = Config { driver, upstream_ca: Some(chain.root()), ..Config::default() };
+            config.callbacks.events[Event::Publish as usize] = true;
+            config.callbacks.patience = PATIENCE;
+            config.callbacks.desk = Some(Desk::new(move |question| say.send(question.ticket).is_ok()));
+            let node = Node(Fleet::start(config).expect("it starts"));
+            let (listener, to) = endpoint(tls.is_some());
+            node.dial(&to, PATIENCE);
+            let mut wire = accept(&listener, tls);
+            let script = unanswered_publish(&mut wire);
+            let ticket = questions.recv_timeout(PATIENCE).expect("it asks").expect("it waits");
+            let sender = thread::spawn(move || {
+                wire.write_all(&script).and_then(|()| wire.flush()).expect("it is taken in the end");
+                wire
+            });
+            thread::sleep(Duration::from_millis(300));
+            let metrics = &node.0.metrics()[0];
+            assert!(metrics.bytes_received.get() < 200_000, "{} bytes were read", metrics.bytes_received.get());
+            assert_eq!((metrics.publishers.get(), metrics.messages_received.get()), (0, 0));
+            node.0.decide(ticket, Decision::Allowed);
+            node.wait("all frames", |node| node.0.metrics()[0].messages_received.get() == FRAMES as u64);
+            assert_eq!(node.0.metrics()[0].tags_malformed.get(), 0);
+            let mut wire = sender.join().expect("it sent all");
+            wire.end();
+            let _ = io::copy(&mut wire, &mut io::sink());
+            node.end();
+        }
+    }
+}
+
+/// Speaks up to `publish`, and returns what to send then without having read an answer: all frames.
+fn unanswered_publish(wire: &mut Box<dyn Wire>) -> Vec<u8> {
+    let mut handshake = crate::rtmp::handshake::ClientHandshake::new(8, false);
+    let mut out = BytesMut::new();
+    handshake.start(0, &mut out);
+    wire.write_all(&out).and_then(|()| wire.flush()).expect("it is connected");
+    let mut reply = [0; 3_073];
+    wire.read_exact(&mut reply).expect("S0, S1 and S2");
+    out.clear();
+    assert_eq!(handshake.receive(&mut &reply[..], 0, &mut out), Ok(true));
+    let mut writer = ChunkWriter::new();
+    let mut command = |stream_id, name: &str, write: &dyn Fn(&mut Encoder<'_>)| {
+        let mut payload = BytesMut::new();
+        let mut encoder = Encoder::new(&mut payload);
+        encoder.string(name).number(1.0);
+        write(&mut encoder);
+        let header = Header { csid: 3, timestamp: 0, length: 0, type_id: type_id::COMMAND_AMF0, stream_id };
+        writer.write(header, &payload, &mut out);
+    };
+    command(0, "connect", &|out| {
+        out.object().key("app").string("live").key("tcUrl").string("rtmp://node/live").end();
+    });
+    command(0, "createStream", &|out| {
+        out.null();
+    });
+    command(1, "publish", &|out| {
+        out.null().string("show").string("live");
+    });
+    let mut frames = BytesMut::new();
+    for number in 0..FRAMES {
+        let header = Header { csid: 6, timestamp: number as u32, length: 0, type_id: type_id::VIDEO, stream_id: 1 };
+        writer.write(header, &frame(number), &mut frames);
+    }
+    // The first frame is cut in two: its beginning is in the read that ends with the publish.
+    out.extend_from_slice(&frames.split_to(1_000));
+    wire.write_all(&out).and_then(|()| wire.flush()).expect("it is connected");
+    frames.to_vec()
 }
 
 /// There is one for each player.

@@ -42,4 +42,17 @@ impl Fleet {
             mailbox.send(Command::Adopt(socket));
         }
     }
+
+    /// Takes no more connections; socket files are removed.
+    pub fn stop_accepting(&self) {
+        if self.lasting.load(Ordering::Relaxed) {
+            self.release_listeners();
+            return;
+        }
+        lock(&self.files).clear();
+        lock(&self.listening).clear();
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::StopAccepting);
+        }
+    }
 }

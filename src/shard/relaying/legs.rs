@@ -20,6 +20,7 @@ use crate::{
         conn::{Conn, ConnId},
         core::Core,
         dial::{Dial, DialError},
+        proxy_header::Behalf,
         session::{Session, Upstream},
     },
 };
@@ -40,6 +41,8 @@ enum Said {
 pub(super) struct Way {
     to: Endpoint,
     config: ClientConfig,
+    header: Option<Behalf>,
+    is_elsewhere: bool,
 }
 
 impl Way {
@@ -50,14 +53,24 @@ impl Way {
             Some(url) => Endpoint::Tcp { host: url.host().to_owned(), port: url.port(), secure: url.secure() },
             None => endpoint.clone(),
         };
-        Self { to, config: ClientConfig { digest: true, hops, ..approach.config(role) } }
+        Self {
+            to,
+            config: ClientConfig { digest: true, hops, ..approach.config(role) },
+            header: None,
+            is_elsewhere: approach.elsewhere().is_some(),
+        }
+    }
+
+    /// Begins with a PROXY header. Where a server sends the leg, there may be none that expects it.
+    pub(super) fn with_header(self, header: Option<Behalf>) -> Self {
+        Self { header: header.filter(|_| !self.is_elsewhere), ..self }
     }
 }
 
 impl Core {
     /// Begins a connection for a leg, which announces `capabilities`.
     pub(super) fn dial_leg(&mut self, leg: LegId, way: Way, capabilities: Capabilities) -> ConnId {
-        let Way { to, config } = way;
+        let Way { to, config, header, .. } = way;
         let config = ClientConfig { chunk_bytes: self.config.chunk_bytes, ..config };
         let session = ClientSession::new(config, self.chance(), self.time.now()).announcing(capabilities);
         let upstream = Upstream { session, leg, dialled: false, greeted: false, bytes_out: 0 };
@@ -65,7 +78,7 @@ impl Core {
         let id = self.conns.insert(Box::new(Conn::new(Session::Upstream(Box::new(upstream)), nowhere)));
         self.metrics.connections.add(1);
         self.metrics.upstream_dials.add(1);
-        self.dials.push(Dial { id, to, patience: self.config.relays.timing.connect });
+        self.dials.push(Dial { id, to, header, patience: self.config.relays.timing.connect });
         id
     }
 

@@ -19,7 +19,7 @@ mod push;
 mod rate;
 pub mod report;
 
-use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
+use std::{collections::HashMap, hash::BuildHasher, net::SocketAddr, sync::Arc};
 
 use slab::Slab;
 
@@ -59,6 +59,8 @@ pub struct Provenance {
     pub hops: Box<[String]>,
     /// What its publisher said it can do.
     pub capabilities: Option<Capabilities>,
+    /// Who publishes it here.
+    pub publisher: Option<SocketAddr>,
 }
 
 /// See the file's head.

@@ -31,6 +31,7 @@ use crate::{
         conn::ConnId,
         core::Core,
         local::{LocalLog, Owned, Source},
+        proxy_header::Behalf,
     },
     stream::directory::{Claimant, Origin},
 };
@@ -141,7 +142,8 @@ impl Core {
         hops: Vec<String>,
     ) -> ConnId {
         let leg = LegId { relay: RelayId::Pull(index), leg };
-        let way = Way::new(approach, &upstream.endpoint, ClientRole::Play, hops);
+        let header = upstream.proxied.then_some(Behalf::Own);
+        let way = Way::new(approach, &upstream.endpoint, ClientRole::Play, hops).with_header(header);
         self.dial_leg(leg, way, Capabilities::of_relay())
     }
 
@@ -246,7 +248,8 @@ impl Core {
         });
         let local = self.streams.enter(&key, &self.relays);
         self.metrics.publishers.add(1);
-        let provenance = Provenance { hops: Box::default(), capabilities: Some(Capabilities::of_relay()) };
+        let provenance =
+            Provenance { hops: Box::default(), capabilities: Some(Capabilities::of_relay()), publisher: None };
         let broadcast = Broadcast::spliced(self.streams.broadcast.clone(), claim.resume);
         let owned = Owned::new(broadcast, publisher, claim.followers, self.port.shard(), &self.time, provenance.into());
         self.add_log(local, LocalLog { epoch: claim.epoch, source: Source::Owned(Box::new(owned)) });

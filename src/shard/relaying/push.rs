@@ -25,6 +25,7 @@ use crate::{
         conn::ConnId,
         core::Core,
         local::{LocalLog, Source, Watcher},
+        proxy_header::Behalf,
         uses::Use,
     },
 };
@@ -156,7 +157,9 @@ impl Core {
         capabilities.caps_ex |= caps_ex::RECONNECT;
         let hops = self.relays.hops_with_ours(&provenance.hops);
         let Some(push) = self.relays.pushes.get(index) else { return };
-        let way = Way::new(&push.approach, &push.target.endpoint, ClientRole::Publish, hops);
+        let behalf = provenance.publisher.map_or(Behalf::Own, Behalf::Of);
+        let header = push.target.proxied.then_some(behalf);
+        let way = Way::new(&push.approach, &push.target.endpoint, ClientRole::Publish, hops).with_header(header);
         let id = self.dial_leg(leg, way, capabilities);
         if let Some(push) = self.relays.pushes.get_mut(index) {
             push.conn = Some(id);

@@ -7,6 +7,7 @@ mod entering;
 mod leaving;
 mod liar;
 mod merging;
+mod overload;
 mod players;
 mod publishing;
 mod reconnecting;

@@ -1,19 +1,26 @@
 //! A live name taken over by another publisher, on the same core and from another one.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 
 use super::rig::{AAC, AVC, INTER, KEY, Rig, SOUND, frame};
 use crate::{
-    access::Takeover,
+    access::{
+        AccessInForce, Takeover,
+        keys::{self, Keys},
+        rules::{AccessRules, Proof, Rule, Takes},
+    },
     limits::{TAKEOVER_PAUSE, TAKEOVER_WAIT, UNPUBLISH_GRACE_DEFAULT},
     rtmp::{
         chunk::ChunkWriter,
         client::ClientRole,
         message::{Header, Kind, type_id},
     },
-    shard::close::{CloseReason, RefuseReason},
+    shard::{
+        close::{CloseReason, RefuseReason},
+        config::Config,
+    },
 };
 
 fn rig(cores: usize) -> Rig {
@@ -174,7 +181,7 @@ fn two_encoders_that_both_come_back_at_once_change_places_once_a_second() {
 }
 
 #[test]
-fn whoever_waits_may_leave_and_the_name_is_free() {
+fn whoever_waits_may_leave_and_the_first_goes_on() {
     for in_time in [true, false] {
         let mut rig = rig(2);
         let first = rig.publish(0, "show");
@@ -187,7 +194,7 @@ fn whoever_waits_may_leave_and_the_name_is_free() {
         rig.settle();
         rig.hung[0] = false;
         rig.settle();
-        assert!(!rig.peers[first].open, "it was asked to end, and did");
+        assert_eq!(rig.peers[first].open, !in_time, "nobody is ended for one that has left");
         let third = third.unwrap_or_else(|| rig.connect(1, ClientRole::Publish, "show"));
         rig.settle();
         assert_eq!(rig.peers[third].events, ["Publishing"]);
@@ -235,9 +242,9 @@ fn an_owner_that_does_not_answer_is_not_waited_for_for_ever() {
     assert_eq!((rig.refused(RefuseReason::NameTaken), rig.takeovers()), (1, 0));
     rig.hung[0] = false;
     rig.settle();
-    assert!(!rig.peers[first].open);
-    let third = rig.publish(1, "show");
-    assert!(rig.peers[third].open, "the name is free");
+    assert!(rig.peers[first].open, "nobody waits any more");
+    rig.publish(1, "show");
+    assert_eq!((rig.peers[first].open, rig.takeovers()), (false, 1));
     rig.empty();
 }
 
@@ -322,6 +329,47 @@ fn a_connection_may_replace_its_own_publisher() {
     assert_eq!(rig.seen(player, 1), [KEY]);
     assert_eq!(rig.takeovers(), 1);
     rig.empty();
+}
+
+/// Two encoders' keys.
+const KEYS: [&str; 2] = ["first-key-of-an-encoder-8f3a91c2", "second-key-of-an-encoder-77d10b4e"];
+
+/// Nobody publishes without one of the keys.
+fn with_keys(config: &mut Config) {
+    let lines =
+        KEYS.iter().zip(["first", "second"]).map(|(key, name)| keys::line(name, key, "salt", &[]).expect("a line"));
+    let keys = Keys::parse(&lines.collect::<Vec<_>>().join("\n")).expect("keys");
+    let takes = Takes::Proof(Proof { keys: Some(keys), ..Proof::default() });
+    let rule = Rule { name: "keys".into(), streams: None, deny: Vec::new(), allow: Vec::new(), takes };
+    config.access = Arc::new(AccessInForce::new(AccessRules { publish: vec![rule], ..AccessRules::default() }));
+    config.takeover = Takeover::ReplaceIfSameCredential;
+}
+
+#[test]
+fn an_encoder_that_comes_back_with_its_key_has_its_name_back_and_nobody_else_takes_it() {
+    for core in [0, 1] {
+        let mut rig = Rig::with(2, with_keys);
+        let [own, other] = KEYS.map(|key| format!("show?key={key}"));
+        let player = rig.play(1, "show");
+        let first = rig.publish(0, &own);
+        rig.video(first, 0, KEY);
+        let stranger = rig.connect(core, ClientRole::Publish, &other);
+        rig.settle();
+        assert_eq!(rig.peers[stranger].statuses(1), ["NetStream.Publish.BadName"]);
+        assert!(rig.peers[first].open);
+        let again = rig.publish(core, &own);
+        assert!(!rig.peers[first].open);
+        rig.video(again, 0, KEY);
+        // Its credential is remembered for the next time.
+        rig.pass(TAKEOVER_PAUSE);
+        let stranger = rig.connect(core, ClientRole::Publish, &other);
+        rig.settle();
+        assert_eq!(rig.peers[stranger].statuses(1), ["NetStream.Publish.BadName"]);
+        let last = rig.publish(0, &own);
+        rig.video(last, 0, KEY);
+        assert_eq!((rig.seen(player, 1).len(), rig.takeovers()), (3, 2));
+        rig.empty();
+    }
 }
 
 #[test]

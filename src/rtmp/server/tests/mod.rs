@@ -1,5 +1,6 @@
 //! A server session against hand-written peers: what they say, and what they hear.
 
+mod connecting;
 mod hostile;
 mod sound;
 
@@ -55,7 +56,11 @@ fn body(values: &[Value]) -> BytesMut {
 
 impl Peer {
     fn shaken_hands() -> Self {
-        let mut session = ServerSession::new(ServerConfig::new(CHUNK_BYTES), 7, T0);
+        Self::shaken_hands_with(ServerConfig::new(CHUNK_BYTES))
+    }
+
+    fn shaken_hands_with(config: ServerConfig) -> Self {
+        let mut session = ServerSession::new(config, 7, T0);
         let (mut client, mut bytes) = (ClientHandshake::new(8, false), BytesMut::new());
         client.start(0, &mut bytes);
         assert_eq!(session.receive(&mut &bytes[..], T0), Ok(None));

@@ -1,0 +1,142 @@
+//! The access rules in force, kept as the operator's files are: a key that is taken out of its file opens nothing any more.
+//!
+//! The files that rules name are read again when they change, the configuration file at SIGHUP, of which nothing else is. What
+//! is wrong leaves the rules as they were, and the log says so in one line. Who publishes or plays already goes on.
+
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
+
+use super::args::AccessSource;
+use crate::{access::AccessInForce, limits};
+
+/// See the file's head.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    pub(super) source: AccessSource,
+    /// Those that the rules name.
+    pub(super) files: Vec<PathBuf>,
+    pub(super) in_force: Arc<AccessInForce>,
+}
+
+impl Access {
+    /// Reads the files again, and the configuration file too if `all`. The error is one line, and nothing has changed then.
+    fn reload(&mut self, all: bool) -> Result<(), String> {
+        let source = if all { Some(self.source.again()?) } else { None };
+        let mut notes = Vec::new();
+        let made = source.as_ref().unwrap_or(&self.source).make(&mut notes)?;
+        for note in notes {
+            tracing::warn!("{note}");
+        }
+        let (publish, play) = (made.rules.publish.len(), made.rules.play.len());
+        self.in_force.replace(made.rules);
+        self.files = made.files;
+        self.source = source.unwrap_or_else(|| self.source.clone());
+        tracing::info!(publish, play, "access rules were read again and count from now on");
+        Ok(())
+    }
+}
+
+/// What differs when a file has been written or replaced: which one it is, its length, and its times. `None` while there is none.
+type Stamp = Option<([u64; 3], [i64; 4])>;
+
+fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+    let stamp = |path: &PathBuf| {
+        let found = Path::new(path).metadata().ok()?;
+        let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+        Some(([found.dev(), found.ino(), found.len()], times))
+    };
+    files.iter().map(stamp).collect()
+}
+
+/// Keeps the rules until the runtime ends. SIGHUP is caught from now on.
+pub(super) fn keep(mut access: Access) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut ticks = interval(limits::FILE_POLL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tokio::spawn(async move {
+        let (mut read, mut seen) = (stamps(&access.files), stamps(&access.files));
+        loop {
+            let all = tokio::select! {
+                Some(()) = hangup.recv() => true,
+                _ = ticks.tick() => {
+                    let now = stamps(&access.files);
+                    // One that is being written is left alone until it is as it was a moment ago.
+                    let at_rest = now == seen;
+                    seen = now;
+                    if seen == read || !at_rest {
+                        continue;
+                    }
+                    false
+                }
+            };
+            if all {
+                tracing::info!("reading access rules again; other settings of the configuration file need a restart");
+            }
+            // Before they are read: a change after that is one more.
+            let (files, before) = (access.files.clone(), stamps(&access.files));
+            if let Err(why) = access.reload(all) {
+                tracing::error!("access rules stay as they were: {why}");
+            }
+            read = if access.files == files { before } else { stamps(&access.files) };
+            seen.clone_from(&read);
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::control::{
+        args::{Given, configure},
+        cores::Allowance,
+    };
+
+    #[test]
+    fn what_is_wrong_leaves_the_rules_as_they_were() {
+        let folder = std::env::temp_dir().join(format!("shardcast-access-reload-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (config, keys) = (folder.join("node.toml"), folder.join("keys.txt"));
+        std::fs::write(&config, "[[publish]]\nkeys = \"keys.txt\"\n").unwrap();
+        let line = |name| crate::access::keys::line(name, "correct-horse-battery", "salt", &[]).unwrap();
+        std::fs::write(&keys, line("a")).unwrap();
+        let words = ["shardcast", "--config", config.to_str().unwrap()].map(OsString::from);
+        let allowance = Allowance { cpus: vec![0], parallelism: 1 };
+        let mut access = configure(&Given::new(&words), &allowance).unwrap().access.unwrap();
+        let state = |access: &Access| format!("{:?}", access.in_force.get());
+        assert_eq!(access.files, std::slice::from_ref(&keys));
+
+        std::fs::write(&keys, format!("{}\n{}", line("a"), line("b"))).unwrap();
+        let one = state(&access);
+        access.reload(false).unwrap();
+        let two = state(&access);
+        assert_ne!(one, two);
+
+        std::fs::write(&keys, "a hunter2").unwrap();
+        let why = access.reload(false).unwrap_err();
+        assert!(why.contains("keys.txt: line 1: ") && why.lines().count() == 1, "{why}");
+        assert_eq!(state(&access), two);
+
+        // The configuration file counts only when it is asked for.
+        std::fs::write(&config, "[[publish]]\nopen = maybe\n").unwrap();
+        std::fs::write(&keys, line("a")).unwrap();
+        access.reload(false).unwrap();
+        assert_eq!(state(&access), one);
+        assert!(access.reload(true).unwrap_err().contains("node.toml:2:8: "));
+        assert_eq!(state(&access), one);
+        std::fs::write(&config, "[[publish]]\nopen = true\n").unwrap();
+        access.reload(true).unwrap();
+        assert!(access.files.is_empty() && state(&access).contains("Everybody"));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
