@@ -275,10 +275,7 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
     reload::start(settings.reloads())?;
     let ended = watch(&node.fleet)?;
     overload::spawn(node);
-    match &settings.face {
-        Face::Banner => greet(node, admin_addr),
-        Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
-    }
+    // Before anybody could know that this process is there to be told.
     if let Face::Banner = settings.face {
         let listening: Vec<Listening> = node.fleet.listening()?.into_iter().chain(copy).collect();
         let kept = manager.as_ref().is_some_and(|manager| manager.keep(&listening));
@@ -288,6 +285,10 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
         let others = listening.into_iter().filter(|known| known.role == ADMIN).collect();
         let upgrades = Upgrades::new(given.args(), others, manager.clone())?;
         tokio::spawn(upgrades.run(Arc::clone(node), admin));
+    }
+    match &settings.face {
+        Face::Banner => greet(node, admin_addr),
+        Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
     }
     if let Some(heir) = heir {
         tokio::spawn(heir.take_over(Arc::clone(&node.fleet)));

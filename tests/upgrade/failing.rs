@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::{
@@ -23,7 +24,10 @@ fn run(program: &Path, flags: &[&str]) -> Server {
 }
 
 fn copied(folder: &Folder) -> PathBuf {
-    folder.put("node", |path| assert!(fs::copy(binary(), path).expect("the program") > 0))
+    // By a process of its own: a test that starts one meanwhile would hold the file open, which then cannot be run.
+    folder.put("node", |path| {
+        assert!(Command::new("cp").arg(binary()).arg(path).status().expect("cp is on PATH").success());
+    })
 }
 
 fn script(folder: &Folder, text: &str) {
@@ -97,7 +101,7 @@ fn a_new_process_that_hangs_is_stopped() {
 
 #[test]
 fn the_variable_is_not_for_others() {
-    let output = std::process::Command::new(binary())
+    let output = Command::new(binary())
         .env("SHARDCAST_HANDOVER", "1")
         .stdin(std::process::Stdio::null())
         .output()
