@@ -17,7 +17,13 @@ mod takeover;
 mod tls;
 mod upgrade;
 
-use std::{error::Error as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::{
     ArgAction, CommandFactory, FromArgMatches, Parser,
@@ -392,7 +398,9 @@ impl Settings {
     /// What is read again while the node runs.
     pub(super) fn reloads(&self) -> Vec<Reload> {
         let certificates = self.certificates.clone().zip(self.config.tls.clone());
-        certificates.map(|(files, server)| files.reload(server)).into_iter().collect()
+        let certificates = certificates.map(|(files, server)| files.reload(server));
+        let access = self.access.clone().map(Access::into_reload);
+        certificates.into_iter().chain(access).collect()
     }
 }
 
@@ -405,7 +413,8 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         .map_err(|why| format!("{} {:?}: {why}", given.origin("--cpus"), cores::list(listed.unwrap_or(&[]))))?;
     let sockets = args.sockets.options(&plan.cpus, given)?;
     let mut notes = plan.notes;
-    let relays = args.relays.rules(given, file, &mut notes)?;
+    let mut secrets: Vec<PathBuf> = args.callbacks.secret_file().map(Path::to_owned).into_iter().collect();
+    let relays = args.relays.rules(given, file, &mut secrets, &mut notes)?;
     let access = AccessSource::new(args.access, given, file);
     let AccessMade { rules, files } = access.make(&mut notes)?;
     let in_force = Arc::new(AccessInForce::new(rules));
@@ -450,7 +459,7 @@ fn settings(args: Args, given: &Given, file: Option<&ConfigFile>, allowance: &Al
         admin: args.admin.0,
         drain: args.drain.drain(),
         callbacks,
-        containment: args.containment.containment(args.config, &files),
+        containment: args.containment.containment(args.config, secrets),
         access: Some(Access { source: access, files, in_force }),
         upgrade_timeout: args.upgrade.timeout(),
         log: args.log,

@@ -52,7 +52,7 @@ impl CertificateFiles {
     /// What replaces the certificates of `server` when the files change.
     pub(super) fn reload(self, server: Arc<Server>) -> Reload {
         let paths = self.pairs.iter().flat_map(|(certificate, key)| std::iter::once(certificate).chain(key)).cloned();
-        Reload::new("certificates", paths.collect(), move || {
+        Reload::new("certificates", paths.collect(), move |_| {
             let pairs = self.read().map_err(|fault| format!("{}: {}", fault.path.display(), fault.why))?;
             let serves_expired = server.pairs().iter().any(|pair| left_s(pair) <= 0);
             if let Some(expired) = pairs.iter().find(|pair| left_s(pair) <= 0).filter(|_| !serves_expired) {
@@ -61,8 +61,10 @@ impl CertificateFiles {
             for note in expiry_notes(&pairs) {
                 tracing::warn!("{note}");
             }
+            let count = pairs.len();
             server.replace(pairs);
-            Ok(())
+            tracing::info!(count, "certificates were read again and count from now on");
+            Ok(None)
         })
     }
 }

@@ -62,6 +62,7 @@ use self::{
     drain::Board,
     ending::{Causes, Orders, Signals},
     logs::Log,
+    reload::Reload,
     systemd::Manager,
     upgrade::{Heir, Upgrades},
 };
@@ -183,7 +184,8 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         tracing::warn!("{addr} is not among the addresses to listen on any more: it is closed");
     }
     drop(inherited);
-    let contained = containment::contain(&settings.containment, &config, log)
+    let reloads = settings.reloads();
+    let contained = containment::contain(&settings.containment, &config, &reloads, log)
         .map_err(|failed| containment_fault(&failed, settings, given))?;
     let fleet = Fleet::start_on(sockets, config).map_err(start_fault)?;
     for note in settings.notes.iter().cloned().chain(fleet.clamps().iter().map(args::clamp_note)) {
@@ -200,7 +202,7 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     if given_sockets > 0 {
         node.fleet.leave_sockets_open();
     }
-    let parts = Parts { orders, admin, heir, manager };
+    let parts = Parts { orders, admin, heir, manager, reloads };
     let outcome = runtime.block_on(async {
         if let Some(callbacks) = callbacks {
             callbacks.run(Arc::clone(&node.fleet));
@@ -258,21 +260,19 @@ struct Parts {
     admin: Option<TcpListener>,
     heir: Option<Heir>,
     manager: Option<Arc<Manager>>,
+    reloads: Vec<Reload>,
 }
 
 /// Says that the node is ready, serves until its end, and returns the exit code.
 async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &Given) -> std::io::Result<u8> {
-    let Parts { orders, admin, heir, manager } = parts;
+    let Parts { orders, admin, heir, manager, reloads } = parts;
     let signals = Signals::catch()?;
     let copy = admin.as_ref().map(|listener| admin_socket(listener, settings)).transpose()?;
     tracing::info!(shards = node.fleet.shards().len(), "started");
     let admin = admin.map(tokio::net::TcpListener::from_std).transpose()?;
     let admin_addr = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, Arc::clone(node))).abort_handle());
-    if let Some(access) = &settings.access {
-        access::keep(access.clone())?;
-    }
-    reload::start(settings.reloads())?;
+    reload::start(reloads)?;
     let ended = watch(&node.fleet)?;
     overload::spawn(node);
     match &settings.face {

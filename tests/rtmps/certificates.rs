@@ -100,7 +100,7 @@ fn a_new_certificate_is_shown_from_then_on_and_drops_nobody() {
     files.replace("a", "c");
     server.signal("HUP");
     wait_for("the third", seconds(10), || (shown(server.secure(), None, "") == "third").then_some(()));
-    let refusals = server.log().lines().filter(|line| line.contains("cannot use the new certificates")).count();
+    let refusals = server.log().lines().filter(|line| line.contains("certificates stay as they were")).count();
     assert_eq!(refusals, 2, "{}", server.log());
 
     publisher.finish(seconds(media::SOURCE_SECONDS + 10));
