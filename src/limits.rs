@@ -478,14 +478,12 @@ pub const FLAG_SECONDS_MAX: u64 = 86_400;
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of a file that a `{file:PATH}` names.
 pub const SECRET_BYTES_MAX: u64 = 4 * 1024;
-/// How often files that count as they are now are looked at.
-pub const FILE_POLL: Duration = Duration::from_secs(1);
 /// Rules of one kind, `--pull` or `--push`: each is looked at for each stream.
 pub const RELAY_RULES_MAX: usize = 1_000;
 /// Targets of one `--push` rule.
 pub const TARGETS_MAX: usize = 16;
 /// How often files that are read again when they change are looked at.
-pub const RELOAD_POLL: Duration = Duration::from_secs(2);
+pub const RELOAD_POLL: Duration = Duration::from_secs(1);
 /// Log lines that wait for stderr; further ones are dropped and counted.
 pub const LOG_LINES_QUEUED_MAX: usize = 4_096;
 /// How long the end of the process waits for stderr to take the last log lines.

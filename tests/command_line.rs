@@ -335,7 +335,7 @@ fn a_reader_of_the_banner_that_goes_away_does_no_harm() {
     // Once the log says that it started, signals are caught.
     let stderr = node.child.stderr.as_mut().unwrap();
     let mut said = Vec::new();
-    while !said.ends_with(b"started") {
+    while !said.ends_with(b"started shards") {
         let mut next = [0];
         stderr.read_exact(&mut next).unwrap();
         said.extend(next);

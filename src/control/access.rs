@@ -3,19 +3,13 @@
 //! The files that rules name are read again when they change, the configuration file at SIGHUP, of which nothing else is. What
 //! is wrong leaves the rules as they were, and the log says so in one line. Who publishes or plays already goes on.
 
-use std::{
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
+use super::{
+    args::AccessSource,
+    reload::{Cause, Reload},
 };
-
-use super::args::AccessSource;
-use crate::{access::AccessInForce, limits};
+use crate::access::AccessInForce;
 
 /// See the file's head.
 #[derive(Clone, Debug)]
@@ -27,6 +21,18 @@ pub(super) struct Access {
 }
 
 impl Access {
+    /// What replaces the rules when the files change, or at SIGHUP.
+    pub(super) fn into_reload(mut self) -> Reload {
+        Reload::new("access rules", self.files.clone(), move |cause| {
+            let all = cause == Cause::Hangup;
+            if all {
+                tracing::info!("reading access rules again; other settings of the configuration file need a restart");
+            }
+            self.reload(all)?;
+            Ok(Some(self.files.clone()))
+        })
+    }
+
     /// Reads the files again, and the configuration file too if `all`. The error is one line, and nothing has changed then.
     fn reload(&mut self, all: bool) -> Result<(), String> {
         let source = if all { Some(self.source.again()?) } else { None };
@@ -42,54 +48,6 @@ impl Access {
         tracing::info!(publish, play, "access rules were read again and count from now on");
         Ok(())
     }
-}
-
-/// What differs when a file has been written or replaced: which one it is, its length, and its times. `None` while there is none.
-type Stamp = Option<([u64; 3], [i64; 4])>;
-
-fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    let stamp = |path: &PathBuf| {
-        let found = Path::new(path).metadata().ok()?;
-        let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
-        Some(([found.dev(), found.ino(), found.len()], times))
-    };
-    files.iter().map(stamp).collect()
-}
-
-/// Keeps the rules until the runtime ends. SIGHUP is caught from now on.
-pub(super) fn keep(mut access: Access) -> std::io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut ticks = interval(limits::FILE_POLL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tokio::spawn(async move {
-        let (mut read, mut seen) = (stamps(&access.files), stamps(&access.files));
-        loop {
-            let all = tokio::select! {
-                Some(()) = hangup.recv() => true,
-                _ = ticks.tick() => {
-                    let now = stamps(&access.files);
-                    // One that is being written is left alone until it is as it was a moment ago.
-                    let at_rest = now == seen;
-                    seen = now;
-                    if seen == read || !at_rest {
-                        continue;
-                    }
-                    false
-                }
-            };
-            if all {
-                tracing::info!("reading access rules again; other settings of the configuration file need a restart");
-            }
-            // Before they are read: a change after that is one more.
-            let (files, before) = (access.files.clone(), stamps(&access.files));
-            if let Err(why) = access.reload(all) {
-                tracing::error!("access rules stay as they were: {why}");
-            }
-            read = if access.files == files { before } else { stamps(&access.files) };
-            seen.clone_from(&read);
-        }
-    });
-    Ok(())
 }
 
 #[cfg(test)]

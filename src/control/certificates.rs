@@ -41,12 +41,6 @@ impl CertificateFiles {
         Self { pairs: certificates.iter().cloned().zip(keys).collect() }
     }
 
-    /// Of all of them.
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
-        let both = self.pairs.iter().flat_map(|(certificate, key)| std::iter::once(certificate).chain(key));
-        both.cloned().collect()
-    }
-
     pub(super) fn read(&self) -> Result<Vec<Pair>, FileFault> {
         if let Some((path, _)) = self.pairs.get(TLS_PAIRS_MAX) {
             let why = format!("more than {TLS_PAIRS_MAX} certificates");
@@ -57,7 +51,8 @@ impl CertificateFiles {
 
     /// What replaces the certificates of `server` when the files change.
     pub(super) fn reload(self, server: Arc<Server>) -> Reload {
-        Reload::new("certificates", self.paths(), move || {
+        let paths = self.pairs.iter().flat_map(|(certificate, key)| std::iter::once(certificate).chain(key)).cloned();
+        Reload::new("certificates", paths.collect(), move |_| {
             let pairs = self.read().map_err(|fault| format!("{}: {}", fault.path.display(), fault.why))?;
             let serves_expired = server.pairs().iter().any(|pair| left_s(pair) <= 0);
             if let Some(expired) = pairs.iter().find(|pair| left_s(pair) <= 0).filter(|_| !serves_expired) {
@@ -66,8 +61,10 @@ impl CertificateFiles {
             for note in expiry_notes(&pairs) {
                 tracing::warn!("{note}");
             }
+            let count = pairs.len();
             server.replace(pairs);
-            Ok(())
+            tracing::info!(count, "certificates were read again and count from now on");
+            Ok(None)
         })
     }
 }

@@ -2,7 +2,7 @@ use base64::Engine;
 use rcgen::{CertificateParams, KeyPair};
 
 use super::*;
-use crate::shard::tls::server::Oldest;
+use crate::{control::reload::Cause, shard::tls::server::Oldest};
 
 /// `der` as PEM.
 fn pem(label: &str, der: &[u8]) -> String {
@@ -57,11 +57,11 @@ fn one_that_has_expired_does_not_replace_one_that_counts() {
     let before = server.pairs()[0].fingerprint();
     let mut reload = files.reload(Arc::clone(&server));
     folder.make("a", -1);
-    let refused = reload.reload().expect_err("expired");
+    let refused = reload.reload(Cause::Hangup).expect_err("expired");
     assert!(refused.contains("a.pem: it has expired"), "{refused}");
     assert_eq!(server.pairs()[0].fingerprint(), before);
     folder.make("a", 60);
-    assert_eq!(reload.reload(), Ok(()));
+    assert_eq!(reload.reload(Cause::Hangup), Ok(()));
     assert_ne!(server.pairs()[0].fingerprint(), before);
 }
 
@@ -72,7 +72,7 @@ fn a_node_that_serves_an_expired_one_takes_any() {
     let files = folder.files("a");
     let server = Arc::new(Server::new(files.read().unwrap(), Oldest::default(), false).unwrap());
     folder.make("a", -1);
-    assert_eq!(files.reload(Arc::clone(&server)).reload(), Ok(()));
+    assert_eq!(files.reload(Arc::clone(&server)).reload(Cause::Hangup), Ok(()));
 }
 
 #[test]

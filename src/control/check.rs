@@ -53,7 +53,7 @@ pub(super) fn run(given: &Given, allowance: &Allowance) -> Result<u8, Stop> {
 
 /// All that can be said of a file, in the order of its lines.
 fn all(file: &ConfigFile) -> Vec<Finding> {
-    let (_, _, of_rules) = file.rules(Duration::ZERO);
+    let (_, _, of_rules) = file.rules(&file.secrets(), Duration::ZERO);
     let (_, of_access) = file.access();
     let mut findings = [file.findings.clone(), of_rules, of_access].concat();
     findings.sort_by_key(|finding| finding.at.start);

@@ -14,7 +14,19 @@ use tokio::{
 
 use crate::limits::RELOAD_POLL;
 
-type Apply = Box<dyn FnMut() -> Result<(), String> + Send>;
+/// Why files are read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// One of them has changed.
+    Changed,
+    /// The operator asks for it.
+    Hangup,
+}
+
+/// The files that count from now on, if they are others than before.
+pub(super) type Others = Option<Vec<PathBuf>>;
+
+type Apply = Box<dyn FnMut(Cause) -> Result<Others, String> + Send>;
 
 /// See the file's head.
 pub(super) struct Reload {
@@ -44,15 +56,20 @@ struct Stamp {
 }
 
 impl Reload {
-    /// `apply` reads the files at `paths`, which have been read already, and puts them in force; an error, for people, says that
-    /// they cannot be.
+    /// `apply` reads the files at `paths`, which have been read already, puts them in force and says so in the log; an error, for
+    /// people, says that they cannot be.
     pub(super) fn new(
         what: &'static str,
         paths: Vec<PathBuf>,
-        apply: impl FnMut() -> Result<(), String> + Send + 'static,
+        apply: impl FnMut(Cause) -> Result<Others, String> + Send + 'static,
     ) -> Self {
         let read = stamps(&paths);
         Self { what, paths, seen: read.clone(), read, apply: Box::new(apply) }
+    }
+
+    /// What has to stay within reach.
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// Looks at the files, and reads them if they have changed, but not since the last look. What came of it, if they were read.
@@ -60,20 +77,27 @@ impl Reload {
         let now = stamps(&self.paths);
         let is_still = now == self.seen;
         self.seen = now;
-        (is_still && self.seen != self.read).then(|| self.reload())
+        (is_still && self.seen != self.read).then(|| self.reload(Cause::Changed))
     }
 
     /// Reads the files, changed or not.
-    pub(super) fn reload(&mut self) -> Result<(), String> {
+    pub(super) fn reload(&mut self, cause: Cause) -> Result<(), String> {
+        // Before they are read: a change after that is one more.
         self.read = stamps(&self.paths);
+        let applied = (self.apply)(cause).map(|others| {
+            if let Some(paths) = others.filter(|paths| *paths != self.paths) {
+                self.read = stamps(&paths);
+                self.paths = paths;
+            }
+        });
         self.seen.clone_from(&self.read);
-        (self.apply)()
+        applied
     }
 
+    /// As the operator hears of it.
     fn say(&self, outcome: &Result<(), String>) {
-        match outcome {
-            Ok(()) => tracing::info!("read the {} again: in force from here on", self.what),
-            Err(why) => tracing::error!("cannot use the new {}, those before stay in force: {why}", self.what),
+        if let Err(why) = outcome {
+            tracing::error!("{} stay as they were: {why}", self.what);
         }
     }
 }
@@ -109,7 +133,7 @@ async fn watch(mut reloads: Vec<Reload>, mut hangups: Signal) {
             _ = looks.tick() => false,
         };
         for reload in &mut reloads {
-            let outcome = if asked { Some(reload.reload()) } else { reload.poll() };
+            let outcome = if asked { Some(reload.reload(Cause::Hangup)) } else { reload.poll() };
             if let Some(outcome) = &outcome {
                 reload.say(outcome);
             }
@@ -139,9 +163,9 @@ mod tests {
         std::fs::write(&a, "1").expect("a file");
         let reads = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&reads);
-        let mut reload = Reload::new("files", vec![a.clone(), b.clone()], move || {
+        let mut reload = Reload::new("files", vec![a.clone(), b.clone()], move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
-            Ok(())
+            Ok(None)
         });
         assert_eq!(reload.poll(), None, "nothing has changed");
         // One after the other, as renewals do.
@@ -166,11 +190,34 @@ mod tests {
         let folder = scratch("refusal");
         let path = folder.join("file");
         std::fs::write(&path, "good").expect("a file");
-        let mut reload = Reload::new("files", vec![path.clone()], || Err("bad".to_owned()));
+        let mut reload = Reload::new("files", vec![path.clone()], |_| Err("bad".to_owned()));
         std::fs::write(&path, "not so").expect("a file");
         let looks = std::array::from_fn(|_| reload.poll());
         assert_eq!(looks, [None, Some(Err("bad".to_owned())), None, None]);
-        assert_eq!(reload.reload(), Err("bad".to_owned()), "it was asked for");
+        assert_eq!(reload.reload(Cause::Hangup), Err("bad".to_owned()), "it was asked for");
+        let _ = std::fs::remove_dir_all(folder);
+    }
+
+    #[test]
+    fn other_files_may_count_from_then_on() {
+        let folder = scratch("others");
+        let (a, b) = (folder.join("a"), folder.join("b"));
+        [&a, &b].iter().for_each(|path| std::fs::write(path, "1").expect("a file"));
+        let next = b.clone();
+        let mut reload =
+            Reload::new(
+                "files",
+                vec![a.clone()],
+                move |cause| Ok((cause == Cause::Hangup).then(|| vec![next.clone()])),
+            );
+        std::fs::write(&b, "22").expect("a file");
+        assert_eq!((reload.poll(), reload.poll()), (None, None), "that one does not count");
+        assert_eq!(reload.reload(Cause::Hangup), Ok(()));
+        assert_eq!(reload.paths(), std::slice::from_ref(&b));
+        std::fs::write(&a, "22").expect("a file");
+        assert_eq!((reload.poll(), reload.poll()), (None, None), "it no longer does");
+        std::fs::write(&b, "333").expect("a file");
+        assert_eq!((reload.poll(), reload.poll()), (None, Some(Ok(()))));
         let _ = std::fs::remove_dir_all(folder);
     }
 }

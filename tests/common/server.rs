@@ -48,6 +48,17 @@ fn first_address(text: &str) -> Option<SocketAddr> {
     text.split(|c: char| c.is_whitespace() || c == '/' || c == ',').find_map(|word| word.parse().ok())
 }
 
+/// Whether files can be fenced off here, as the node itself sees it. Says so if not.
+pub fn has_landlock() -> bool {
+    let server = Server::start(Driver::Auto, 1, &[]);
+    wait_for("the log to begin", seconds(5), || server.log().contains("contained: ").then_some(()));
+    let has = server.log().contains("files by Landlock");
+    if !has {
+        eprintln!("NOT CHECKED: this kernel has no Landlock");
+    }
+    has
+}
+
 /// The server's program. `SHARDCAST_BIN` names another build of it.
 pub fn binary() -> String {
     std::env::var("SHARDCAST_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_shardcast").to_owned())

@@ -5,7 +5,7 @@ use crate::common::{
     media,
     packets::{self, Joined, Seen, assert_received, ffprobe},
     seconds,
-    server::{Driver, Server},
+    server::{Driver, Server, has_landlock},
     tool::require,
     wait_for,
 };
@@ -100,12 +100,25 @@ fn a_new_certificate_is_shown_from_then_on_and_drops_nobody() {
     files.replace("a", "c");
     server.signal("HUP");
     wait_for("the third", seconds(10), || (shown(server.secure(), None, "") == "third").then_some(()));
-    let refusals = server.log().lines().filter(|line| line.contains("cannot use the new certificates")).count();
+    let refusals = server.log().lines().filter(|line| line.contains("certificates stay as they were")).count();
     assert_eq!(refusals, 2, "{}", server.log());
 
     publisher.finish(seconds(media::SOURCE_SECONDS + 10));
     let received = packets::probed(&probe.finish(seconds(20)));
     assert_received("ffprobe", &media::av().packets, &received, Joined::Early, Seen::AsReceived);
+}
+
+#[test]
+fn a_new_certificate_is_shown_though_other_files_are_out_of_reach() {
+    if !has_landlock() {
+        return;
+    }
+    let files = Files::new();
+    files.make("a", "old", &["a.example"], 30);
+    let server = start(&files, &["a"], &["--landlock", "on"]);
+    files.make("b", "new", &["a.example"], 60);
+    files.replace("a", "b");
+    wait_for("the new certificate", seconds(10), || (shown(server.secure(), None, "") == "new").then_some(()));
 }
 
 #[test]

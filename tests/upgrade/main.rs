@@ -19,6 +19,7 @@ macro_rules! on_both_drivers {
 }
 
 mod failing;
+mod fenced;
 mod folder;
 mod sockets;
 mod storm;

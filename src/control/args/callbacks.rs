@@ -1,6 +1,10 @@
 //! The flags for HTTP callbacks: who is asked about clients, and told of them.
 
-use std::{io::Read, path::PathBuf, time::Duration};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{ArgAction, Args};
 use hyper::Uri;
@@ -66,6 +70,10 @@ pub(super) struct CallbackArgs {
 }
 
 impl CallbackArgs {
+    pub(super) fn secret_file(&self) -> Option<&Path> {
+        self.callback_secret.as_deref()
+    }
+
     /// None if there is nobody to ask or tell. The error is one line.
     pub(super) fn plan(
         self,
@@ -124,7 +132,7 @@ fn failure(text: &str) -> Result<bool, String> {
     }
 }
 
-fn secret(path: &std::path::Path, notes: &mut Vec<String>) -> Result<Vec<u8>, String> {
+fn secret(path: &Path, notes: &mut Vec<String>) -> Result<Vec<u8>, String> {
     use std::os::unix::fs::PermissionsExt;
     let said = |error: std::io::Error| format!("{error}; name a file with the secret");
     let file = std::fs::File::open(path).map_err(said)?;

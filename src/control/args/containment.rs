@@ -21,8 +21,8 @@ pub(super) struct ContainmentArgs {
 }
 
 impl ContainmentArgs {
-    pub(super) fn containment(self, config_file: Option<PathBuf>, files: &[PathBuf]) -> Containment {
-        Containment { user: self.user, landlock: self.landlock, config_file, files: files.to_vec() }
+    pub(super) fn containment(self, config_file: Option<PathBuf>, secrets: Vec<PathBuf>) -> Containment {
+        Containment { user: self.user, landlock: self.landlock, config_file, secrets }
     }
 }
 

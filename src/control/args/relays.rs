@@ -83,11 +83,13 @@ pub(in super::super) struct UpstreamArgs {
 }
 
 impl RelayArgs {
-    /// The rules that the flags are, and behind them those of the file. The error is one line.
+    /// The rules that the flags are, and behind them those of the file; the files that they name go to `files`. The error is one
+    /// line.
     pub(super) fn rules(
         &self,
         given: &Given,
         file: Option<&ConfigFile>,
+        files: &mut Vec<PathBuf>,
         notes: &mut Vec<String>,
     ) -> Result<RelayRules, String> {
         let secrets = Secrets::new(Path::new(""));
@@ -142,8 +144,11 @@ impl RelayArgs {
                 "{origin}: the rule for {hidden} never counts, the earlier one for {hiding} has its streams"
             ));
         }
+        files.extend(secrets.into_files());
         let Some(file) = file else { return Ok(rules) };
-        let (pulls, pushes, findings) = file.rules(linger);
+        let secrets = file.secrets();
+        let (pulls, pushes, findings) = file.rules(&secrets, linger);
+        files.extend(secrets.into_files());
         if let Some(fault) = findings.iter().find(|finding| finding.is_fault()) {
             return Err(file.advised(fault));
         }

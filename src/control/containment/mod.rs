@@ -15,7 +15,7 @@ use std::{
 
 use self::files::Fence;
 pub(super) use self::user::Account;
-use super::logs::Log;
+use super::{logs::Log, reload::Reload};
 use crate::shard::{config::Config, listen_addr::ListenAddr};
 
 /// Whether files are fenced off.
@@ -36,8 +36,8 @@ pub(super) struct Containment {
     pub(super) landlock: Landlock,
     /// Read again by an upgrade and at a reload.
     pub(super) config_file: Option<PathBuf>,
-    /// Others that are read again when they change.
-    pub(super) files: Vec<PathBuf>,
+    /// Files with secrets, which the process that an upgrade starts reads.
+    pub(super) secrets: Vec<PathBuf>,
 }
 
 /// What may be opened from here on. A folder stands for all below it.
@@ -66,10 +66,11 @@ fn folder(file: &Path) -> PathBuf {
 }
 
 /// All that a node with these settings opens once it runs, and what its successor needs that an upgrade starts.
-fn allowed(containment: &Containment, config: &Config) -> Allowed {
+fn allowed(containment: &Containment, config: &Config, reloads: &[Reload]) -> Allowed {
     let mut allowed = Allowed::default();
     files::of_the_system(&mut allowed);
-    for file in containment.config_file.iter().chain(&containment.files).chain(&config.upstream_ca) {
+    let named = containment.config_file.iter().chain(&containment.secrets).chain(&config.upstream_ca);
+    for file in named.chain(reloads.iter().flat_map(Reload::paths)) {
         allowed.reread(file);
     }
     for addr in config.rtmp.iter().chain(&config.rtmps) {
@@ -96,9 +97,14 @@ pub(super) enum Failed {
 }
 
 /// Gives up what is not needed any more. Everything is bound, nothing runs but this thread and the log's.
-pub(super) fn contain(containment: &Containment, config: &Config, log: &Log) -> Result<InForce, Failed> {
+pub(super) fn contain(
+    containment: &Containment,
+    config: &Config,
+    reloads: &[Reload],
+    log: &Log,
+) -> Result<InForce, Failed> {
     if let Some(account) = &containment.user {
-        hand_over(&[&config.rtmp[..], &config.rtmps].concat(), account)
+        hand_over(config.rtmp.iter().chain(&config.rtmps), account)
             .and_then(|()| account.become_it())
             .map_err(Failed::User)?;
     }
@@ -106,14 +112,16 @@ pub(super) fn contain(containment: &Containment, config: &Config, log: &Log) -> 
     let _ = rustix::thread::set_no_new_privs(true);
     let fence = match containment.landlock {
         Landlock::Off => Fence::Off,
-        mode => files::fence(&allowed(containment, config), mode == Landlock::On, log).map_err(Failed::Landlock)?,
+        mode => {
+            files::fence(&allowed(containment, config, reloads), mode == Landlock::On, log).map_err(Failed::Landlock)?
+        }
     };
     let root = rustix::process::geteuid().is_root();
     Ok(InForce { root, user: containment.user.as_ref().map(ToString::to_string), fence })
 }
 
 /// Socket files become the user's, who removes them at the end.
-fn hand_over(addrs: &[ListenAddr], account: &Account) -> io::Result<()> {
+fn hand_over<'a>(addrs: impl Iterator<Item = &'a ListenAddr>, account: &Account) -> io::Result<()> {
     for addr in addrs {
         if let ListenAddr::Unix(path) = addr {
             match account.own(path) {
@@ -189,13 +197,19 @@ mod tests {
     fn what_the_flags_name_stays_reachable() {
         let config = Config {
             rtmp: vec![ListenAddr::Unix("/run/shardcast/rtmp.sock".into())],
+            rtmps: vec![ListenAddr::Unix("/run/secure/rtmps.sock".into())],
             upstream_ca: Some("/etc/shardcast/ca.pem".into()),
             ..Config::default()
         };
-        let containment = Containment { config_file: Some("/srv/edge/edge.toml".into()), ..Containment::default() };
-        let allowed = allowed(&containment, &config);
-        assert_eq!(allowed.sockets, [Path::new("/run/shardcast")]);
-        for folder in ["/etc/shardcast", "/srv/edge", "/proc"] {
+        let containment = Containment {
+            config_file: Some("/srv/edge/edge.toml".into()),
+            secrets: vec!["/srv/secrets/callbacks".into()],
+            ..Containment::default()
+        };
+        let reload = Reload::new("certificates", vec!["/srv/tls/edge.pem".into()], |_| Ok(None));
+        let allowed = allowed(&containment, &config, &[reload]);
+        assert_eq!(allowed.sockets, [Path::new("/run/shardcast"), Path::new("/run/secure")]);
+        for folder in ["/etc/shardcast", "/srv/edge", "/srv/secrets", "/srv/tls", "/proc"] {
             assert!(allowed.read.iter().any(|read| read == Path::new(folder)), "{folder}: {:?}", allowed.read);
         }
         assert!(!allowed.read.iter().any(|read| read == Path::new("/")), "{:?}", allowed.read);

@@ -104,10 +104,14 @@ impl ConfigFile {
         }
     }
 
+    /// Those that its rules may name.
+    pub(super) fn secrets(&self) -> Secrets {
+        Secrets::new(self.text.folder())
+    }
+
     /// The rules, and what is wrong with them. Pulls outlive their last player by `linger` if they do not say otherwise.
-    pub(super) fn rules(&self, linger: Duration) -> (Vec<PullRule>, Vec<PushRule>, Vec<Finding>) {
-        let secrets = Secrets::new(self.text.folder());
-        let mut maker = Maker { secrets: &secrets, linger, findings: Vec::new() };
+    pub(super) fn rules(&self, secrets: &Secrets, linger: Duration) -> (Vec<PullRule>, Vec<PushRule>, Vec<Finding>) {
+        let mut maker = Maker { secrets, linger, findings: Vec::new() };
         let made = self.pulls.iter().map(|text| (text, maker.pull(text))).collect::<Vec<_>>();
         let pushes = self.pushes.iter().filter_map(|text| maker.push(text)).collect();
         let (texts, pulls): (Vec<_>, Vec<_>) = made.into_iter().filter_map(|(text, rule)| Some((text, rule?))).unzip();

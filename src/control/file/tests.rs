@@ -12,7 +12,7 @@ fn parse(content: &str) -> ConfigFile {
 /// All that is found, each as `LINE:COLUMN: what`.
 fn said(content: &str) -> Vec<String> {
     let file = parse(content);
-    let (_, _, of_rules) = file.rules(Duration::ZERO);
+    let (_, _, of_rules) = file.rules(&file.secrets(), Duration::ZERO);
     let findings = file.findings.iter().chain(&of_rules);
     findings.map(|finding| file.text.in_short(finding)["f.toml:".len()..].to_owned()).collect()
 }
@@ -53,7 +53,7 @@ fn a_whole_file_is_read() {
     assert_eq!(values("rtmp"), "127.0.0.1:1935 [::1]:1936");
     assert_eq!([values("admin"), values("merge-ms"), values("gop-cache")], ["off", "40", "off"]);
     assert_eq!([values("no-pin"), values("gop-bytes-max")], ["true", "8M"]);
-    let (pulls, pushes, _) = file.rules(Duration::from_secs(9));
+    let (pulls, pushes, _) = file.rules(&file.secrets(), Duration::from_secs(9));
     let lingers = pulls.iter().map(|rule| rule.linger.as_secs()).collect::<Vec<_>>();
     assert_eq!(lingers, [3, 9, 9]);
     assert_eq!(pulls.iter().map(|rule| rule.always).collect::<Vec<_>>(), [false, false, true]);
@@ -126,7 +126,8 @@ fn a_rule_behind_a_wider_one_is_a_warning() {
     let said = said(&content);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].starts_with("8:12: this rule never counts: the one for live/* has its streams (f.toml:2:12)"));
-    let (pulls, _, findings) = parse(&content).rules(Duration::ZERO);
+    let file = parse(&content);
+    let (pulls, _, findings) = file.rules(&file.secrets(), Duration::ZERO);
     assert!(pulls.len() == 3 && !findings[0].is_fault());
 }
 
@@ -145,7 +146,7 @@ fn every_truncation_is_read_or_said() {
     for end in (0..WHOLE.len()).filter(|end| WHOLE.is_char_boundary(*end)) {
         for content in [WHOLE[..end].to_owned(), format!("{}\"{}", &WHOLE[..end], &WHOLE[end..])] {
             let file = parse(&content);
-            let (_, _, of_rules) = file.rules(Duration::ZERO);
+            let (_, _, of_rules) = file.rules(&file.secrets(), Duration::ZERO);
             for finding in file.findings.iter().chain(&of_rules) {
                 assert!(file.text.in_full(finding).ends_with("^\n"));
             }

@@ -4,6 +4,7 @@
 //! secret that is missing, empty, longer than [`SECRET_BYTES_MAX`] or not printable, and one in a part of the URL that logs show.
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
     fmt,
     io::Read,
@@ -22,6 +23,8 @@ pub(in super::super) struct Secrets {
     env: fn(&str) -> Option<OsString>,
     /// What a relative path starts at.
     folder: PathBuf,
+    /// Those that were named.
+    files: RefCell<Vec<PathBuf>>,
 }
 
 /// A text with its secrets in place. Its `Debug` does not show them.
@@ -41,7 +44,12 @@ impl fmt::Debug for Filled {
 impl Secrets {
     /// Relative paths start at `folder`.
     pub(in super::super) fn new(folder: &Path) -> Self {
-        Self { env: |name| std::env::var_os(name), folder: folder.to_owned() }
+        Self { env: |name| std::env::var_os(name), folder: folder.to_owned(), files: RefCell::default() }
+    }
+
+    /// The files that secrets were read from.
+    pub(in super::super) fn into_files(self) -> Vec<PathBuf> {
+        self.files.into_inner()
     }
 
     /// Ranges in findings are of `text`, a URL. The name at its end is no place for a secret if it is shown.
@@ -101,6 +109,7 @@ impl Secrets {
             let path = path.display();
             findings.push(Finding::warning(at.clone(), format!("every user can read {path}: chmod o= {path}")));
         }
+        self.files.borrow_mut().push(path.clone());
         let mut text = String::new();
         file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(said)?;
         // Editors end a file by a newline.
@@ -231,7 +240,7 @@ mod tests {
             "EMPTY" => Some("".into()),
             _ => None,
         };
-        Secrets { env, folder: PathBuf::from(env!("CARGO_MANIFEST_DIR")) }
+        Secrets { env, folder: PathBuf::from(env!("CARGO_MANIFEST_DIR")), files: RefCell::default() }
     }
 
     fn fill(text: &str) -> (Option<Filled>, Vec<Finding>) {
