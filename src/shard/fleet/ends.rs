@@ -1,29 +1,44 @@
-//! How the shards have ended: in order, or the first that did not.
+//! How shards end, and who waits for it: the first failure ends all of them.
+//!
+//! A shard's thread holds a [`PanicWatch`] and the watchdog an [`Ends`]; [`Ends::wait`] blocks whoever owns the fleet. The wait
+//! for those that are left after a failure is bounded by [`limits::PANIC_GRACE`].
 
 use std::{
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
+    time::Instant,
 };
 
-use super::{FleetEnd, lock};
-use crate::stream::directory::ShardSet;
+use super::lock;
+use crate::{limits, stream::directory::ShardSet};
+
+/// How the fleet ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FleetEnd {
+    /// All shards ended in order.
+    Orderly,
+    /// This shard panicked; the others had [`limits::PANIC_GRACE`] to end their streams.
+    Panicked { shard: usize },
+    /// This shard hung; the same.
+    Hung { shard: usize },
+}
 
 /// Which shards have ended, and how.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    pub(super) ended: Mutex<EndsState>,
-    pub(super) changed: Condvar,
+    ended: Mutex<EndsState>,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct EndsState {
+struct EndsState {
     /// Shards that have ended in order, by bit.
-    pub(super) orderly: ShardSet,
-    pub(super) failed: Option<FleetEnd>,
+    orderly: ShardSet,
+    failed: Option<FleetEnd>,
 }
 
 impl EndsState {
-    pub(super) fn orderly(&self) -> usize {
+    fn orderly(&self) -> usize {
         self.orderly.count_ones() as usize
     }
 }
@@ -33,6 +48,44 @@ impl Ends {
     pub(super) fn fail(&self, end: FleetEnd) {
         lock(&self.ended).failed.get_or_insert(end);
         self.changed.notify_all();
+    }
+
+    pub(super) fn has_ended(&self, shard: usize) -> bool {
+        lock(&self.ended).orderly & (1 << shard) != 0
+    }
+
+    /// How many ended in order.
+    #[cfg(test)]
+    pub(super) fn orderly(&self) -> usize {
+        lock(&self.ended).orderly()
+    }
+
+    /// Blocks until all `shards` have ended, or one has panicked or hung.
+    pub(super) fn wait(&self, shards: usize) -> FleetEnd {
+        let mut state = lock(&self.ended);
+        loop {
+            if let Some(end) = state.failed {
+                return end;
+            }
+            if state.orderly() == shards {
+                return FleetEnd::Orderly;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Blocks until all but the one that failed have ended, but not for long.
+    pub(super) fn wait_for_survivors(&self, shards: usize) {
+        let by = Instant::now() + limits::PANIC_GRACE;
+        let mut state = lock(&self.ended);
+        while state.orderly() + 1 < shards {
+            let left = by.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            state = waited.0;
+        }
     }
 }
 

@@ -1,26 +1,94 @@
-//! The fleet's listening sockets as other processes have them too: a predecessor's, a successor's, a service manager's.
+//! What a fleet listens on: bound before it has threads, handed to a successor, given up at the end.
+//!
+//! The shards accept; here are the addresses, the socket files that somebody has to remove, and the copies of all sockets that a
+//! successor gets. Driven by the control thread.
 
-use std::{io, os::fd::OwnedFd, sync::atomic::Ordering};
+use std::{
+    io, mem,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
-use super::{Command, Fleet, lock};
-use crate::shard::{inherited::Listening, unix_file::UnixFile};
+use super::{Fleet, StartError, lock, mailbox::Command};
+use crate::shard::{
+    config::Config,
+    inherited::{Inherited, Listening},
+    listen_addr::ListenAddr,
+    listener::{self, Bound},
+    unix_file::UnixFile,
+};
+
+/// What a fleet will listen on, before it has threads: meanwhile the process can give up what it needed to bind.
+#[derive(Debug)]
+pub struct Sockets {
+    pub(super) rtmp: Bound,
+    pub(super) rtmps: Bound,
+}
+
+impl Sockets {
+    /// Probes and binds every address of `config`.
+    pub fn bind(config: &Config) -> Result<Self, StartError> {
+        Self::inherit(config, &mut Inherited::default())
+    }
+
+    /// As [`bind`](Self::bind), with those of `inherited` that listen there already.
+    pub fn inherit(config: &Config, inherited: &mut Inherited) -> Result<Self, StartError> {
+        let mut bind =
+            |role, addrs: &[ListenAddr]| listener::bind_all(role, addrs, &config.cpus, &config.sockets, inherited);
+        Ok(Self { rtmp: bind("rtmp", &config.rtmp)?, rtmps: bind("rtmps", &config.rtmps)? })
+    }
+}
+
+/// What stays open while the node takes connections.
+#[derive(Debug, Default)]
+pub(super) struct OpenSockets {
+    /// To be removed.
+    files: Mutex<Vec<UnixFile>>,
+    others_files: Mutex<Vec<PathBuf>>,
+    /// For a successor.
+    listening: Mutex<Vec<Listening>>,
+    /// Somebody else has the sockets too, and they outlive this process.
+    lasting: AtomicBool,
+    /// The shard that serves the next connection of a successor.
+    adopter: AtomicUsize,
+}
+
+impl OpenSockets {
+    pub(super) fn new(rtmp: &mut Bound, rtmps: &mut Bound) -> Self {
+        let take = |bound: &mut Bound| (mem::take(&mut bound.files), mem::take(&mut bound.others_files));
+        let ((mut files, mut others_files), (more_files, more_others)) = (take(rtmp), take(rtmps));
+        files.extend(more_files);
+        others_files.extend(more_others);
+        let listening = mem::take(&mut rtmp.listening).into_iter().chain(mem::take(&mut rtmps.listening)).collect();
+        Self {
+            files: Mutex::new(files),
+            others_files: Mutex::new(others_files),
+            listening: Mutex::new(listening),
+            ..Self::default()
+        }
+    }
+}
 
 impl Fleet {
     /// Copies of all sockets that are listened on, for a successor. None once no more connections are taken.
     pub fn listening(&self) -> io::Result<Vec<Listening>> {
-        lock(&self.listening).iter().map(Listening::try_clone).collect()
+        lock(&self.open.listening).iter().map(Listening::try_clone).collect()
     }
 
     /// The sockets outlive this process: when it stops accepting they go on listening, for whoever else has them.
     pub fn leave_sockets_open(&self) {
-        self.lasting.store(true, Ordering::Relaxed);
+        self.open.lasting.store(true, Ordering::Relaxed);
     }
 
     /// Socket files that were another process's are this one's from now on, to be removed at its end.
     pub fn own_files(&self) {
-        for path in lock(&self.others_files).drain(..) {
+        for path in lock(&self.open.others_files).drain(..) {
             match UnixFile::of(path) {
-                Ok(file) => lock(&self.files).push(file),
+                Ok(file) => lock(&self.open.files).push(file),
                 Err(error) => tracing::warn!("the socket file is not where it was: {error}"),
             }
         }
@@ -28,8 +96,8 @@ impl Fleet {
 
     /// Takes no more connections: a successor does, from the same sockets, which are left as they are.
     pub fn release_listeners(&self) {
-        lock(&self.files).drain(..).for_each(UnixFile::leave);
-        lock(&self.listening).clear();
+        lock(&self.open.files).drain(..).for_each(UnixFile::leave);
+        lock(&self.open.listening).clear();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::ReleaseListeners);
         }
@@ -37,7 +105,7 @@ impl Fleet {
 
     /// Serves a connection that a successor made.
     pub fn adopt(&self, socket: OwnedFd) {
-        let next = self.adopter.fetch_add(1, Ordering::Relaxed);
+        let next = self.open.adopter.fetch_add(1, Ordering::Relaxed);
         if let Some(mailbox) = self.mailboxes.get(next % self.mailboxes.len().max(1)) {
             mailbox.send(Command::Adopt(socket));
         }
@@ -45,12 +113,12 @@ impl Fleet {
 
     /// Takes no more connections; socket files are removed.
     pub fn stop_accepting(&self) {
-        if self.lasting.load(Ordering::Relaxed) {
+        if self.open.lasting.load(Ordering::Relaxed) {
             self.release_listeners();
             return;
         }
-        lock(&self.files).clear();
-        lock(&self.listening).clear();
+        lock(&self.open.files).clear();
+        lock(&self.open.listening).clear();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::StopAccepting);
         }
