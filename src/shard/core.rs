@@ -146,6 +146,11 @@ impl Core {
         self.time.advance(process);
     }
 
+    /// What it showed last.
+    pub fn process_time(&self) -> Duration {
+        self.time.process()
+    }
+
     /// A connection was accepted.
     pub fn connect(&mut self, peer: SocketAddr) -> ConnId {
         let callbacks = &self.config.callbacks;

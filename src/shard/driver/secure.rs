@@ -216,7 +216,12 @@ impl Driver {
                 tracing::error!("cannot wait for TLS connections to become readable: {error}");
                 monoio::time::sleep(limits::ACCEPT_PAUSE).await;
             }
+            let until = self.start.elapsed() + limits::READ_TURN;
             for id in ready.drain(..) {
+                // The others are reported again, before those that were read from.
+                if self.core.borrow().process_time() >= until {
+                    break;
+                }
                 let session = self.secure.sessions.borrow().get(&id).map(Rc::clone);
                 let Some(session) = session else { continue };
                 if let Err(reason) = self.read_sealed(id, &session) {
