@@ -396,6 +396,8 @@ pub const MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;
 pub const MEMORY_BYTES_MOST: usize = 1 << 50;
 /// What a connection is reckoned to take besides what is counted: its session, its task, its place in tables.
 pub const CONNECTION_BYTES: u64 = 4 * 1024;
+/// And that over TLS besides: keys, buffers of records. What is being sent to it (33 KiB at most) is not reckoned with.
+pub const TLS_CONNECTION_BYTES: u64 = 10 * 1024;
 /// Share of a core from which on a shard is full, below which it has slack, and for how long, before overload goes a level up or
 /// down.
 pub const CPU_FULL: f64 = 0.95;

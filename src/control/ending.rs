@@ -222,3 +222,20 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_the_shards_is_the_exit_code() {
+        assert_eq!(exit_code(Ok(FleetEnd::Orderly)), 0);
+        assert_eq!(exit_code(Ok(FleetEnd::Panicked { shard: 1 })), 70);
+        assert_eq!(exit_code(Ok(FleetEnd::Hung { shard: 0 })), 70);
+        let (sender, watched) = oneshot::channel::<FleetEnd>();
+        drop(sender);
+        let gone = watched.blocking_recv().expect_err("nobody sends");
+        assert_eq!(exit_code(Err(gone)), 70);
+        assert_eq!((stopped_at_once(2), stopped_at_once(15)), (130, 143));
+    }
+}

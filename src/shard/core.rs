@@ -246,11 +246,11 @@ impl Core {
                 }
             }
         }
+        self.note_connected(id);
+        self.note_assembly(id, held);
         if consumed < bytes.len() {
             self.keep_unread(id, &bytes[consumed..]);
         }
-        self.note_connected(id);
-        self.note_assembly(id, held);
         self.flush_touched();
         self.wake_if_output(id);
     }
@@ -285,9 +285,10 @@ impl Core {
         if first {
             let ends = conn.loose_ends();
             ends.closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
-            if ends.pending.take().is_some() {
+            if let Some(pending) = ends.pending.take() {
                 // It is to be seen when its peer closes, too.
                 self.asking.release(id);
+                self.forget_assembly(pending.unread_bytes());
             }
             self.metrics.closed(reason).add(1);
             self.handshakes.leave(id);

@@ -152,7 +152,8 @@ impl Driver {
         let mail = Arc::clone(&mailbox);
         let deliver = move |id, answer| mail.send(Command::Answered(id, answer));
         let dialler = Dialler::new(desk, Arc::new(deliver), sockets)?;
-        let (poller, ingest, secure, proxied) = (Poller::new()?, Poller::new()?, Secure::new()?, Proxied::new()?);
+        let (poller, ingest, proxied) = (Poller::new()?, Poller::new()?, Proxied::new()?);
+        let secure = Secure::new(Arc::clone(&metrics))?;
         Ok(Rc::new_cyclic(|me| Self {
             me: me.clone(),
             core: RefCell::new(core),
