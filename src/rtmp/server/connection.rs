@@ -149,7 +149,8 @@ impl NetConnection {
     /// Sorts one message, and answers it where the host has no say.
     pub(super) fn message(&mut self, message: &Message<'_>) -> Result<Verdict, SessionError> {
         let Header { type_id, csid, stream_id, .. } = message.header;
-        if !type_id::is_media(type_id) {
+        // Before that, bytes are bounded.
+        if self.connect.is_some() && !type_id::is_media(type_id) {
             self.asides = self.asides.saturating_add(1);
             if self.asides > ASIDES_PER_SECOND_MAX {
                 return Err(SessionError::Flood { type_id });
