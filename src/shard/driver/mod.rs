@@ -30,6 +30,7 @@ use self::{dialling::Dials, proxied::Proxied, reading::Gate, secure::Secure};
 use super::{
     bell::BellWaiter,
     close_log::LineBudget,
+    conn::Standing,
     core::Core,
     dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
@@ -231,7 +232,7 @@ impl Driver {
             Command::ReleaseListeners => self.release_listeners(),
             Command::Adopt(socket) => {
                 let Some(me) = self.me.upgrade() else { return };
-                if let Err(error) = me.adopt(socket, SUCCESSOR_PEER, &Door::default()) {
+                if let Err(error) = me.adopt(socket, Standing::Successor, SUCCESSOR_PEER, &Door::default()) {
                     tracing::warn!("cannot serve the process that takes over: {error}");
                 }
             }
