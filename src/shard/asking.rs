@@ -13,7 +13,6 @@ use super::{
     close::{CloseReason, RefuseReason},
     conn::ConnId,
     core::Core,
-    listen_addr::SUCCESSOR_PEER,
     questions::{Decision, Event, Question, Subject, Ticket},
     session::Session,
     takeover::NotToBeHad,
@@ -151,7 +150,7 @@ impl Core {
 
     /// What the rules say of a client's request for `key`; `query` came with it.
     pub(super) fn judge(&self, id: ConnId, action: Action, key: &StreamKey, query: &str) -> Verdict {
-        let Some(conn) = self.conns.get(id).filter(|conn| conn.peer() != SUCCESSOR_PEER) else {
+        let Some(conn) = self.conns.get(id).filter(|conn| !conn.is_successor()) else {
             // Who plays there has been judged there.
             return Verdict::Allowed(None);
         };
@@ -185,7 +184,7 @@ impl Core {
     /// Grants what need not be asked about; else the connection waits.
     fn ask(&mut self, id: ConnId, request: Request) {
         let event = request.event();
-        let is_successor = self.conns.get(id).is_some_and(|conn| conn.peer() == SUCCESSOR_PEER);
+        let is_successor = self.conns.get(id).is_some_and(|conn| conn.is_successor());
         if is_successor || !self.config.callbacks.concern(event) {
             self.grant(id, request);
             return;

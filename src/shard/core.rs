@@ -17,10 +17,9 @@ use super::{
     close::{CloseReason, RefuseReason, TurnedAway},
     close_log::{CloseLog, LineBudget},
     config::Config,
-    conn::{Closing, Conn, ConnId},
+    conn::{Closing, Conn, ConnId, Standing},
     dial::Dial,
     leaving::Leaving,
-    listen_addr::SUCCESSOR_PEER,
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
@@ -151,8 +150,12 @@ impl Core {
         self.time.process()
     }
 
-    /// A connection was accepted.
+    /// A client's connection was accepted.
     pub fn connect(&mut self, peer: SocketAddr) -> ConnId {
+        self.connect_as(Standing::Client, peer)
+    }
+
+    pub(super) fn connect_as(&mut self, standing: Standing, peer: SocketAddr) -> ConnId {
         let callbacks = &self.config.callbacks;
         let config = ServerConfig {
             asks_connect: callbacks.concern(Event::Connect),
@@ -164,10 +167,10 @@ impl Core {
         let session = session.limiting_messages(self.config.ceilings.message_bytes_max);
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
-        if peer == SUCCESSOR_PEER {
+        if standing == Standing::Successor {
             self.metrics.successors.add(1);
         }
-        let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)));
+        let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer, standing)));
         self.begin_handshake(id);
         id
     }
@@ -179,7 +182,7 @@ impl Core {
             self.give_place_back(&conn);
             self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
-            if conn.peer() == SUCCESSOR_PEER && conn.session.upstream().is_none() {
+            if conn.is_successor() && conn.session.upstream().is_none() {
                 self.metrics.successors.add(-1);
             }
             self.forget_client(id);

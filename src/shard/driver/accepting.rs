@@ -21,8 +21,7 @@ use crate::{
     limits,
     shard::{
         close::TurnedAway,
-        conn::ConnId,
-        listen_addr::UNIX_PEER,
+        conn::{ConnId, Standing},
         listener::Listener,
         socket::{Socket, reset},
         tls,
@@ -80,7 +79,7 @@ impl Driver {
                 }
                 match listener.accept() {
                     Ok((socket, peer)) => {
-                        if let Err(error) = self.clone().adopt(socket, peer, &door) {
+                        if let Err(error) = self.clone().adopt(socket, listener.standing(), peer, &door) {
                             self.cannot_accept(&listener, &error).await;
                             break;
                         }
@@ -133,11 +132,18 @@ impl Driver {
 
     /// Takes in an accepted connection, or closes it if it is one too many. Errors: the runtime or the epoll set has no room for
     /// it, and it was closed.
-    pub(super) fn adopt(self: Rc<Self>, socket: OwnedFd, peer: SocketAddr, door: &Door) -> io::Result<()> {
+    pub(super) fn adopt(
+        self: Rc<Self>,
+        socket: OwnedFd,
+        standing: Standing,
+        peer: SocketAddr,
+        door: &Door,
+    ) -> io::Result<()> {
         // An IPv4 peer of a dual-stack listener is shown as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let is_balancer = peer != UNIX_PEER && door.balancers.iter().any(|network| network.contains(peer.ip()));
-        let Some(id) = self.with_core(|core| core.admit(peer, !is_balancer)) else {
+        let is_balancer =
+            standing == Standing::Client && door.balancers.iter().any(|network| network.contains(peer.ip()));
+        let Some(id) = self.with_core(|core| core.admit(standing, peer, !is_balancer)) else {
             reset(&socket);
             return Ok(());
         };

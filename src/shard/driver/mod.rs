@@ -31,6 +31,7 @@ use self::{accepting::Gate, dialling::Dials, proxied::Proxied, secure::Secure};
 use super::{
     bell::BellWaiter,
     close_log::LineBudget,
+    conn::Standing,
     core::Core,
     dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
@@ -233,7 +234,7 @@ impl Driver {
             Command::ReleaseListeners => self.release_listeners(),
             Command::Adopt(socket) => {
                 let Some(me) = self.me.upgrade() else { return };
-                if let Err(error) = me.adopt(socket, SUCCESSOR_PEER, &Door::default()) {
+                if let Err(error) = me.adopt(socket, Standing::Successor, SUCCESSOR_PEER, &Door::default()) {
                     tracing::warn!("cannot serve the process that takes over: {error}");
                 }
             }

@@ -9,6 +9,7 @@ use crate::{
     },
     shard::{
         close::{CloseReason, RefuseReason},
+        listen_addr::{SUCCESSOR_PEER, UNIX_PEER},
         questions::{Callbacks, Decision, Event, Ticket},
     },
 };
@@ -67,6 +68,21 @@ fn a_publish_begins_once_it_is_allowed_and_a_play_too() {
     rig.lose(player, CloseReason::PeerClosed);
     assert_eq!(rig.asked(), ["publish live/show", "play live/show", "play_done live/show"]);
     rig.empty();
+}
+
+#[test]
+fn whatever_address_a_balancer_names_its_client_is_a_client() {
+    for peer in [SUCCESSOR_PEER, UNIX_PEER] {
+        let mut rig = rig(1, &[Event::Publish]);
+        let publisher = rig.connect(0, ClientRole::Publish, "show");
+        let core = &mut rig.cores[0];
+        assert!(core.name_client(rig.peers[publisher].id, peer));
+        rig.settle();
+        assert_eq!(rig.asked(), ["publish live/show"]);
+        assert!(rig.cores[0].is_held(rig.peers[publisher].id));
+        rig.cores[0].remove(rig.peers[publisher].id);
+        assert_eq!(rig.metrics[0].successors.get(), 0);
+    }
 }
 
 #[test]
