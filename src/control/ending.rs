@@ -210,6 +210,11 @@ async fn end(node: &Node, causes: Causes) -> u8 {
 fn stopped_at_once(node: &Node, signal: u8) -> u8 {
     upgrade::say_goodbye(&node.fleet);
     tracing::warn!("stopped at once by a second signal");
+    signalled(signal)
+}
+
+/// As shells say it.
+fn signalled(signal: u8) -> u8 {
     EXIT_SIGNALLED + signal
 }
 
@@ -268,6 +273,6 @@ mod tests {
         drop(sender);
         let gone = watched.blocking_recv().expect_err("nobody sends");
         assert_eq!(exit_code(Err(gone)), 70);
-        assert_eq!((stopped_at_once(2), stopped_at_once(15)), (130, 143));
+        assert_eq!((signalled(2), signalled(15)), (130, 143));
     }
 }
