@@ -13,6 +13,7 @@ use super::{
     close::{CloseReason, RefuseReason},
     conn::ConnId,
     core::Core,
+    judging::{Judgement, Judging, TOO_MANY},
     listen_addr::SUCCESSOR_PEER,
     questions::{Decision, Event, Question, Subject, Ticket},
     session::Session,
@@ -20,7 +21,7 @@ use super::{
     uses::Use,
 };
 use crate::{
-    access::{Action, Ask, Credential, Refusal, Verdict},
+    access::{Action, Credential, Refusal},
     limits,
     media::TrackChoice,
     rtmp::{key::StreamKey, server::ClientWords},
@@ -31,12 +32,13 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Asking {
     /// Seconds since 1970, as the driver said last.
-    unix_s: u64,
+    pub(super) unix_s: u64,
     /// Questions, and clients that one was asked about.
     asked: u64,
     known: u64,
     questions: Vec<Question>,
     holds: Vec<ConnId>,
+    pub(super) judging: Judging,
     clients: HashMap<ConnId, Client>,
 }
 
@@ -54,15 +56,15 @@ struct Client {
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) number: u64,
-    request: Request,
+    pub(super) request: Request,
     /// Shard time at which nobody is waited for any more.
     pub(super) until: Duration,
     /// What came behind the request.
-    unread: Vec<u8>,
+    pub(super) unread: Vec<u8>,
 }
 
 #[derive(Debug)]
-enum Request {
+pub(super) enum Request {
     Connect,
     Publish {
         stream: u32,
@@ -82,6 +84,8 @@ enum Request {
         key: StreamKey,
         query: String,
     },
+    /// The rules have yet to be asked.
+    Judgement(Judgement),
 }
 
 impl Request {
@@ -90,6 +94,7 @@ impl Request {
             Self::Connect => Event::Connect,
             Self::Publish { .. } | Self::Name { .. } => Event::Publish,
             Self::Play { .. } => Event::Play,
+            Self::Judgement(judgement) => judgement.event(),
         }
     }
 
@@ -99,6 +104,7 @@ impl Request {
             Self::Publish { key, query, .. } | Self::Play { key, query, .. } | Self::Name { key, query, .. } => {
                 (Some(key), query)
             }
+            Self::Judgement(Judgement { key, query, .. }) => (Some(key), query),
         }
     }
 }
@@ -143,17 +149,6 @@ impl Core {
         self.conns.get(id).is_some_and(|conn| conn.pending().is_some())
     }
 
-    /// What the rules say of a client's request for `key`; `query` came with it.
-    pub(super) fn judge(&self, id: ConnId, action: Action, key: &StreamKey, query: &str) -> Verdict {
-        let Some(conn) = self.conns.get(id).filter(|conn| conn.peer() != SUCCESSOR_PEER) else {
-            // Who plays there has been judged there.
-            return Verdict::Allowed(None);
-        };
-        let (app, tc_url) = (conn.session.app(), conn.session.tc_url());
-        let ask = Ask { action, key, app, tc_url, query, peer: conn.peer().ip(), unix_s: self.asking.unix_s };
-        self.config.access.decide(&ask)
-    }
-
     /// A client wants to connect.
     pub(super) fn start_connect(&mut self, id: ConnId) {
         self.ask(id, Request::Connect);
@@ -196,7 +191,7 @@ impl Core {
     }
 
     /// The connection waits.
-    fn hold(&mut self, id: ConnId, request: Request, patience: Duration) -> Option<Ticket> {
+    pub(super) fn hold(&mut self, id: ConnId, request: Request, patience: Duration) -> Option<Ticket> {
         let conn = self.conns.get_mut(id)?;
         let (number, until) = (self.asking.asked, self.time.now() + patience);
         self.asking.asked += 1;
@@ -292,6 +287,11 @@ impl Core {
             self.go_on(id, &unread);
             return;
         }
+        if let Request::Judgement(judgement) = request {
+            self.refuse_judgement(id, judgement, TOO_MANY);
+            self.go_on(id, &unread);
+            return;
+        }
         let rule = || format!("on_{} callback", request.event().label()).into();
         match decision {
             Decision::Allowed => self.grant(id, request),
@@ -313,7 +313,7 @@ impl Core {
     }
 
     /// The connection is read again: first what came behind its request.
-    fn go_on(&mut self, id: ConnId, unread: &[u8]) {
+    pub(super) fn go_on(&mut self, id: ConnId, unread: &[u8]) {
         if !unread.is_empty() {
             self.take_in(id, unread);
         }
@@ -335,8 +335,8 @@ impl Core {
                 self.grant_play(id, stream, key.clone(), choice);
                 self.note_begun(id, stream, Event::PlayDone, &key, &query);
             }
-            // Only the release of the name grants it.
-            Request::Name { .. } => {}
+            // Only the release of the name grants the one, and only the rules the other.
+            Request::Name { .. } | Request::Judgement(_) => {}
         }
     }
 
@@ -345,6 +345,7 @@ impl Core {
             Request::Connect => self.deny_connect(id, refusal),
             Request::Publish { stream, key, .. } => self.deny_publish(id, stream, &key, refusal),
             Request::Play { stream, key, .. } => self.deny_play(id, stream, &key, refusal),
+            Request::Judgement(judgement) => self.refuse_judgement(id, judgement, &refusal.why),
             Request::Name { stream, key, .. } => {
                 self.stop_waiting(id);
                 self.deny_publish(id, stream, &key, refusal);

@@ -37,6 +37,8 @@ pub(super) struct LooseEnds {
     pub(super) closing: Option<Closing>,
     /// It is not read until this is decided.
     pub(super) pending: Option<Box<Pending>>,
+    /// Requests that were denied.
+    pub(super) denials: u8,
 }
 
 /// Its size is most of what a quiet player costs: see the test below.
@@ -148,7 +150,11 @@ impl Conn {
 
 impl LooseEnds {
     fn are_tied_up(&self) -> bool {
-        self.rest.is_none() && self.unfinished.is_empty() && self.closing.is_none() && self.pending.is_none()
+        self.rest.is_none()
+            && self.unfinished.is_empty()
+            && self.closing.is_none()
+            && self.pending.is_none()
+            && self.denials == 0
     }
 }
 

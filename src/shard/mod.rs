@@ -1,6 +1,6 @@
 //! The shards: the only place that owns sockets.
 //!
-//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `publish`, `play`, `follow`,
+//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `judging`, `publish`, `play`, `follow`,
 //! [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
 //! cores talk. `driver` (with `poller`, `socket`, `load` and [`proxy_header`]) and `listener` (with `sockopt`, `steering` and
 //! `unix_file`) put a core on a monoio runtime of its own thread; [`dial`] is its outgoing connections, [`tls`] what some of
@@ -23,6 +23,7 @@ mod entering;
 pub mod fleet;
 mod follow;
 pub mod inherited;
+mod judging;
 pub mod leaving;
 pub mod listen_addr;
 mod listener;

@@ -130,8 +130,12 @@ impl Rig {
 
     /// A connection of a client that wants to publish or play `name`, which has not said anything yet.
     pub(super) fn connect(&mut self, core: usize, role: ClientRole, name: &str) -> usize {
+        self.connect_from([127, 0, 0, 1], core, role, name)
+    }
+
+    pub(super) fn connect_from(&mut self, peer: [u8; 4], core: usize, role: ClientRole, name: &str) -> usize {
         let config = ClientConfig { chunk_bytes: 100_000, ..ClientConfig::new(role, "rtmp://host/live", "live", name) };
-        let id = self.cores[core].connect(([127, 0, 0, 1], 1_935).into());
+        let id = self.cores[core].connect((peer, 1_935).into());
         self.peers.push(Peer {
             core,
             id,
