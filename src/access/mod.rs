@@ -52,12 +52,13 @@ pub struct Ask<'a> {
     pub tc_url: &'a str,
     /// What followed `?` in the stream's name.
     pub query: &'a str,
+    /// [`network::NO_ADDRESS`] if it has none.
     pub peer: IpAddr,
     /// Seconds since 1970.
     pub unix_s: u64,
 }
 
-/// Whose word a request goes by: equal for two requests that came with the same key, token subject or signature's key.
+/// Whose word a request goes by: equal for two requests that came with the same key, token subject or signed link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Credential(pub [u8; 16]);
 
