@@ -93,6 +93,16 @@ fn an_address_is_denied_before_it_is_allowed() {
 }
 
 #[test]
+fn who_has_no_address_is_in_no_network() {
+    let by = |allow: &[&str], deny: &[&str]| {
+        let rule = Rule { allow: networks(allow), deny: networks(deny), ..rule("", Takes::Everybody) };
+        publishes(vec![rule], "live/show", &network::NO_ADDRESS.to_string())
+    };
+    refused(by(&["127.0.0.0/8", "0.0.0.0/0"], &[]), "rule : not from this address");
+    assert_eq!(by(&[], &["0.0.0.0/0"]), Ok(()));
+}
+
+#[test]
 fn of_several_ways_one_must_succeed() {
     let mut tokens = Tokens::default();
     tokens.add("a", SECRET).unwrap();

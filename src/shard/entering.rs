@@ -35,6 +35,11 @@ impl Core {
 
     /// The load balancer has said who the client of a connection is. False: it is one too many of that address, and closed.
     pub fn name_client(&mut self, id: ConnId, peer: SocketAddr) -> bool {
+        if peer == UNIX_PEER || peer == SUCCESSOR_PEER {
+            // By these the node knows whom it trusts.
+            self.reject(id, CloseReason::ProxyHeader, "its load balancer names an address that no client has");
+            return false;
+        }
         let Some(conn) = self.conns.get_mut(id) else { return false };
         conn.set_peer(peer);
         match self.admission.name(conn.place, peer.ip(), self.time.process()) {

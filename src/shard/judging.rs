@@ -11,11 +11,11 @@ use super::{
     close::CloseReason,
     conn::ConnId,
     core::Core,
-    listen_addr::SUCCESSOR_PEER,
+    listen_addr::{SUCCESSOR_PEER, UNIX_PEER},
     questions::{Event, Ticket},
 };
 use crate::{
-    access::{Action, Ask, Refusal, Verdict},
+    access::{Action, Ask, Refusal, Verdict, network::NO_ADDRESS},
     limits,
     media::TrackChoice,
     rtmp::key::StreamKey,
@@ -78,7 +78,8 @@ impl Core {
         };
         let (app, tc_url) = (conn.session.app(), conn.session.tc_url());
         let (action, key, query) = (judgement.action(), &judgement.key, judgement.query.as_str());
-        let ask = Ask { action, key, app, tc_url, query, peer: conn.peer().ip(), unix_s: self.asking.unix_s };
+        let peer = if conn.peer() == UNIX_PEER { NO_ADDRESS } else { conn.peer().ip() };
+        let ask = Ask { action, key, app, tc_url, query, peer, unix_s: self.asking.unix_s };
         let work = self.config.access.work(&ask);
         let judging = &mut self.asking.judging;
         // However much a single one is, it has its turn.
