@@ -279,6 +279,8 @@ pub const TOKEN_KEYS_TRIED_MAX: usize = 4;
 pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
 /// How long a link that `shardcast sign` makes is good, unless `--for` says otherwise.
 pub const LINK_LIFE_DEFAULT: Duration = Duration::from_secs(60 * 60);
+/// And at most: it cannot be taken back but with its secret.
+pub const LINK_LIFE_MAX: Duration = Duration::from_secs(3_650 * 24 * 60 * 60);
 /// Wrong keys from one address, each within `WRONG_KEYS_WINDOW` of the one before, until none is taken from it for a while: for
 /// `KEY_PAUSE_FIRST`, twice as long with each further one, up to `KEY_PAUSE_MAX`.
 pub const WRONG_KEYS_MAX: u32 = 10;
