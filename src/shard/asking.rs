@@ -4,7 +4,7 @@
 //! not read: what has come behind the request waits in it, and the driver hears from [`Core::take_holds`] that it is to stop
 //! reading, or to go on. Its players are sent to as ever. An answer goes to the request it was asked for, or to nobody.
 //!
-//! Bounds: one question for each connection; [`limits::UNREAD_BYTES_MAX`] behind it; it is given up a little after
+//! Bounds: one question for each connection, and of connections that are gone those that are not answered yet; [`limits::UNREAD_BYTES_MAX`] behind it; it is given up a little after
 //! [`Callbacks::patience`](super::questions::Callbacks::patience), to the tick.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
@@ -40,6 +40,8 @@ pub(super) struct Asking {
     holds: Vec<ConnId>,
     pub(super) judging: Judging,
     clients: HashMap<ConnId, Client>,
+    /// Requests of connections that are gone, whose answers are still to come, by their numbers.
+    gone: HashMap<u64, (Event, Arc<Subject>)>,
 }
 
 /// A client that somebody outside was told of, or is to be.
@@ -112,7 +114,7 @@ impl Request {
 impl Asking {
     #[cfg(all(test, not(loom)))]
     pub(super) fn is_empty(&self) -> bool {
-        self.clients.is_empty() && self.questions.is_empty()
+        self.clients.is_empty() && self.questions.is_empty() && self.gone.is_empty()
     }
 
     /// The connection waits no more.
@@ -216,7 +218,10 @@ impl Core {
         };
         match claim {
             Some(claim) => self.begin_publish(ticket.conn, stream, &key, &query, claim),
-            None => self.refuse_name(ticket.conn, stream, &key, NotToBeHad::NotReleased),
+            None => {
+                self.refuse_name(ticket.conn, stream, &key, NotToBeHad::NotReleased);
+                self.tell_not_begun(ticket.conn, Event::Publish, &key, &query);
+            }
         }
         self.go_on(ticket.conn, &unread);
     }
@@ -257,8 +262,61 @@ impl Core {
     /// The answer to a question, unless the connection or the request is gone.
     pub fn decided(&mut self, ticket: Ticket, decision: Decision) {
         let pending = self.conns.get_mut(ticket.conn).and_then(|conn| conn.take_pending(ticket.number));
-        if let Some(pending) = pending {
-            self.settle(ticket.conn, *pending, decision);
+        match pending {
+            Some(pending) => self.settle(ticket.conn, *pending, decision),
+            None => {
+                let gone = self.asking.gone.remove(&ticket.number);
+                if let Some((event, subject)) = gone.filter(|_| decision == Decision::Allowed) {
+                    self.asking.questions.push(Question { event, ticket: None, subject, unix_s: self.asking.unix_s });
+                }
+            }
+        }
+    }
+
+    /// The connection is going while a request of it waits: whoever allows it hears of its end all the same.
+    pub(super) fn abandon(&mut self, id: ConnId, pending: &Pending) {
+        let event = pending.request.event();
+        let (key, query) = pending.request.subject();
+        match (&pending.request, key) {
+            (Request::Name { .. }, Some(key)) => self.tell_not_begun(id, event, key, query),
+            (Request::Publish { .. } | Request::Play { .. }, Some(_)) => {
+                if let Some(done) = event.done().filter(|done| self.config.callbacks.concern(*done))
+                    && let Some(subject) = self.subject(id, key, query)
+                {
+                    self.asking.gone.insert(pending.number, (done, subject));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What was asked about as `event`, and allowed, has not come about.
+    fn tell_not_begun(&mut self, id: ConnId, event: Event, key: &StreamKey, query: &str) {
+        let callbacks = &self.config.callbacks;
+        if callbacks.concern(event)
+            && let Some(done) = event.done().filter(|done| callbacks.concern(*done))
+            && let Some(subject) = self.subject(id, Some(key), query)
+        {
+            self.asking.questions.push(Question { event: done, ticket: None, subject, unix_s: self.asking.unix_s });
+        }
+    }
+
+    /// Grants what was allowed outside.
+    fn grant_allowed(&mut self, id: ConnId, request: Request) {
+        let event = request.event();
+        let of = match &request {
+            Request::Publish { stream, key, query, .. } | Request::Play { stream, key, query, .. } => {
+                Some((*stream, key.clone(), query.clone()))
+            }
+            _ => None,
+        };
+        self.grant(id, request);
+        let Some((stream, key, query)) = of else { return };
+        // It may have gone in the act: what has begun by then is told of as its end.
+        let Some(conn) = self.conns.get(id) else { return };
+        let has_begun = conn.uses.iter().any(|used| used.stream() == stream);
+        if !has_begun && conn.pending().is_none() {
+            self.tell_not_begun(id, event, &key, &query);
         }
     }
 
@@ -281,9 +339,10 @@ impl Core {
 
     fn settle(&mut self, id: ConnId, pending: Pending, decision: Decision) {
         let Pending { request, unread, .. } = pending;
-        if let Request::Name { stream, key, .. } = request {
+        if let Request::Name { stream, key, query } = request {
             self.stop_waiting(id);
             self.refuse_name(id, stream, &key, NotToBeHad::NotReleased);
+            self.tell_not_begun(id, Event::Publish, &key, &query);
             self.go_on(id, &unread);
             return;
         }
@@ -294,7 +353,7 @@ impl Core {
         }
         let rule = || format!("on_{} callback", request.event().label()).into();
         match decision {
-            Decision::Allowed => self.grant(id, request),
+            Decision::Allowed => self.grant_allowed(id, request),
             Decision::Refused(why) => {
                 let refusal = Refusal { rule: rule(), why };
                 self.deny(id, request, &refusal);
@@ -346,9 +405,10 @@ impl Core {
             Request::Publish { stream, key, .. } => self.deny_publish(id, stream, &key, refusal),
             Request::Play { stream, key, .. } => self.deny_play(id, stream, &key, refusal),
             Request::Judgement(judgement) => self.refuse_judgement(id, judgement, &refusal.why),
-            Request::Name { stream, key, .. } => {
+            Request::Name { stream, key, query } => {
                 self.stop_waiting(id);
                 self.deny_publish(id, stream, &key, refusal);
+                self.tell_not_begun(id, Event::Publish, &key, &query);
             }
         }
     }

@@ -405,9 +405,11 @@ impl Core {
         if first {
             let ends = conn.loose_ends();
             ends.closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
-            if ends.pending.take().is_some() {
+            let pending = ends.pending.take();
+            if let Some(pending) = pending {
                 // It is to be seen when its peer closes, too.
                 self.asking.release(id);
+                self.abandon(id, &pending);
             }
             self.metrics.closed(reason).add(1);
             self.handshakes.leave(id);
