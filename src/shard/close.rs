@@ -66,6 +66,8 @@ reasons! {
         /// Behind a request that is not decided yet: no driver of this program reads as much.
         UnreadBytes => "unread_bytes",
         PlayRefused => "play_refused",
+        /// It asked again and again for what it may not.
+        Denied => "denied",
         PublisherIdle => "publisher_idle",
         /// Another publisher has its name now.
         Replaced => "replaced",

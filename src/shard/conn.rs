@@ -57,6 +57,8 @@ pub(super) struct LooseEnds {
     pub(super) closing: Option<Closing>,
     /// It is not read until this is decided.
     pub(super) pending: Option<Box<Pending>>,
+    /// Requests that were denied.
+    pub(super) denials: u8,
 }
 
 /// Its size is most of what a quiet player costs: see the test below.
@@ -105,6 +107,11 @@ impl Conn {
     /// Its client is the process that takes over.
     pub(super) fn is_successor(&self) -> bool {
         matches!(self.peer_ip, End::Successor)
+    }
+
+    /// Its client came by a socket file, and has no address.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.peer_ip, End::SocketFile)
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -188,7 +195,11 @@ impl Conn {
 
 impl LooseEnds {
     fn are_tied_up(&self) -> bool {
-        self.rest.is_none() && self.unfinished.is_empty() && self.closing.is_none() && self.pending.is_none()
+        self.rest.is_none()
+            && self.unfinished.is_empty()
+            && self.closing.is_none()
+            && self.pending.is_none()
+            && self.denials == 0
     }
 }
 

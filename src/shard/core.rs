@@ -288,10 +288,12 @@ impl Core {
         if first {
             let ends = conn.loose_ends();
             ends.closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
-            if let Some(pending) = ends.pending.take() {
+            let pending = ends.pending.take();
+            if let Some(pending) = pending {
                 // It is to be seen when its peer closes, too.
                 self.asking.release(id);
                 self.forget_assembly(pending.unread_bytes());
+                self.abandon(id, &pending);
             }
             self.metrics.closed(reason).add(1);
             self.handshakes.leave(id);

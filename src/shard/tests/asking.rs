@@ -125,6 +125,35 @@ fn an_answer_to_nobody_is_ignored() {
 }
 
 #[test]
+fn what_was_allowed_and_does_not_come_about_is_told_as_its_end() {
+    let events = &[Event::Publish, Event::PublishDone, Event::Play, Event::PlayDone];
+    for (decision, told) in [(Decision::Allowed, true), (refused("no"), false)] {
+        // The client is gone before the answer.
+        let mut rig = rig(1, events);
+        let (publisher, ticket) = waiting(&mut rig, ClientRole::Publish);
+        rig.lose(publisher, CloseReason::PeerClosed);
+        assert_eq!(rig.asked(), ["publish live/show"]);
+        rig.decide_as(ticket, decision.clone());
+        let done = told.then_some("publish_done live/show");
+        assert_eq!(rig.asked()[1..], done.into_iter().collect::<Vec<_>>()[..]);
+        rig.decide_as(ticket, decision);
+        assert_eq!(rig.questions.len(), 1 + usize::from(told), "once");
+        rig.empty();
+    }
+    // Somebody else has the name.
+    let mut rig = rig(1, events);
+    let (first, _) = waiting(&mut rig, ClientRole::Publish);
+    rig.decide(Decision::Allowed);
+    let (second, _) = waiting(&mut rig, ClientRole::Publish);
+    rig.decide(Decision::Allowed);
+    assert_eq!(rig.asked(), ["publish live/show", "publish live/show", "publish_done live/show"]);
+    rig.lose(second, CloseReason::PeerClosed);
+    rig.lose(first, CloseReason::PeerClosed);
+    assert_eq!(rig.asked()[3..], ["publish_done live/show"]);
+    rig.empty();
+}
+
+#[test]
 fn without_an_answer_the_operator_says_what_happens() {
     for allows in [false, true] {
         let callbacks = Callbacks { failure_allows: allows, ..Callbacks::default() };
