@@ -125,7 +125,7 @@ impl Opened {
     fn open(settings: &Settings, given: &Given) -> Result<Self, Fault> {
         let mut inherited = Inherited::default();
         let given_sockets = systemd::take_sockets(&mut inherited);
-        let heir = Heir::claim(&mut inherited).map_err(|why| Fault(EXIT_USAGE, why))?;
+        let mut heir = Heir::claim(&mut inherited).map_err(|why| Fault(EXIT_USAGE, why))?;
         let manager = Manager::found();
         let admin = settings.admin.map(|addr| listen(addr, given, &mut inherited)).transpose()?;
         let callbacks = settings.callbacks.as_ref().map(Callbacks::new).transpose();
@@ -142,6 +142,9 @@ impl Opened {
             tracing::warn!("{addr} is not among the addresses to listen on any more: it is closed");
         }
         let lasting = given_sockets > 0 || heir.as_ref().is_some_and(|heir| heir.lasting);
+        if let Some(heir) = &mut heir {
+            heir.keep_unused(inherited);
+        }
         Ok(Self { config, found, sockets, lasting, admin, callbacks, heir, manager })
     }
 }

@@ -336,6 +336,10 @@ impl Fleet {
         let shards = self.mailboxes.len();
         let end = self.ends.wait(shards);
         if end != FleetEnd::Orderly {
+            if self.predecessor().is_some() {
+                // It goes on with the sockets.
+                self.release_listeners();
+            }
             self.shutdown();
             self.ends.wait_for_survivors(shards);
         }

@@ -35,6 +35,8 @@ pub(in crate::control) struct Heir {
     /// The sockets outlive this process as well.
     pub(in crate::control) lasting: bool,
     predecessor: Arc<Predecessor>,
+    /// Sockets that this process has no use for.
+    unused: Inherited,
 }
 
 impl Heir {
@@ -56,7 +58,12 @@ impl Heir {
         rustix::stdio::dup2_stdin(nothing).map_err(|errno| failed(errno.into()))?;
         let Received { pid, lasting } = receive_sockets(&passing, inherited).map_err(failed)?;
         let predecessor = Arc::new(Predecessor::new(passing.try_clone().map_err(failed)?));
-        Ok(Some(Self { passing, pid, lasting, predecessor }))
+        Ok(Some(Self { passing, pid, lasting, predecessor, unused: Inherited::default() }))
+    }
+
+    /// The process before has copies, too: that nobody listens there is for when it is agreed.
+    pub(in crate::control) fn keep_unused(&mut self, unused: Inherited) {
+        self.unused = unused;
     }
 
     pub(in crate::control) fn predecessor(&self) -> Arc<Predecessor> {
@@ -65,8 +72,10 @@ impl Heir {
 
     /// Says that this process listens and has the old one leave, then waits for its end. The manager hears once it has agreed.
     pub(in crate::control) async fn take_over(self, fleet: Arc<Fleet>, manager: Option<Arc<Manager>>) {
-        let Self { passing, pid, predecessor, .. } = self;
-        if let Err(error) = hand_over(passing, pid, &fleet, manager.as_deref()).await {
+        let Self { passing, pid, lasting, predecessor, unused } = self;
+        // The manager's are the manager's.
+        let unused = Some(unused).filter(|_| !lasting);
+        if let Err(error) = hand_over(passing, pid, &fleet, manager.as_deref(), unused).await {
             tracing::warn!(pid, "the process before this one cannot be heard: {error}");
             manager.iter().for_each(|manager| manager.ready());
         }
@@ -96,7 +105,13 @@ pub(in crate::control) fn say_goodbye(fleet: &Fleet) {
     let _ = fleet.predecessor().map(|known| known.tell(&Message::Goodbye.bytes()));
 }
 
-async fn hand_over(passing: Passing, pid: u32, fleet: &Fleet, manager: Option<&Manager>) -> io::Result<()> {
+async fn hand_over(
+    passing: Passing,
+    pid: u32,
+    fleet: &Fleet,
+    manager: Option<&Manager>,
+    unused: Option<Inherited>,
+) -> io::Result<()> {
     let line = Line::new(passing)?;
     // What fails here is that the old process has ended: then its sockets are ours all the same.
     let _ = line.send(&Message::Ready, &[]).await;
@@ -107,6 +122,7 @@ async fn hand_over(passing: Passing, pid: u32, fleet: &Fleet, manager: Option<&M
     }
     manager.into_iter().for_each(Manager::ready);
     fleet.own_files();
+    unused.into_iter().for_each(Inherited::shut);
     tracing::info!(pid, "took over: the process before this one serves those it has until they leave");
     while line.receive().await?.is_some() {}
     Ok(())

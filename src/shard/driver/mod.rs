@@ -229,6 +229,11 @@ impl Driver {
             }
             Command::StopAccepting => self.stop_accepting(),
             Command::ReleaseListeners => self.release_listeners(),
+            Command::Listen { plain, secure } => {
+                if let Err(error) = self.listen_again(plain, secure) {
+                    tracing::error!("cannot take connections again: {error}");
+                }
+            }
             Command::Adopt(socket) => {
                 let Some(me) = self.me.upgrade() else { return };
                 if let Err(error) = me.adopt(socket, SUCCESSOR_PEER, &Door::default()) {
@@ -271,6 +276,14 @@ impl Driver {
     fn release_listeners(&self) {
         self.listeners.borrow_mut().clear();
         self.gate.close();
+    }
+
+    fn listen_again(&self, plain: Vec<Listener>, secure: Vec<Listener>) -> io::Result<()> {
+        let Some(me) = self.me.upgrade() else { return Ok(()) };
+        let (plain_door, secure_door) = Door::both(&self.core.borrow().config);
+        self.gate.reopen();
+        me.listen(plain, &plain_door)?;
+        me.listen(secure, &secure_door)
     }
 
     /// Lets the core do something at the present time, then passes on what follows from it.

@@ -20,6 +20,7 @@ use crate::{
     limits,
     shard::{
         close::{CloseReason, TurnedAway},
+        config::Config,
         conn::ConnId,
         listen_addr::UNIX_PEER,
         listener::Listener,
@@ -38,6 +39,14 @@ pub(in super::super) struct Door {
     pub(in super::super) tls: Option<Arc<tls::server::Server>>,
 }
 
+impl Door {
+    /// Those of plain listeners, and of those for TLS.
+    pub(in super::super) fn both(config: &Config) -> (Self, Self) {
+        let plain = Self { balancers: config.balancers.clone(), tls: None };
+        (plain.clone(), Self { tls: config.tls.clone(), ..plain })
+    }
+}
+
 /// Ends the waits of tasks that accept. Waits for readiness may be dropped; accepts are never under way meanwhile.
 #[derive(Default)]
 pub(super) struct Gate {
@@ -49,6 +58,11 @@ impl Gate {
     pub(super) fn close(&self) {
         self.closed.set(true);
         self.tasks.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
+    /// A task that has not noticed that it was closed goes on.
+    pub(super) fn reopen(&self) {
+        self.closed.set(false);
     }
 
     /// What `wait` comes to; `None` once the gate is closed.
