@@ -301,6 +301,11 @@ impl Fleet {
         self.predecessor.as_deref().filter(|known| !known.is_gone())
     }
 
+    /// How many processes of the node came before, modulo [`limits::GENERATIONS`].
+    pub fn generation(&self) -> u8 {
+        self.predecessor.as_ref().map_or(0, |known| known.next_generation())
+    }
+
     /// Who is still to leave.
     pub fn left(&self) -> Left {
         let sum = |gauge: fn(&ShardMetrics) -> &Gauge| -> u64 {

@@ -57,14 +57,27 @@ struct Successor {
     starting: Starting,
 }
 
+/// From here on the signal does not end the process. Within the runtime.
+pub(in crate::control) fn catch() -> io::Result<Signal> {
+    signal(SignalKind::user_defined2())
+}
+
+/// Says that a process which is not to be replaced is not.
+pub(in crate::control) async fn refuse(mut asked: Signal) {
+    while asked.recv().await.is_some() {
+        tracing::warn!("SIGUSR2 is ignored: a relay cannot be replaced while it runs, stop it and start another");
+    }
+}
+
 impl Upgrades {
     /// `args` of this process, its name first. `others`: what it listens on besides the fleet's sockets.
     pub(in crate::control) fn new(
         args: &[OsString],
+        asked: Signal,
         others: Vec<Listening>,
         manager: Option<Arc<Manager>>,
     ) -> io::Result<Self> {
-        Ok(Self { program: Program::new(args)?, asked: signal(SignalKind::user_defined2())?, others, manager })
+        Ok(Self { program: Program::new(args)?, asked, others, manager })
     }
 
     /// Whenever a new process has been asked for and listens, has this one leave. `admin` is the task that takes connections
@@ -203,7 +216,8 @@ async fn begin(program: &Program, others: &[Listening], fleet: &Fleet) -> Result
 
 /// Sends all sockets.
 async fn give(line: &Line, others: &[Listening], fleet: &Fleet) -> io::Result<()> {
-    line.send(&Message::Hello { version: VERSION, pid: std::process::id() }, &[]).await?;
+    let hello = Message::Hello { version: VERSION, pid: std::process::id(), generation: fleet.generation() };
+    line.send(&hello, &[]).await?;
     let listening = fleet.listening()?;
     for Listening { role, chosen, sockets, .. } in listening.iter().chain(others) {
         let message = Message::Listening { role: role.clone(), chosen: *chosen };

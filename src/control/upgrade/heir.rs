@@ -56,8 +56,8 @@ impl Heir {
         let failed = |error: io::Error| format!("cannot take over from the process before: {error}");
         let nothing = File::open("/dev/null").map_err(failed)?;
         rustix::stdio::dup2_stdin(nothing).map_err(|errno| failed(errno.into()))?;
-        let Received { pid, lasting } = receive_sockets(&passing, inherited).map_err(failed)?;
-        let predecessor = Arc::new(Predecessor::new(passing.try_clone().map_err(failed)?));
+        let Received { pid, generation, lasting } = receive_sockets(&passing, inherited).map_err(failed)?;
+        let predecessor = Arc::new(Predecessor::new(passing.try_clone().map_err(failed)?, generation));
         Ok(Some(Self { passing, pid, lasting, predecessor, unused: Inherited::default() }))
     }
 
@@ -132,17 +132,18 @@ async fn hand_over(
 #[derive(Debug)]
 struct Received {
     pid: u32,
+    generation: u8,
     lasting: bool,
 }
 
 /// Everything up to `all`.
 fn receive_sockets(passing: &Passing, inherited: &mut Inherited) -> io::Result<Received> {
     let by = Instant::now() + SUCCESSOR_PATIENCE;
-    let (mut pid, mut lasting) = (None, false);
+    let (mut pid, mut generation, mut lasting) = (None, 0, false);
     loop {
         let Passed { bytes, descriptors } = receive_by(passing, by)?;
         match Message::read(&bytes)? {
-            Message::Hello { version: VERSION, pid: theirs } => pid = Some(theirs),
+            Message::Hello { version: VERSION, pid: theirs, generation: of } => (pid, generation) = (Some(theirs), of),
             Message::Hello { version, .. } => {
                 return Err(io::Error::other(format!("it speaks version {version}, this release {VERSION}")));
             }
@@ -154,7 +155,7 @@ fn receive_sockets(passing: &Passing, inherited: &mut Inherited) -> io::Result<R
             Message::Lasting => lasting = true,
             Message::All => {
                 let pid = pid.ok_or_else(|| io::Error::other("it did not say hello"))?;
-                return Ok(Received { pid, lasting });
+                return Ok(Received { pid, generation, lasting });
             }
             _ => {}
         }
@@ -206,7 +207,7 @@ mod tests {
 
     #[test]
     fn sockets_come_until_there_are_no_more() {
-        let hello = Message::Hello { version: VERSION, pid: 7 }.bytes();
+        let hello = Message::Hello { version: VERSION, pid: 7, generation: 0 }.bytes();
         let listening = Message::Listening { role: "rtmp".to_owned(), chosen: true }.bytes();
         let all = Message::All.bytes();
         let (received, inherited) = told(&[&hello, &listening, br#"{"more":{}}"#, &listening, &all]);
@@ -217,7 +218,7 @@ mod tests {
         let fault = |messages: &[&[u8]]| told(messages).0.expect_err("incomplete").to_string();
         assert_eq!(fault(&[&hello, &listening]), "it has ended");
         assert_eq!(fault(&[&all]), "it did not say hello");
-        assert!(fault(&[&Message::Hello { version: 99, pid: 7 }.bytes()]).contains("version 99"));
+        assert!(fault(&[&Message::Hello { version: 99, pid: 7, generation: 0 }.bytes()]).contains("version 99"));
         assert!(fault(&[b"junk"]).contains("a message of the hand-over"));
     }
 }

@@ -278,14 +278,6 @@ impl Driver {
         self.gate.close();
     }
 
-    fn listen_again(&self, plain: Vec<Listener>, secure: Vec<Listener>) -> io::Result<()> {
-        let Some(me) = self.me.upgrade() else { return Ok(()) };
-        let (plain_door, secure_door) = Door::both(&self.core.borrow().config);
-        self.gate.reopen();
-        me.listen(plain, &plain_door)?;
-        me.listen(secure, &secure_door)
-    }
-
     /// Lets the core do something at the present time, then passes on what follows from it.
     fn with_core<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
         let mut core = self.core.borrow_mut();

@@ -84,6 +84,15 @@ impl Gate {
 }
 
 impl Driver {
+    /// Takes connections after it had stopped.
+    pub(super) fn listen_again(&self, plain: Vec<Listener>, secure: Vec<Listener>) -> io::Result<()> {
+        let Some(me) = self.me.upgrade() else { return Ok(()) };
+        let (plain_door, secure_door) = Door::both(&self.core.borrow().config);
+        self.gate.reopen();
+        me.listen(plain, &plain_door)?;
+        me.listen(secure, &secure_door)
+    }
+
     /// Takes connections as they come, a budget at a time.
     pub(super) async fn accept(self: Rc<Self>, listener: Listener, ready: monoio::net::TcpListener, door: Door) {
         while self.gate.open(ready.readable(false)).await.is_some_and(|waited| waited.is_ok()) {
