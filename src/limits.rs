@@ -557,6 +557,10 @@ pub const HANDOVER_DESCRIPTORS_MAX: usize = 64;
 pub const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(10);
 /// How often the process that is to be replaced looks whether the new one still runs.
 pub const SUCCESSOR_POLL: Duration = Duration::from_millis(50);
+/// Connections of one shard to the process before that have brought nothing yet: names that nobody publishes cost no more.
+pub const PREDECESSOR_TRIES_MAX: usize = 16;
+/// Processes of a node that replaced each other and may live at a time, for numbers of clients to differ by.
+pub const GENERATIONS: u8 = 16;
 /// How long those who stay are served by a process that was replaced (`--upgrade-timeout-s`).
 pub const UPGRADE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3_600);
 

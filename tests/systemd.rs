@@ -38,7 +38,7 @@ impl Manager {
             "export NOTIFY_SOCKET={} LISTEN_PID=$$ {variables}; exec \"$@\" {redirect}",
             self.path.to_str().expect("a plain path")
         );
-        Server::start_by(&["sh", "-c", &script, "sh"], Driver::Auto, 2, flags)
+        Server::start_by(&["bash", "-c", &script, "bash"], Driver::Auto, 2, flags)
     }
 
     /// Waits for a message with that line, and returns it.
@@ -113,6 +113,35 @@ fn a_given_socket_is_listened_on_and_left_open() {
     server.wait_exit(seconds(10));
     // The manager's socket is as it was: who connects waits for the next process.
     Peer::dial(addr);
+}
+
+#[test]
+fn a_given_socket_is_left_open_after_an_upgrade_too() {
+    let manager = Manager::new("systemd-given-twice");
+    let given = TcpListener::bind("127.0.0.1:0").expect("free");
+    let addr = given.local_addr().expect("bound");
+    let number = given.as_raw_fd();
+    let_children_inherit(&given);
+    let redirect = if number == 3 { String::new() } else { format!("3<&{number} {number}<&-") };
+    let mut server = manager.start("LISTEN_FDS=1", &redirect, &["--rtmp", &addr.to_string()]);
+    server.upgrade();
+    let pid = server.pid();
+    server.signal("TERM");
+    server.wait_gone_process(pid, seconds(10));
+    Peer::dial(addr);
+}
+
+#[test]
+fn the_manager_hears_of_no_process_that_is_not_to_take_over() {
+    let manager = Manager::new("systemd-draining");
+    let server = manager.start("", "", &[]);
+    manager.hear("READY=1");
+    let _player = Peer::player(server.rtmp, "show");
+    server.wait_metric("shardcast_players", &[], |players| players == 1.0);
+    assert_eq!(server.post("/api/drain?timeout_s=60&converge_s=60"), 202);
+    server.signal("USR2");
+    std::thread::sleep(seconds(1));
+    assert_eq!(manager.next(), None);
 }
 
 /// Lets programs that are started inherit it.

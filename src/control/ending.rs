@@ -133,7 +133,7 @@ async fn leave_service(node: &Arc<Node>, drain: &Drain, by_signal: bool, causes:
                 Act::Move => leave(node, drain.departure()).await,
                 Act::MoveRest { over } => leave(node, Departure { request: None, over, others_stay: false }).await,
                 Act::Refuse => node.fleet.stop_accepting(),
-                Act::Release => node.fleet.release_listeners(),
+                Act::Release => node.fleet.lend_listeners(),
                 Act::End => return Outcome::End,
             }
         }
@@ -149,9 +149,24 @@ async fn leave_service(node: &Arc<Node>, drain: &Drain, by_signal: bool, causes:
             }
             Some(order) = causes.orders.recv() => match order {
                 Order::Stay(answer) if !course.is_past_return() => {
+                    tracing::info!("the drain is taken back: the node stays");
                     stay(node);
                     let _ = answer.send(true);
                     return Outcome::Stay;
+                }
+                Order::Resume(answer) if drain.mode == Mode::Successor => {
+                    let taken = node.fleet.take_listeners_back();
+                    if let Err(error) = &taken {
+                        tracing::error!("cannot take connections again: {error}");
+                    }
+                    let is_back = taken.is_ok();
+                    if is_back {
+                        stay(node);
+                    }
+                    let _ = answer.send(is_back);
+                    if is_back {
+                        return Outcome::Stay;
+                    }
                 }
                 Order::Leave(leave @ Leave::Api(_), answer) if drain.mode == Mode::Successor => {
                     let _ = answer.send(true);
@@ -185,7 +200,6 @@ async fn leave(node: &Arc<Node>, departure: Departure) {
 
 /// The node serves as before.
 fn stay(node: &Node) {
-    tracing::info!("the drain is taken back: the node stays");
     node.fleet.stay();
     node.set_ready(true);
     node.board.serves();

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::{runtime::Runtime, sync::oneshot, task::AbortHandle};
+use tokio::{runtime::Runtime, signal::unix::Signal, sync::oneshot, task::AbortHandle};
 
 use super::{
     EXIT_FAILED, EXIT_USAGE, Fault,
@@ -25,7 +25,7 @@ use super::{
     reload::{self, Reload},
     say,
     systemd::{self, Manager},
-    upgrade::{Heir, Upgrades},
+    upgrade::{self, Heir, Upgrades},
 };
 use crate::{
     limits,
@@ -58,6 +58,11 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         .enable_all()
         .build()
         .map_err(|error| failed("cannot start the control thread", error))?;
+    // First: until then the signal would end the process.
+    let replaced = {
+        let _within = runtime.enter();
+        upgrade::catch().map_err(|error| failed("cannot catch SIGUSR2", error))?
+    };
     let opened = Opened::open(settings, given)?;
     let reloads = settings.reloads();
     let contained = containment::contain(&settings.containment, &opened.config, &reloads, log)
@@ -78,7 +83,7 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     let board = Board::new(settings.drain.plan.clone());
     let counts = callbacks.as_ref().map(Callbacks::counts);
     let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, counts, board));
-    let parts = Parts { orders, admin, heir, manager, reloads };
+    let parts = Parts { orders, replaced, admin, heir, manager, reloads };
     run(runtime, &node, callbacks, supervise(&node, parts, settings, given))
 }
 
@@ -125,7 +130,7 @@ impl Opened {
     fn open(settings: &Settings, given: &Given) -> Result<Self, Fault> {
         let mut inherited = Inherited::default();
         let given_sockets = systemd::take_sockets(&mut inherited);
-        let heir = Heir::claim(&mut inherited).map_err(|why| Fault(EXIT_USAGE, why))?;
+        let mut heir = Heir::claim(&mut inherited).map_err(|why| Fault(EXIT_USAGE, why))?;
         let manager = Manager::found();
         let admin = settings.admin.map(|addr| listen(addr, given, &mut inherited)).transpose()?;
         let callbacks = settings.callbacks.as_ref().map(Callbacks::new).transpose();
@@ -142,6 +147,9 @@ impl Opened {
             tracing::warn!("{addr} is not among the addresses to listen on any more: it is closed");
         }
         let lasting = given_sockets > 0 || heir.as_ref().is_some_and(|heir| heir.lasting);
+        if let Some(heir) = &mut heir {
+            heir.keep_unused(inherited);
+        }
         Ok(Self { config, found, sockets, lasting, admin, callbacks, heir, manager })
     }
 }
@@ -184,6 +192,8 @@ fn containment_fault(failed: &containment::Failed, settings: &Settings, given: &
 /// What the control thread serves with, besides the node.
 struct Parts {
     orders: Orders,
+    /// SIGUSR2.
+    replaced: Signal,
     admin: Option<TcpListener>,
     heir: Option<Heir>,
     manager: Option<Arc<Manager>>,
@@ -192,7 +202,7 @@ struct Parts {
 
 /// Says that the node is ready, serves until its end, and returns the exit code.
 async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &Given) -> std::io::Result<u8> {
-    let Parts { orders, admin, heir, manager, reloads } = parts;
+    let Parts { orders, replaced, admin, heir, manager, reloads } = parts;
     let signals = Signals::catch()?;
     let copy = admin.as_ref().map(|listener| admin_socket(listener, settings)).transpose()?;
     tracing::info!(shards = node.fleet.shards().len(), "started");
@@ -205,10 +215,13 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
     match &settings.face {
         Face::Banner => {
             // First: nobody can know yet that this process is there to be told.
-            await_upgrades(node, given, admin, copy, manager.clone())?;
+            await_upgrades(node, given, replaced, (admin, copy), manager.clone())?;
             greet(node, admin_addr);
         }
-        Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
+        Face::Relay { title } => {
+            tokio::spawn(upgrade::refuse(replaced));
+            tokio::spawn(progress::show(Arc::clone(node), title.clone()));
+        }
     }
     match heir {
         Some(heir) => drop(tokio::spawn(heir.take_over(Arc::clone(&node.fleet), manager.clone()))),
@@ -220,21 +233,22 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
     Ok(ending::run(node, settings, Causes { signals, orders, ended, manager }).await)
 }
 
-/// Has the service manager keep the sockets, and a new process get them when one is asked for. `admin` serves the listener of
-/// which `copy` is a copy.
+/// Has the service manager keep the sockets, and a new process get them when one is asked for. `admin` is the task that serves
+/// the admin listener, and a copy of it.
 fn await_upgrades(
     node: &Arc<Node>,
     given: &Given,
-    admin: Option<AbortHandle>,
-    copy: Option<Listening>,
+    asked: Signal,
+    admin: (Option<AbortHandle>, Option<Listening>),
     manager: Option<Arc<Manager>>,
 ) -> std::io::Result<()> {
+    let (admin, copy) = admin;
     let listening: Vec<Listening> = node.fleet.listening()?.into_iter().chain(copy).collect();
     if manager.as_ref().is_some_and(|manager| manager.keep(&listening)) {
         node.fleet.leave_sockets_open();
     }
     let others = listening.into_iter().filter(|known| known.role == ADMIN).collect();
-    let upgrades = Upgrades::new(given.args(), others, manager)?;
+    let upgrades = Upgrades::new(given.args(), asked, others, manager)?;
     tokio::spawn(upgrades.run(Arc::clone(node), admin));
     Ok(())
 }

@@ -92,6 +92,12 @@ impl Manager {
         self.replaced.store(true, Ordering::Relaxed);
     }
 
+    /// The process that took over is gone: this one speaks for the service again.
+    pub(super) fn note_back(&self) {
+        self.replaced.store(false, Ordering::Relaxed);
+        self.ready();
+    }
+
     /// Has the manager keep the sockets for the next process, whenever this one ends, in place of those it has. False: it does
     /// not, because its unit has no room for them.
     pub(super) fn keep(&self, listening: &[Listening]) -> bool {

@@ -246,9 +246,13 @@ impl Core {
     fn client(&mut self, id: ConnId) -> &mut Client {
         let Asking { known, clients, .. } = &mut self.asking;
         let shard = self.port.shard();
+        // Whoever is told hears of two processes while one replaces the other.
+        let generation = self.config.predecessor.as_ref().map_or(0, |known| known.next_generation());
         clients.entry(id).or_insert_with(|| {
             *known += 1;
-            Client { number: *known * limits::SHARDS_MAX as u64 + shard as u64, secure: false, doing: Vec::new() }
+            let number = *known * limits::SHARDS_MAX as u64 + shard as u64;
+            let number = number * u64::from(limits::GENERATIONS) + u64::from(generation);
+            Client { number, secure: false, doing: Vec::new() }
         })
     }
 
@@ -442,7 +446,9 @@ impl Core {
 
     /// Remembers what has begun on a message stream, if `done` is to be told of its end.
     pub(super) fn note_begun(&mut self, id: ConnId, stream: u32, done: Event, key: &StreamKey, query: &str) {
-        let began = self.conns.get(id).is_some_and(|conn| conn.uses.iter().any(|used| used.stream() == stream));
+        // Whoever plays at the process that took over is told of there.
+        let conn = self.conns.get(id).filter(|conn| !conn.is_successor());
+        let began = conn.is_some_and(|conn| conn.uses.iter().any(|used| used.stream() == stream));
         if began
             && self.config.callbacks.concern(done)
             && let Some(subject) = self.subject(id, Some(key), query)

@@ -303,6 +303,11 @@ impl Fleet {
         self.predecessor.as_deref().filter(|known| !known.is_gone())
     }
 
+    /// How many processes of the node came before, modulo [`limits::GENERATIONS`].
+    pub fn generation(&self) -> u8 {
+        self.predecessor.as_ref().map_or(0, |known| known.next_generation())
+    }
+
     /// Who is still to leave.
     pub fn left(&self) -> Left {
         let sum = |gauge: fn(&ShardMetrics) -> &Gauge| -> u64 {
@@ -338,6 +343,10 @@ impl Fleet {
         let shards = self.mailboxes.len();
         let end = self.ends.wait(shards);
         if end != FleetEnd::Orderly {
+            if self.predecessor().is_some() {
+                // It goes on with the sockets.
+                self.release_listeners();
+            }
             self.shutdown();
             self.ends.wait_for_survivors(shards);
         }

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    net::TcpListener,
+    net::{Shutdown, TcpListener},
     os::{fd::OwnedFd, unix::net::UnixListener},
 };
 
@@ -66,6 +66,14 @@ impl Inherited {
             return Vec::new();
         };
         self.sockets.extract_if(.., |known| known.addr == addr).map(|known| known.socket).collect()
+    }
+
+    /// Nobody listens on what is left any more, in no process.
+    pub fn shut(self) {
+        for known in self.sockets {
+            // It fails only if somebody was faster.
+            let _ = SockRef::from(&known.socket).shutdown(Shutdown::Both);
+        }
     }
 
     /// The addresses of those that nobody has taken.

@@ -203,6 +203,23 @@ impl Bound {
     }
 }
 
+/// Deals the sockets of one address to shards as when it was bound.
+pub(super) fn share(listening: Listening, by_shard: &mut [Vec<Listener>]) -> io::Result<()> {
+    let shards = by_shard.len().max(1);
+    for (index, socket) in listening.sockets.into_iter().enumerate() {
+        match listening.addr {
+            ListenAddr::Tcp(_) => by_shard[index % shards].push(Listener::Tcp(inherited::tcp_listener(socket)?)),
+            ListenAddr::Unix(_) => {
+                let listener = inherited::unix_listener(socket)?;
+                for listeners in &mut *by_shard {
+                    listeners.push(Listener::Unix(listener.try_clone()?));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// An inherited socket, with the options of this process: they hold for connections that come from now on.
 fn take_over(socket: OwnedFd, options: &SocketOptions) -> Result<io::Result<TcpListener>, OptionError> {
     let socket = Socket::from(socket);

@@ -16,6 +16,7 @@ use std::{
 };
 
 use super::passing::Passing;
+use crate::limits::GENERATIONS;
 
 /// The message that brings a connection: JSON, as all others between the two.
 pub const CONNECTION: &[u8] = b"\"connection\"";
@@ -26,11 +27,18 @@ pub struct Predecessor {
     /// Until it has ended.
     passing: Mutex<Option<Passing>>,
     gone: AtomicBool,
+    generation: u8,
 }
 
 impl Predecessor {
-    pub fn new(passing: Passing) -> Self {
-        Self { passing: Mutex::new(Some(passing)), gone: AtomicBool::new(false) }
+    /// `generation` is its own.
+    pub fn new(passing: Passing, generation: u8) -> Self {
+        Self { passing: Mutex::new(Some(passing)), gone: AtomicBool::new(false), generation }
+    }
+
+    /// Of the process that takes over: what counts up by one has as many values as processes may live at a time.
+    pub fn next_generation(&self) -> u8 {
+        (self.generation % GENERATIONS + 1) % GENERATIONS
     }
 
     /// It has ended.
@@ -72,9 +80,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn generations_differ_from_those_before() {
+        let next = |generation| {
+            let (_old, new) = Passing::pair().expect("descriptors");
+            Predecessor::new(new, generation).next_generation()
+        };
+        assert_eq!([0, 1, 14, 15, 16, 255].map(next), [1, 2, 15, 0, 1, 0]);
+    }
+
+    #[test]
     fn a_connection_arrives_at_the_other_end_until_that_is_gone() {
         let (old, new) = Passing::pair().expect("descriptors");
-        let predecessor = Predecessor::new(new);
+        let predecessor = Predecessor::new(new, 0);
         let mut ours = UnixStream::from(predecessor.connect().expect("it lives"));
         let passed = old.receive().expect("it is there");
         assert_eq!(passed.bytes, CONNECTION);

@@ -39,9 +39,9 @@ impl UnixFile {
     }
 
     /// The file stays: others listen there.
-    pub(super) fn leave(mut self) {
-        // Nothing is at that path.
-        self.path = PathBuf::new();
+    pub(super) fn leave(mut self) -> PathBuf {
+        // Nothing is at the path that is left.
+        std::mem::take(&mut self.path)
     }
 }
 

@@ -173,6 +173,22 @@ impl Server {
         self.successors.push(pid.trim().parse().expect("a number"));
     }
 
+    /// The process that took over last has died, and the one before serves again.
+    pub fn forget_successor(&mut self) {
+        self.successors.pop();
+    }
+
+    /// The status of an admin page that is posted to.
+    pub fn post(&self, path: &str) -> u16 {
+        let mut stream = TcpStream::connect(self.admin).expect("the admin listener");
+        stream.set_read_timeout(Some(seconds(10))).expect("a TCP socket");
+        write!(stream, "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            .expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status")
+    }
+
     /// Waits until the process that has that pid is gone.
     #[track_caller]
     pub fn wait_gone_process(&mut self, pid: u32, patience: Duration) {

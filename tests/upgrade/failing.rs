@@ -110,3 +110,21 @@ fn the_variable_is_not_for_others() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("shardcast: SHARDCAST_HANDOVER: ") && said.lines().count() == 1, "{said}");
 }
+
+#[test]
+fn a_relay_is_not_replaced_and_does_not_end_for_it() {
+    let mut relay = Command::new(binary())
+        .args(["relay", "rtmp://127.0.0.1:1/live/a", "rtmp://127.0.0.1:1/live/b"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    std::thread::sleep(seconds(1));
+    let pid = relay.id().to_string();
+    assert!(Command::new("kill").args(["-USR2", &pid]).status().expect("kill is on PATH").success());
+    std::thread::sleep(seconds(1));
+    let ended = relay.try_wait().expect("a child");
+    let _ = relay.kill();
+    let said = relay.wait_with_output().expect("a child").stderr;
+    assert!(ended.is_none());
+    assert!(String::from_utf8_lossy(&said).contains("SIGUSR2 is ignored"));
+}

@@ -18,6 +18,7 @@ macro_rules! on_both_drivers {
     };
 }
 
+mod ends;
 mod failing;
 mod fenced;
 mod folder;

@@ -119,6 +119,32 @@ fn those_who_stay_are_served_as_long_as_is_said(driver: Driver) {
     server.wait_gone_process(old, seconds(10));
 }
 
+#[test]
+fn names_that_nobody_publishes_cost_few_connections_to_the_old_process() {
+    let mut server = Server::start(Driver::Auto, 1, &[]);
+    let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
+    publisher.send(&frame(stream, 0));
+    server.wait_messages("show", 1);
+    server.upgrade();
+    let before = server.log().lines().count();
+    let waiting: Vec<Peer> = (0..60).map(|at| Peer::player(server.rtmp, &format!("nothing-{at}"))).collect();
+    for _ in 0..20 {
+        let connections = server.metrics().sum("shardcast_connections", &[]);
+        assert!(connections <= 60.0 + 16.0, "{connections}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let mut player = Peer::player(server.rtmp, "show");
+    let by = std::time::Instant::now() + seconds(20);
+    while server.stream("show").is_none() {
+        assert!(std::time::Instant::now() < by, "it is never its turn");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    publisher.send(&frame(stream, 10));
+    assert!(player.next_media().is_some());
+    assert!(server.log().lines().count() < before + 30, "{}", server.log());
+    drop(waiting);
+}
+
 on_both_drivers!(
     players_at_the_new_process_see_what_is_published_at_the_old_one,
     players_stay_when_their_encoder_comes_to_the_new_process,

@@ -25,12 +25,16 @@ use super::{
 };
 use crate::{
     control::{
-        admin::Node,
+        admin::{self, Node},
         ending::{Leave, Order},
         systemd::Manager,
     },
     limits::{HANDOVER_DESCRIPTORS_MAX, SUCCESSOR_PATIENCE, SUCCESSOR_POLL},
-    shard::{fleet::Fleet, inherited::Listening, passing::Passing},
+    shard::{
+        fleet::Fleet,
+        inherited::{Listening, tcp_listener},
+        passing::Passing,
+    },
 };
 
 /// What a service manager tells one process and not the next.
@@ -53,30 +57,65 @@ struct Successor {
     starting: Starting,
 }
 
+/// From here on the signal does not end the process. Within the runtime.
+pub(in crate::control) fn catch() -> io::Result<Signal> {
+    signal(SignalKind::user_defined2())
+}
+
+/// Says that a process which is not to be replaced is not.
+pub(in crate::control) async fn refuse(mut asked: Signal) {
+    while asked.recv().await.is_some() {
+        tracing::warn!("SIGUSR2 is ignored: a relay cannot be replaced while it runs, stop it and start another");
+    }
+}
+
 impl Upgrades {
     /// `args` of this process, its name first. `others`: what it listens on besides the fleet's sockets.
     pub(in crate::control) fn new(
         args: &[OsString],
+        asked: Signal,
         others: Vec<Listening>,
         manager: Option<Arc<Manager>>,
     ) -> io::Result<Self> {
-        Ok(Self { program: Program::new(args)?, asked: signal(SignalKind::user_defined2())?, others, manager })
+        Ok(Self { program: Program::new(args)?, asked, others, manager })
     }
 
     /// Whenever a new process has been asked for and listens, has this one leave. `admin` is the task that takes connections
     /// from the first of the other sockets.
-    pub(in crate::control) async fn run(mut self, node: Arc<Node>, admin: Option<AbortHandle>) {
+    pub(in crate::control) async fn run(mut self, node: Arc<Node>, mut admin: Option<AbortHandle>) {
         loop {
             let successor = self.ready(&node).await;
             if node.order(|answer| Order::Leave(Leave::Successor, answer)).await {
                 admin.iter().for_each(AbortHandle::abort);
                 self.manager.iter().for_each(|manager| manager.note_replaced());
-                successor.serve(&mut self.asked, &node).await;
-                return;
+                let in_order = successor.serve(&mut self.asked, &node).await;
+                if !in_order && node.order(Order::Resume).await {
+                    tracing::warn!("connections are taken here again");
+                    admin = self.serve_admin(&node);
+                    self.manager.iter().for_each(|manager| manager.note_back());
+                } else {
+                    tracing::info!("nobody takes connections: this process ends once its clients have left");
+                    node.fleet.release_listeners();
+                    self.others.clear();
+                }
+                continue;
             }
             tracing::warn!("this process leaves already: the new one is stopped");
             drop(successor);
             self.manager.iter().for_each(|manager| manager.reloading(false));
+        }
+    }
+
+    /// Serves the first of the other sockets as it was served before.
+    fn serve_admin(&self, node: &Arc<Node>) -> Option<AbortHandle> {
+        let copy = self.others.first()?.try_clone().ok()?.sockets.pop()?;
+        let listener = tcp_listener(copy).and_then(tokio::net::TcpListener::from_std);
+        match listener {
+            Ok(listener) => Some(tokio::spawn(admin::serve(listener, Arc::clone(node))).abort_handle()),
+            Err(error) => {
+                tracing::error!("nobody serves the admin listener any more: {error}");
+                None
+            }
         }
     }
 
@@ -117,15 +156,18 @@ impl Upgrades {
 struct Starting(Option<Child>);
 
 impl Starting {
-    /// How it ended, of one that has closed its end of the socket pair.
     async fn ended(&mut self) -> Option<ExitStatus> {
-        let by = Instant::now() + Duration::from_secs(1);
-        let child = self.0.as_mut()?;
-        loop {
-            match child.try_wait() {
-                Ok(None) if Instant::now() < by => sleep(SUCCESSOR_POLL).await,
-                status => return status.ok().flatten(),
-            }
+        ended(self.0.as_mut()?).await
+    }
+}
+
+/// How a process ended, of one that has closed its end of the socket pair.
+async fn ended(child: &mut Child) -> Option<ExitStatus> {
+    let by = Instant::now() + Duration::from_secs(1);
+    loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < by => sleep(SUCCESSOR_POLL).await,
+            status => return status.ok().flatten(),
         }
     }
 }
@@ -174,7 +216,8 @@ async fn begin(program: &Program, others: &[Listening], fleet: &Fleet) -> Result
 
 /// Sends all sockets.
 async fn give(line: &Line, others: &[Listening], fleet: &Fleet) -> io::Result<()> {
-    line.send(&Message::Hello { version: VERSION, pid: std::process::id() }, &[]).await?;
+    let hello = Message::Hello { version: VERSION, pid: std::process::id(), generation: fleet.generation() };
+    line.send(&hello, &[]).await?;
     let listening = fleet.listening()?;
     for Listening { role, chosen, sockets, .. } in listening.iter().chain(others) {
         let message = Message::Listening { role: role.clone(), chosen: *chosen };
@@ -199,9 +242,10 @@ async fn is_ready(line: &Line) -> io::Result<()> {
 }
 
 impl Successor {
-    /// Lets the new process have the sockets alone, and serves its connections until it has ended.
-    async fn serve(mut self, asked: &mut Signal, node: &Node) {
-        let Some(mut child) = self.starting.0.take() else { return };
+    /// Lets the new process have the sockets alone, and serves its connections until it has ended. True: because it was to.
+    async fn serve(mut self, asked: &mut Signal, node: &Node) -> bool {
+        // It lives on when this process ends.
+        let Some(mut child) = self.starting.0.take() else { return false };
         let pid = child.id();
         tracing::info!(pid, "a new process has taken over: those who are here are served until they leave");
         // What fails here is that the new process has ended, which is heard next.
@@ -234,10 +278,12 @@ impl Successor {
                 }
             }
         }
-        match in_order {
-            true => tracing::info!(pid, "the process that took over has ended: nobody takes connections"),
-            false => tracing::error!(pid, "the process that took over has ended: nobody takes connections"),
+        let status = ended(&mut child).await;
+        match (in_order, status) {
+            (true, _) => tracing::info!(pid, "the process that took over has ended"),
+            (false, Some(status)) => tracing::error!(pid, %status, "the process that took over has died"),
+            (false, None) => tracing::error!(pid, "the process that took over is not heard of any more"),
         }
-        let _ = child.try_wait();
+        in_order || status.is_none()
     }
 }

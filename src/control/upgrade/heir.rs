@@ -35,6 +35,8 @@ pub(in crate::control) struct Heir {
     /// The sockets outlive this process as well.
     pub(in crate::control) lasting: bool,
     predecessor: Arc<Predecessor>,
+    /// Sockets that this process has no use for.
+    unused: Inherited,
 }
 
 impl Heir {
@@ -54,9 +56,14 @@ impl Heir {
         let failed = |error: io::Error| format!("cannot take over from the process before: {error}");
         let nothing = File::open("/dev/null").map_err(failed)?;
         rustix::stdio::dup2_stdin(nothing).map_err(|errno| failed(errno.into()))?;
-        let Received { pid, lasting } = receive_sockets(&passing, inherited).map_err(failed)?;
-        let predecessor = Arc::new(Predecessor::new(passing.try_clone().map_err(failed)?));
-        Ok(Some(Self { passing, pid, lasting, predecessor }))
+        let Received { pid, generation, lasting } = receive_sockets(&passing, inherited).map_err(failed)?;
+        let predecessor = Arc::new(Predecessor::new(passing.try_clone().map_err(failed)?, generation));
+        Ok(Some(Self { passing, pid, lasting, predecessor, unused: Inherited::default() }))
+    }
+
+    /// The process before has copies, too: that nobody listens there is for when it is agreed.
+    pub(in crate::control) fn keep_unused(&mut self, unused: Inherited) {
+        self.unused = unused;
     }
 
     pub(in crate::control) fn predecessor(&self) -> Arc<Predecessor> {
@@ -65,8 +72,10 @@ impl Heir {
 
     /// Says that this process listens and has the old one leave, then waits for its end. The manager hears once it has agreed.
     pub(in crate::control) async fn take_over(self, fleet: Arc<Fleet>, manager: Option<Arc<Manager>>) {
-        let Self { passing, pid, predecessor, .. } = self;
-        if let Err(error) = hand_over(passing, pid, &fleet, manager.as_deref()).await {
+        let Self { passing, pid, lasting, predecessor, unused } = self;
+        // The manager's are the manager's.
+        let unused = Some(unused).filter(|_| !lasting);
+        if let Err(error) = hand_over(passing, pid, &fleet, manager.as_deref(), unused).await {
             tracing::warn!(pid, "the process before this one cannot be heard: {error}");
             manager.iter().for_each(|manager| manager.ready());
         }
@@ -96,7 +105,13 @@ pub(in crate::control) fn say_goodbye(fleet: &Fleet) {
     let _ = fleet.predecessor().map(|known| known.tell(&Message::Goodbye.bytes()));
 }
 
-async fn hand_over(passing: Passing, pid: u32, fleet: &Fleet, manager: Option<&Manager>) -> io::Result<()> {
+async fn hand_over(
+    passing: Passing,
+    pid: u32,
+    fleet: &Fleet,
+    manager: Option<&Manager>,
+    unused: Option<Inherited>,
+) -> io::Result<()> {
     let line = Line::new(passing)?;
     // What fails here is that the old process has ended: then its sockets are ours all the same.
     let _ = line.send(&Message::Ready, &[]).await;
@@ -107,6 +122,7 @@ async fn hand_over(passing: Passing, pid: u32, fleet: &Fleet, manager: Option<&M
     }
     manager.into_iter().for_each(Manager::ready);
     fleet.own_files();
+    unused.into_iter().for_each(Inherited::shut);
     tracing::info!(pid, "took over: the process before this one serves those it has until they leave");
     while line.receive().await?.is_some() {}
     Ok(())
@@ -116,17 +132,18 @@ async fn hand_over(passing: Passing, pid: u32, fleet: &Fleet, manager: Option<&M
 #[derive(Debug)]
 struct Received {
     pid: u32,
+    generation: u8,
     lasting: bool,
 }
 
 /// Everything up to `all`.
 fn receive_sockets(passing: &Passing, inherited: &mut Inherited) -> io::Result<Received> {
     let by = Instant::now() + SUCCESSOR_PATIENCE;
-    let (mut pid, mut lasting) = (None, false);
+    let (mut pid, mut generation, mut lasting) = (None, 0, false);
     loop {
         let Passed { bytes, descriptors } = receive_by(passing, by)?;
         match Message::read(&bytes)? {
-            Message::Hello { version: VERSION, pid: theirs } => pid = Some(theirs),
+            Message::Hello { version: VERSION, pid: theirs, generation: of } => (pid, generation) = (Some(theirs), of),
             Message::Hello { version, .. } => {
                 return Err(io::Error::other(format!("it speaks version {version}, this release {VERSION}")));
             }
@@ -138,7 +155,7 @@ fn receive_sockets(passing: &Passing, inherited: &mut Inherited) -> io::Result<R
             Message::Lasting => lasting = true,
             Message::All => {
                 let pid = pid.ok_or_else(|| io::Error::other("it did not say hello"))?;
-                return Ok(Received { pid, lasting });
+                return Ok(Received { pid, generation, lasting });
             }
             _ => {}
         }
@@ -190,7 +207,7 @@ mod tests {
 
     #[test]
     fn sockets_come_until_there_are_no_more() {
-        let hello = Message::Hello { version: VERSION, pid: 7 }.bytes();
+        let hello = Message::Hello { version: VERSION, pid: 7, generation: 0 }.bytes();
         let listening = Message::Listening { role: "rtmp".to_owned(), chosen: true }.bytes();
         let all = Message::All.bytes();
         let (received, inherited) = told(&[&hello, &listening, br#"{"more":{}}"#, &listening, &all]);
@@ -201,7 +218,7 @@ mod tests {
         let fault = |messages: &[&[u8]]| told(messages).0.expect_err("incomplete").to_string();
         assert_eq!(fault(&[&hello, &listening]), "it has ended");
         assert_eq!(fault(&[&all]), "it did not say hello");
-        assert!(fault(&[&Message::Hello { version: 99, pid: 7 }.bytes()]).contains("version 99"));
+        assert!(fault(&[&Message::Hello { version: 99, pid: 7, generation: 0 }.bytes()]).contains("version 99"));
         assert!(fault(&[b"junk"]).contains("a message of the hand-over"));
     }
 }

@@ -21,6 +21,9 @@ pub(super) enum Message {
     Hello {
         version: u32,
         pid: u32,
+        /// What is not known of it counts as the first.
+        #[serde(default)]
+        generation: u8,
     },
     /// Comes with sockets of one address. Several follow each other where there are more than one message takes.
     Listening {
@@ -40,13 +43,7 @@ pub(super) enum Message {
     /// Comes with a connection, to be served as if it had been accepted.
     Connection,
     /// The new process has been told to leave service, and so is the old one.
-    Drain {
-        lb: bool,
-        url: Option<String>,
-        timeout_ms: u64,
-        window_ms: u64,
-        converge_ms: u64,
-    },
+    Drain { lb: bool, url: Option<String>, timeout_ms: u64, window_ms: u64, converge_ms: u64 },
     /// The new process ends because it is to: what it has is nobody's.
     Goodbye,
     #[serde(other)]
@@ -88,7 +85,7 @@ mod tests {
     #[test]
     fn every_message_is_read_as_it_was_written() {
         let listening = Message::Listening { role: "rtmp".to_owned(), chosen: true };
-        let hello = Message::Hello { version: 1, pid: 7 };
+        let hello = Message::Hello { version: 1, pid: 7, generation: 3 };
         let url = Some("//b/live".to_owned());
         let drain = Message::Drain { lb: true, url, timeout_ms: 1, window_ms: 2, converge_ms: 3 };
         let words = [Message::Lasting, Message::All, Message::Ready, Message::Yours, Message::Goodbye];
@@ -103,7 +100,7 @@ mod tests {
         assert_eq!(Message::read(b"\"farewell\"").expect("a word"), Message::Unknown);
         assert_eq!(Message::read(br#"{"farewell":{"at":1}}"#).expect("a word with parts"), Message::Unknown);
         let hello = br#"{"hello":{"version":1,"pid":7,"mood":"good"}}"#;
-        assert_eq!(Message::read(hello).expect("a part more"), Message::Hello { version: 1, pid: 7 });
+        assert_eq!(Message::read(hello).expect("a part more"), Message::Hello { version: 1, pid: 7, generation: 0 });
     }
 
     #[test]

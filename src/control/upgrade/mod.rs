@@ -16,7 +16,7 @@ mod message;
 mod program;
 
 pub(super) use self::{
-    elder::Upgrades,
+    elder::{Upgrades, catch, refuse},
     heir::{Heir, pass_on, say_goodbye},
 };
 

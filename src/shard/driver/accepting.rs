@@ -21,6 +21,7 @@ use crate::{
     limits,
     shard::{
         close::TurnedAway,
+        config::Config,
         conn::{ConnId, Standing},
         listener::Listener,
         socket::{Socket, reset},
@@ -37,6 +38,14 @@ pub(in super::super) struct Door {
     pub(in super::super) tls: Option<Arc<tls::server::Server>>,
 }
 
+impl Door {
+    /// Those of plain listeners, and of those for TLS.
+    pub(in super::super) fn both(config: &Config) -> (Self, Self) {
+        let plain = Self { balancers: config.balancers.clone(), tls: None };
+        (plain.clone(), Self { tls: config.tls.clone(), ..plain })
+    }
+}
+
 /// Ends the waits of tasks that accept. Waits for readiness may be dropped; accepts are never under way meanwhile.
 #[derive(Default)]
 pub(super) struct Gate {
@@ -48,6 +57,11 @@ impl Gate {
     pub(super) fn close(&self) {
         self.closed.set(true);
         self.tasks.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
+    /// A task that has not noticed that it was closed goes on.
+    pub(super) fn reopen(&self) {
+        self.closed.set(false);
     }
 
     /// What `wait` comes to; `None` once the gate is closed.
@@ -69,6 +83,15 @@ impl Gate {
 }
 
 impl Driver {
+    /// Takes connections after it had stopped.
+    pub(super) fn listen_again(&self, plain: Vec<Listener>, secure: Vec<Listener>) -> io::Result<()> {
+        let Some(me) = self.me.upgrade() else { return Ok(()) };
+        let (plain_door, secure_door) = Door::both(&self.core.borrow().config);
+        self.gate.reopen();
+        me.listen(plain, &plain_door)?;
+        me.listen(secure, &secure_door)
+    }
+
     /// Takes connections as they come, a budget at a time.
     pub(super) async fn accept(self: Rc<Self>, listener: Listener, ready: monoio::net::TcpListener, door: Door) {
         while self.gate.open(ready.readable(false)).await.is_some_and(|waited| waited.is_ok()) {

@@ -232,6 +232,11 @@ impl Driver {
             }
             Command::StopAccepting => self.stop_accepting(),
             Command::ReleaseListeners => self.release_listeners(),
+            Command::Listen { plain, secure } => {
+                if let Err(error) = self.listen_again(plain, secure) {
+                    tracing::error!("cannot take connections again: {error}");
+                }
+            }
             Command::Adopt(socket) => {
                 let Some(me) = self.me.upgrade() else { return };
                 if let Err(error) = me.adopt(socket, Standing::Successor, SUCCESSOR_PEER, &Door::default()) {

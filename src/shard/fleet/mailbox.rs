@@ -17,6 +17,7 @@ use crate::shard::{
     bell::EventBell,
     dial::{Answer, DialId},
     leaving::Departure,
+    listener::Listener,
     mesh::Bell,
     questions::{Decision, Ticket},
     reconnect::ReconnectRequest,
@@ -31,6 +32,12 @@ pub(in crate::shard) enum Command {
     StopAccepting,
     /// As `StopAccepting`, but the sockets go on in other hands.
     ReleaseListeners,
+    /// Takes connections again.
+    Listen {
+        plain: Vec<Listener>,
+        /// For TLS.
+        secure: Vec<Listener>,
+    },
     /// A connection of the process that takes over.
     Adopt(OwnedFd),
     Leave(Departure, Sender<usize>),

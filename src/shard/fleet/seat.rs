@@ -101,9 +101,9 @@ impl Seat {
                     questions: self.shared.config.callbacks.desk.clone(),
                 },
             )?;
-            let door = Door { balancers: self.shared.config.balancers.clone(), tls: None };
-            driver.listen(self.listeners, &door)?;
-            driver.listen(self.secure, &Door { tls: self.shared.config.tls.clone(), ..door })?;
+            let (plain, secure) = Door::both(&self.shared.config);
+            driver.listen(self.listeners, &plain)?;
+            driver.listen(self.secure, &secure)?;
             let _ = say.send(Ok((facts, denied)));
             driver.run(bell).await;
             Ok(())

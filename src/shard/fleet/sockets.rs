@@ -18,9 +18,15 @@ use crate::shard::{
     config::Config,
     inherited::{Inherited, Listening},
     listen_addr::ListenAddr,
-    listener::{self, Bound},
+    listener::{self, Bound, Listener},
     unix_file::UnixFile,
 };
+
+/// What sockets for TLS are for, as a successor is told.
+const RTMPS: &str = "rtmps";
+
+/// By shard.
+type Listeners = Vec<Vec<Listener>>;
 
 /// What a fleet will listen on, before it has threads: meanwhile the process can give up what it needed to bind.
 #[derive(Debug)]
@@ -39,7 +45,7 @@ impl Sockets {
     pub fn inherit(config: &Config, inherited: &mut Inherited) -> Result<Self, StartError> {
         let mut bind =
             |role, addrs: &[ListenAddr]| listener::bind_all(role, addrs, &config.cpus, &config.sockets, inherited);
-        Ok(Self { rtmp: bind("rtmp", &config.rtmp)?, rtmps: bind("rtmps", &config.rtmps)? })
+        Ok(Self { rtmp: bind("rtmp", &config.rtmp)?, rtmps: bind(RTMPS, &config.rtmps)? })
     }
 }
 
@@ -101,11 +107,37 @@ impl Fleet {
 
     /// Takes no more connections: a successor does, from the same sockets, which are left as they are.
     pub fn release_listeners(&self) {
-        lock(&self.open.files).drain(..).for_each(UnixFile::leave);
+        lock(&self.open.files).drain(..).for_each(|file| drop(file.leave()));
         lock(&self.open.listening).clear();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::ReleaseListeners);
         }
+    }
+
+    /// A successor takes connections instead, from the same sockets, of which copies are kept.
+    pub fn lend_listeners(&self) {
+        let left: Vec<_> = lock(&self.open.files).drain(..).map(UnixFile::leave).collect();
+        lock(&self.open.others_files).extend(left);
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::ReleaseListeners);
+        }
+    }
+
+    /// Takes connections again after [`lend_listeners`](Self::lend_listeners). Errors: there are no descriptors for it.
+    pub fn take_listeners_back(&self) -> io::Result<()> {
+        let shards = self.mailboxes.len();
+        let (mut plain, mut secure) = (Listeners::new(), Listeners::new());
+        plain.resize_with(shards, Vec::new);
+        secure.resize_with(shards, Vec::new);
+        for known in self.listening()? {
+            let by_shard = if known.role == RTMPS { &mut secure } else { &mut plain };
+            listener::share(known, by_shard)?;
+        }
+        for ((mailbox, plain), secure) in self.mailboxes.iter().zip(plain).zip(secure) {
+            mailbox.send(Command::Listen { plain, secure });
+        }
+        self.own_files();
+        Ok(())
     }
 
     /// Serves a connection that a successor made.

@@ -223,10 +223,13 @@ impl Core {
 
     /// Keeps what went wrong for reports, and says it.
     pub(super) fn note_fault(&mut self, leg: LegId, id: ConnId, what: String) {
+        // What is published nowhere is asked of the process before, too: that it has not got it is nothing to tell.
+        let mut quiet = false;
         let (stream, upstream, fault) = match leg.relay {
             RelayId::Pull(index) => {
                 let Some(pull) = self.relays.pulls.get_mut(index).filter(|pull| pull.has(leg.leg, id)) else { return };
                 let Some(source) = pull.source_of(leg.leg).cloned() else { return };
+                quiet = pull.inherited && pull.log.is_none();
                 (pull.key.clone(), source, &mut pull.fault)
             }
             RelayId::Push(index) => {
@@ -235,7 +238,11 @@ impl Core {
             }
         };
         let what = upstream.shown(&what);
-        if let Some(suppressed) = self.stream_lines.take(crate::limits::STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
+        if quiet {
+            tracing::debug!(%stream, upstream = upstream.label, "relay: {what}");
+        } else if let Some(suppressed) =
+            self.stream_lines.take(crate::limits::STREAM_LOG_LINES_PER_SECOND, self.time.now())
+        {
             tracing::warn!(%stream, upstream = upstream.label, suppressed, "relay: {what}");
         }
         *fault = Some(what);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ingress::Broadcast,
-    limits::{PULLS_MAX, STREAM_LOG_LINES_PER_SECOND},
+    limits::{PREDECESSOR_TRIES_MAX, PULLS_MAX, STREAM_LOG_LINES_PER_SECOND},
     relay::{
         puller::{Fault, Heard, Leg, Order, Puller},
         rules::PullRule,
@@ -115,6 +115,13 @@ impl Core {
     fn open_pull_leg(&mut self, index: usize, leg: Leg, source: usize) {
         let Some(pull) = self.relays.pulls.get(index) else { return };
         let Some(upstream) = pull.puller.sources().get(source).cloned() else { return };
+        if pull.inherited && self.tries_of_predecessor() >= PREDECESSOR_TRIES_MAX {
+            // It is tried again in a while, as what was not found is.
+            let now = self.time.now();
+            let pull = &mut self.relays.pulls[index];
+            pull.hear(leg, Heard::Failed(Fault::NotFound), now, &mut self.relays.health);
+            return;
+        }
         let hops = self.relays.hops_of(pull);
         let moved = self.relays.pulls[index].moved.take().filter(|(of, _)| *of == source).map(|(_, approach)| approach);
         let approach = match moved.map_or_else(|| approach(&upstream), Ok) {
@@ -131,6 +138,11 @@ impl Core {
         if let Some(pull) = self.relays.pulls.get_mut(index) {
             pull.legs.push(PullLeg { leg, source, approach, conn: id, prelude: Prelude::default() });
         }
+    }
+
+    fn tries_of_predecessor(&self) -> usize {
+        let tries = |pull: &Pull| if pull.inherited && pull.log.is_none() { pull.legs.len() } else { 0 };
+        self.relays.pulls.iter().map(|(_, pull)| tries(pull)).sum()
     }
 
     fn dial_source(

@@ -1,5 +1,7 @@
 //! Clients that wait for a decision about what they ask for: nothing of theirs is lost, handled early or answered twice.
 
+use std::sync::Arc;
+
 use super::rig::{INTER, KEY, Rig, SOUND};
 use crate::{
     limits::{ASSEMBLY_BYTES_SHARD_MIN, DECISION_GRACE, MEMORY_BYTES_MIN, READ_BYTES, UNREAD_BYTES_MAX},
@@ -10,6 +12,8 @@ use crate::{
     shard::{
         close::{CloseReason, RefuseReason},
         listen_addr::{SUCCESSOR_PEER, UNIX_PEER},
+        passing::Passing,
+        predecessor::Predecessor,
         questions::{Callbacks, Decision, Event, Ticket},
     },
 };
@@ -47,6 +51,34 @@ fn nothing_is_asked_where_nobody_is_to_be() {
     rig.lose(publisher, CloseReason::PeerReset);
     assert_eq!(rig.asked(), ["publish_done live/show"]);
     rig.empty();
+}
+
+#[test]
+fn who_plays_at_the_process_that_took_over_is_told_of_there() {
+    let mut rig = rig(1, &[Event::PlayDone]);
+    let successor = rig.connect_from(0, SUCCESSOR_PEER, ClientRole::Play, "show");
+    rig.settle();
+    assert_eq!(rig.peers[successor].events, ["Playing"]);
+    rig.lose(successor, CloseReason::PeerClosed);
+    assert!(rig.asked().is_empty());
+    rig.empty();
+}
+
+#[test]
+fn clients_of_a_process_and_of_its_successor_are_numbered_apart() {
+    let numbers = |generation: Option<u8>| {
+        let mut rig = Rig::with(1, |config| {
+            config.callbacks.events[Event::Connect as usize] = true;
+            let (_old, new) = Passing::pair().expect("descriptors");
+            config.predecessor = generation.map(|of| Arc::new(Predecessor::new(new, of)));
+        });
+        for _ in 0..20 {
+            waiting(&mut rig, ClientRole::Play);
+        }
+        rig.questions.iter().map(|question| question.subject.client).collect::<Vec<_>>()
+    };
+    let (first, second) = (numbers(None), numbers(Some(0)));
+    assert!(first.iter().all(|number| !second.contains(number)), "{first:?} {second:?}");
 }
 
 #[test]
