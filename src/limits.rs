@@ -439,8 +439,11 @@ pub const CALLBACK_TIMEOUT_MS_MAX: u64 = 10_000;
 /// Callbacks under way at once (`--callback-concurrency`), and the most it may be.
 pub const CALLBACK_CONCURRENCY_DEFAULT: usize = 64;
 pub const CALLBACK_CONCURRENCY_MAX: usize = 1_024;
-/// Callbacks that wait for one of them to end; further ones fail, or are not told.
+/// Callbacks that wait for one of them to end: of those that are asked, and of those that are only told. Further ones fail, or
+/// are not told.
 pub const CALLBACKS_QUEUED_MAX: usize = 4_096;
+/// Events of one client that wait to be told; beyond it the oldest is not.
+pub const CALLBACKS_TOLD_PER_CLIENT_MAX: usize = 32;
 /// Bytes of an answer to a callback.
 pub const CALLBACK_ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Letters of its reason that reach the client.
@@ -456,6 +459,8 @@ pub const CALLBACK_FLUSH_POLL: Duration = Duration::from_millis(10);
 pub const CALLBACK_SECRET_BYTES_MIN: usize = 16;
 /// Log lines about callbacks that fail, per second.
 pub const CALLBACK_LOG_LINES_PER_SECOND: u32 = 5;
+/// Log lines about callbacks that there is no room for, per second.
+pub const CALLBACK_OVERFLOW_LOG_LINES_PER_SECOND: u32 = 1;
 
 /// Longest `--merge-ms`: beyond it players see stutter, not savings.
 pub const MERGE_MS_MAX: u64 = 1_000;
