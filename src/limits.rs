@@ -405,8 +405,8 @@ pub const SHED_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of messages that are not whole, over all connections, where memory has no limit; and a shard's part at least.
 pub const ASSEMBLY_BYTES_ALL_MAX: usize = 1024 * 1024 * 1024;
 pub const ASSEMBLY_BYTES_SHARD_MIN: usize = 4 * 1024 * 1024;
-/// What a publisher may hold of them however much others do: the longest message, and a little of another kind.
-pub const PUBLISHER_IN_FLIGHT_BYTES_FAIR: usize = 17 * 1024 * 1024;
+/// What a publisher may hold of them however many others do: a long keyframe.
+pub const PUBLISHER_IN_FLIGHT_BYTES_FAIR: usize = 1024 * 1024;
 /// Networks that limits by address are not for (`--limits-exempt`).
 pub const EXEMPT_NETWORKS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
 /// Addresses without connections that are remembered because of what they did, and how often it is looked whether any of them

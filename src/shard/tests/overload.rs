@@ -178,6 +178,22 @@ fn those_that_hoard_messages_are_closed_and_publishers_with_a_long_one_are_not()
 }
 
 #[test]
+fn publishers_that_hoard_keep_to_the_bound_and_those_with_a_keyframe_stay() {
+    // 25 MiB, 13 holders.
+    let mut rig = node(1);
+    let fair: Vec<_> = (0..6).map(|n| rig.publish(0, &format!("fair{n}"))).collect();
+    fair.iter().for_each(|peer| hoard(&mut rig, *peer, 900_000));
+    for n in 0..7 {
+        let hoarder = rig.publish(0, &format!("hoarder{n}"));
+        hoard(&mut rig, hoarder, 15_000_000);
+        let held = rig.metrics[0].assembly_bytes.get();
+        assert!(held <= (MEMORY / 4) as i64, "{held} after {n}");
+    }
+    assert!(rig.closed(CloseReason::AssemblyBytes) >= 6);
+    assert!(fair.iter().all(|peer| rig.peers[*peer].open));
+}
+
+#[test]
 fn a_publisher_that_stays_above_its_bit_rate_is_told_and_closed() {
     let mut rig = Rig::with(1, |config| config.ceilings.publish_bitrate_max = 1_000_000);
     let [loud, fair] = ["loud", "fair"].map(|name| rig.publish(0, name));
