@@ -122,7 +122,16 @@ impl Rule {
             let guess = |right| Some(Guess { rule: Arc::clone(&self.name), right });
             match keys.check(&key, ask.key) {
                 Ok(credential) => return (Verdict::Allowed(Some(credential)), guess(true)),
-                Err(fault) => return (self.refused(&fault.to_string()), guess(fault != KeyFault::Wrong)),
+                // The client hears the same of both: which keys there are is not for those to know who guess. It is no guess,
+                // though, that a key is known.
+                Err(fault) => {
+                    let rule = match fault {
+                        KeyFault::Wrong => Arc::clone(&self.name),
+                        KeyFault::OtherStream => format!("{} ({fault})", self.name).into(),
+                    };
+                    let refusal = Refusal { rule, why: KeyFault::Wrong.to_string() };
+                    return (Verdict::Refused(refusal), guess(fault != KeyFault::Wrong));
+                }
             }
         }
         (self.refused(&why.unwrap_or_else(|| proof.wanted())), None)
