@@ -495,6 +495,8 @@ pub const LOG_LINES_QUEUED_MAX: usize = 4_096;
 pub const LOG_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 /// Connections the admin listener serves at once; the next ones wait in its backlog.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// From accept to the end of a request's head on the admin listener.
+pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(2);
 /// From accept to the last byte of the answer on the admin listener.
 pub const ADMIN_CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes of a request's line and headers on the admin listener.
