@@ -25,6 +25,8 @@ pub const CLIENT_WORD_LETTERS_MAX: usize = 256;
 pub const MESSAGE_STREAMS_MAX: usize = 8;
 /// Messages of unassigned types tolerated on one connection: with the next it is taken for garbage.
 pub const UNKNOWN_MESSAGES_MAX: u32 = 2;
+/// Messages of a connection in one second that are no media: commands, acknowledgements, pings. Clients send a few.
+pub const ASIDES_PER_SECOND_MAX: u16 = 2_000;
 /// Replies (pings, acknowledgements, command results) a connection may have waiting because it does not read them.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024;
 /// A peer's Window Acknowledgement Size is raised to this.
@@ -161,6 +163,8 @@ pub const WAITED_NAMES_MAX: usize = 100_000;
 pub const ACCEPT_BUDGET: usize = 64;
 /// Readable connections looked at before the shard does something else.
 pub const READY_BUDGET: usize = 256;
+/// How long a shard reads before it does something else: whatever is read, players are not kept waiting for longer.
+pub const READ_TURN: Duration = Duration::from_millis(5);
 /// Bytes of one read.
 pub const READ_BYTES: usize = 64 * 1024;
 /// Bytes read from one connection before the shard does something else.
@@ -283,6 +287,8 @@ pub const KEY_PAUSE_FIRST: Duration = Duration::from_secs(5);
 pub const KEY_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// Addresses whose wrong keys are remembered; the one that was quiet for longest is forgotten first.
 pub const WRONG_KEY_ADDRESSES_MAX: usize = 4_096;
+/// Of these, those among which one is forgotten for another.
+pub const WRONG_KEY_ADDRESSES_LOOKED_AT: usize = 16;
 
 // Outgoing connections.
 
@@ -392,6 +398,8 @@ pub const MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;
 pub const MEMORY_BYTES_MOST: usize = 1 << 50;
 /// What a connection is reckoned to take besides what is counted: its session, its task, its place in tables.
 pub const CONNECTION_BYTES: u64 = 4 * 1024;
+/// And that over TLS besides: keys, buffers of records. What is being sent to it (33 KiB at most) is not reckoned with.
+pub const TLS_CONNECTION_BYTES: u64 = 10 * 1024;
 /// Share of a core from which on a shard is full, below which it has slack, and for how long, before overload goes a level up or
 /// down.
 pub const CPU_FULL: f64 = 0.95;

@@ -177,7 +177,8 @@ impl Stage {
     fn ask_to_leave(&mut self, a: u8) {
         let over = Duration::from_millis(u64::from(a) * 10);
         let tc_url = (a & 1 != 0).then(|| "//other/live".to_owned());
-        let request = Arc::new(ReconnectRequest { tc_url, description: "moving".to_owned(), over });
+        let request =
+            Arc::new(ReconnectRequest { tc_url, description: "moving".to_owned(), over, after_players: false });
         let shard = usize::from(a >> 1 & 1);
         self.net.cores[shard].request_reconnect(request);
     }

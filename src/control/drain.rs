@@ -61,6 +61,11 @@ impl Board {
         self.set(Service::Ending);
     }
 
+    /// Neither draining nor ending.
+    pub(super) fn is_serving(&self) -> bool {
+        matches!(self.service(), Service::Serving)
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         matches!(self.service(), Service::Draining { .. })
     }

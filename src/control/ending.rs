@@ -16,9 +16,10 @@ use super::{
     EXIT_SIGNALLED, EXIT_SOFTWARE,
     admin::Node,
     args::{Drain, Face, Settings},
-    course::{Act, Course},
+    course::{Act, Course, Mode},
     progress,
     systemd::Manager,
+    upgrade,
 };
 use crate::{
     limits::{DRAIN_ORDERS, DRAIN_POLL, SHUTDOWN_DEADLINE, STREAMS_PATIENCE},
@@ -40,6 +41,8 @@ pub(super) enum Leave {
 #[derive(Debug)]
 pub(super) enum Order {
     Leave(Leave, oneshot::Sender<bool>),
+    /// The process that took over is gone: connections are taken here again.
+    Resume(oneshot::Sender<bool>),
     /// Takes back an order to leave, as long as listeners are open.
     Stay(oneshot::Sender<bool>),
 }
@@ -64,28 +67,38 @@ enum Outcome {
     End,
     /// It serves on after all.
     Stay,
+    /// It leaves in another way, and is asked by whomever this is for.
+    Leave(Leave),
     /// It has this exit code.
     Exit(u8),
 }
 
 /// Serves until something ends the process, and ends it; the exit code.
 pub(super) async fn run(node: &Arc<Node>, settings: &Settings, mut causes: Causes) -> u8 {
+    let mut next = None;
     loop {
-        let (leave, answer) = tokio::select! {
-            end = &mut causes.ended => return exit_code(end),
-            _ = causes.signals.next() => (Leave::Signal, None),
-            Some(order) = causes.orders.recv() => match order {
-                Order::Leave(leave, answer) => (leave, Some(answer)),
-                Order::Stay(answer) => {
-                    let _ = answer.send(false);
-                    continue;
-                }
+        let asked = next.take().map(|leave| (leave, None));
+        let (leave, answer) = match asked {
+            Some(asked) => asked,
+            None => tokio::select! {
+                end = &mut causes.ended => return exit_code(end),
+                _ = causes.signals.next() => (Leave::Signal, None),
+                Some(order) = causes.orders.recv() => match order {
+                    Order::Leave(leave, answer) => (leave, Some(answer)),
+                    Order::Stay(answer) | Order::Resume(answer) => {
+                        let _ = answer.send(false);
+                        continue;
+                    }
+                },
             },
         };
         let by_signal = matches!(leave, Leave::Signal);
         let drain = match leave {
             Leave::Signal => settings.drain.at_signal.then(|| settings.drain.plan.clone()),
-            Leave::Api(drain) => Some(drain),
+            Leave::Api(drain) => {
+                upgrade::pass_on(&drain, &node.fleet);
+                Some(drain)
+            }
             Leave::Successor => Some(settings.drain.plan.succeeded(settings.upgrade_timeout)),
         };
         let Some(drain) = drain else { break };
@@ -96,6 +109,7 @@ pub(super) async fn run(node: &Arc<Node>, settings: &Settings, mut causes: Cause
         match leave_service(node, &drain, by_signal, &mut causes).await {
             Outcome::End => break,
             Outcome::Stay => {}
+            Outcome::Leave(leave) => next = Some(leave),
             Outcome::Exit(code) => return code,
         }
     }
@@ -113,7 +127,7 @@ async fn leave_service(node: &Arc<Node>, drain: &Drain, by_signal: bool, causes:
     let mut course = Course::new(drain, Instant::now().into_std());
     tracing::info!(mode = %drain.mode, url = drain.url.as_deref().unwrap_or_default(), "draining");
     loop {
-        while let Some(act) = course.next(Instant::now().into_std(), node.fleet.left().is_nobody()) {
+        while let Some(act) = course.next(Instant::now().into_std(), have_left(node, drain)) {
             match act {
                 Act::Unready => node.set_ready(false),
                 Act::Move => leave(node, drain.departure()).await,
@@ -126,7 +140,12 @@ async fn leave_service(node: &Arc<Node>, drain: &Drain, by_signal: bool, causes:
         tokio::select! {
             end = &mut causes.ended => return Outcome::Exit(exit_code(end)),
             number = causes.signals.next() => {
-                return if by_signal { Outcome::Exit(stopped_at_once(number)) } else { Outcome::End };
+                return match (by_signal, drain.mode) {
+                    (true, _) => Outcome::Exit(stopped_at_once(node, number)),
+                    // Whoever ends the service ends it here, too, and the way it is to end is the same.
+                    (false, Mode::Successor) => Outcome::Leave(Leave::Signal),
+                    (false, _) => Outcome::End,
+                };
             }
             Some(order) = causes.orders.recv() => match order {
                 Order::Stay(answer) if !course.is_past_return() => {
@@ -134,11 +153,22 @@ async fn leave_service(node: &Arc<Node>, drain: &Drain, by_signal: bool, causes:
                     let _ = answer.send(true);
                     return Outcome::Stay;
                 }
-                Order::Leave(_, answer) | Order::Stay(answer) => drop(answer.send(false)),
+                Order::Leave(leave @ Leave::Api(_), answer) if drain.mode == Mode::Successor => {
+                    let _ = answer.send(true);
+                    return Outcome::Leave(leave);
+                }
+                Order::Leave(_, answer) | Order::Stay(answer) | Order::Resume(answer) => drop(answer.send(false)),
             },
             () = sleep(DRAIN_POLL) => {}
         }
     }
+}
+
+/// Whether nobody is left who is to leave. A process that was replaced stays, too, as long as its successor has the streams of
+/// the one before through it.
+fn have_left(node: &Node, drain: &Drain) -> bool {
+    let serves_behind = drain.mode == Mode::Successor && node.fleet.predecessor().is_some();
+    node.fleet.left().is_nobody() && !serves_behind
 }
 
 /// All clients leave as `departure` says.
@@ -164,11 +194,12 @@ fn stay(node: &Node) {
 /// Ends all streams in order.
 async fn end(node: &Node, causes: Causes) -> u8 {
     let Causes { mut signals, ended, .. } = causes;
+    upgrade::say_goodbye(&node.fleet);
     tracing::info!("ending: players get their last messages; again to stop at once");
     node.fleet.shutdown();
     tokio::select! {
         end = ended => exit_code(end),
-        number = signals.next() => stopped_at_once(number),
+        number = signals.next() => stopped_at_once(node, number),
         () = sleep(SHUTDOWN_DEADLINE) => {
             tracing::error!("the shards did not end in {SHUTDOWN_DEADLINE:?}");
             EXIT_SOFTWARE
@@ -176,8 +207,14 @@ async fn end(node: &Node, causes: Causes) -> u8 {
     }
 }
 
-fn stopped_at_once(signal: u8) -> u8 {
+fn stopped_at_once(node: &Node, signal: u8) -> u8 {
+    upgrade::say_goodbye(&node.fleet);
     tracing::warn!("stopped at once by a second signal");
+    signalled(signal)
+}
+
+/// As shells say it.
+fn signalled(signal: u8) -> u8 {
     EXIT_SIGNALLED + signal
 }
 
@@ -220,5 +257,22 @@ impl Signals {
             Some(()) = self.terminate.recv() => 15,
             else => pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_the_shards_is_the_exit_code() {
+        assert_eq!(exit_code(Ok(FleetEnd::Orderly)), 0);
+        assert_eq!(exit_code(Ok(FleetEnd::Panicked { shard: 1 })), 70);
+        assert_eq!(exit_code(Ok(FleetEnd::Hung { shard: 0 })), 70);
+        let (sender, watched) = oneshot::channel::<FleetEnd>();
+        drop(sender);
+        let gone = watched.blocking_recv().expect_err("nobody sends");
+        assert_eq!(exit_code(Err(gone)), 70);
+        assert_eq!((signalled(2), signalled(15)), (130, 143));
     }
 }

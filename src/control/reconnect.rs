@@ -61,8 +61,10 @@ impl Drain {
     pub(super) fn departure(&self) -> Departure {
         let over = self.move_over();
         let (tc_url, description) = (self.url.clone(), DESCRIPTION.to_owned());
+        // Players here can follow a publisher nowhere but by connecting again.
+        let after_players = self.mode == Mode::Successor;
         let is_asked = tc_url.is_some() || self.mode != Mode::Anycast;
-        let request = is_asked.then(|| Arc::new(ReconnectRequest { tc_url, description, over }));
+        let request = is_asked.then(|| Arc::new(ReconnectRequest { tc_url, description, over, after_players }));
         Departure { request, over, others_stay: self.mode == Mode::Successor }
     }
 }
@@ -90,7 +92,7 @@ fn parse(texts: &[&str]) -> Result<ReconnectRequest, String> {
             over = Duration::from_millis(ms);
         }
     }
-    Ok(ReconnectRequest { tc_url, description: DESCRIPTION.to_owned(), over })
+    Ok(ReconnectRequest { tc_url, description: DESCRIPTION.to_owned(), over, after_players: false })
 }
 
 /// The parameters `known` that are given, each once at most and not empty, in queries or bodies.

@@ -141,7 +141,8 @@ impl Opened {
         for addr in inherited.left() {
             tracing::warn!("{addr} is not among the addresses to listen on any more: it is closed");
         }
-        Ok(Self { config, found, sockets, lasting: given_sockets > 0, admin, callbacks, heir, manager })
+        let lasting = given_sockets > 0 || heir.as_ref().is_some_and(|heir| heir.lasting);
+        Ok(Self { config, found, sockets, lasting, admin, callbacks, heir, manager })
     }
 }
 
@@ -209,11 +210,11 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
         }
         Face::Relay { title } => drop(tokio::spawn(progress::show(Arc::clone(node), title.clone()))),
     }
-    if let Some(heir) = heir {
-        tokio::spawn(heir.take_over(Arc::clone(&node.fleet)));
+    match heir {
+        Some(heir) => drop(tokio::spawn(heir.take_over(Arc::clone(&node.fleet), manager.clone()))),
+        None => manager.iter().for_each(|manager| manager.ready()),
     }
     if let Some(manager) = &manager {
-        manager.ready();
         tokio::spawn(Arc::clone(manager).feed_watchdog(Arc::clone(&node.fleet)));
     }
     Ok(ending::run(node, settings, Causes { signals, orders, ended, manager }).await)

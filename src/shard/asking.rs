@@ -60,6 +60,12 @@ pub(super) struct Pending {
     unread: Vec<u8>,
 }
 
+impl Pending {
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.unread.len()
+    }
+}
+
 #[derive(Debug)]
 enum Request {
     Connect,
@@ -256,6 +262,7 @@ impl Core {
             return;
         }
         pending.unread.extend_from_slice(bytes);
+        self.note_unread(bytes.len());
     }
 
     /// The answer to a question, unless the connection or the request is gone.
@@ -313,6 +320,7 @@ impl Core {
 
     /// The connection is read again: first what came behind its request.
     fn go_on(&mut self, id: ConnId, unread: &[u8]) {
+        self.forget_assembly(unread.len());
         if !unread.is_empty() {
             self.take_in(id, unread);
         }

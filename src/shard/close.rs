@@ -57,6 +57,8 @@ reasons! {
         ControlLength => "control_length",
         InFlightBytes => "in_flight_bytes",
         UnknownMessages => "unknown_messages",
+        /// So many commands and control messages that nothing else would be served.
+        Flood => "flood",
         Amf => "amf",
         Connect => "connect_rejected",
         StrayMedia => "stray_media",
@@ -144,6 +146,7 @@ impl From<&SessionError> for CloseReason {
             SessionError::PreConnectBytes { .. } => Self::PreConnectBytes,
             SessionError::ControlLength { .. } => Self::ControlLength,
             SessionError::UnknownMessages { .. } => Self::UnknownMessages,
+            SessionError::Flood { .. } => Self::Flood,
             SessionError::Amf { .. } => Self::Amf,
             SessionError::ConnectRejected | SessionError::Refused { .. } => Self::Connect,
             SessionError::StrayMedia { .. } => Self::StrayMedia,

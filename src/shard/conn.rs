@@ -135,6 +135,11 @@ impl Conn {
         self.loose_ends.as_ref().and_then(|ends| ends.pending.as_deref())
     }
 
+    /// Bytes that came behind a request that is not decided.
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.pending().map_or(0, Pending::unread_bytes)
+    }
+
     pub(super) fn pending_mut(&mut self) -> Option<&mut Pending> {
         self.loose_ends.as_mut().and_then(|ends| ends.pending.as_deref_mut())
     }

@@ -38,6 +38,7 @@ use super::{
     mesh::{self, Bell},
     metrics::{Gauge, ShardMetrics},
     overload::memory::{Memory, Weighed},
+    predecessor::Predecessor,
     questions::{Decision, Ticket},
     reconnect::ReconnectRequest,
     relaying::report::RelayReport,
@@ -109,6 +110,7 @@ pub struct Fleet {
     gauge: LogGauge,
     memory: Arc<Memory>,
     start: Instant,
+    predecessor: Option<Arc<Predecessor>>,
     ends: Arc<Ends>,
     _watchdog: Option<Watchdog>,
 }
@@ -137,7 +139,8 @@ impl Fleet {
             mailboxes.push(Arc::new(mailbox));
         }
         let cpus = config.cpus.clone();
-        let desk = DialDesk::new(config.upstream_ca.clone(), config.predecessor.clone());
+        let predecessor = config.predecessor.clone();
+        let desk = DialDesk::new(config.upstream_ca.clone(), predecessor.clone());
         let shared = Shared::new(config);
         let ends = Arc::new(Ends::default());
         let mut fleet = Self {
@@ -153,6 +156,7 @@ impl Fleet {
             gauge: shared.gauge.clone(),
             memory: shared.memory.clone(),
             start: Instant::now(),
+            predecessor,
             ends: ends.clone(),
             _watchdog: None,
         };
@@ -228,9 +232,11 @@ impl Fleet {
     /// Weighs the process's memory, of which `resident` bytes are in use by the kernel's account.
     pub fn weigh_memory(&self, resident: u64) -> Weighed {
         let count = |n: i64| u64::try_from(n).unwrap_or(0);
-        let shards = self.metrics.iter();
-        let held = shards
-            .map(|shard| count(shard.assembly_bytes.get()) + count(shard.connections.get()) * limits::CONNECTION_BYTES);
+        let held = self.metrics.iter().map(|shard| {
+            let connections = count(shard.connections.get()) * limits::CONNECTION_BYTES;
+            let tls = count(shard.tls_connections.get()) * limits::TLS_CONNECTION_BYTES;
+            count(shard.assembly_bytes.get()) + connections + tls
+        });
         let accounted = self.gauge.bytes() + held.sum::<u64>();
         self.memory.weigh(accounted, resident, self.start.elapsed())
     }
@@ -290,6 +296,11 @@ impl Fleet {
         for mailbox in &self.mailboxes {
             mailbox.send(Command::Stay);
         }
+    }
+
+    /// The process that this one took over from, until it has ended.
+    pub fn predecessor(&self) -> Option<&Predecessor> {
+        self.predecessor.as_deref().filter(|known| !known.is_gone())
     }
 
     /// Who is still to leave.

@@ -43,6 +43,12 @@ impl Predecessor {
         self.gone.load(Ordering::Relaxed)
     }
 
+    /// Says something to it. Errors: it has ended, or is behind.
+    pub fn tell(&self, bytes: &[u8]) -> io::Result<()> {
+        let passing = self.passing();
+        passing.as_ref().ok_or(io::ErrorKind::ConnectionRefused)?.send(bytes, &[])
+    }
+
     /// A connection to it, which does not block.
     pub(super) fn connect(&self) -> io::Result<OwnedFd> {
         let passing = self.passing();

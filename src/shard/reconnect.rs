@@ -8,9 +8,13 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{conn::ConnId, core::Core, uses::Use};
+use crate::limits;
 
 /// Share of the window that belongs to players, in quarters.
 const PLAYERS_QUARTERS: u32 = 3;
+
+/// How long a shard has to say whose streams it plays.
+const SAYING: Duration = limits::TICK.saturating_mul(5);
 
 /// Where clients are asked to go, and how hastily.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct ReconnectRequest {
     pub description: String,
     /// From the first to the last.
     pub over: Duration,
+    /// Publishers are not asked as long as anybody here plays what they publish. The process that took over does not count.
+    pub after_players: bool,
 }
 
 /// A request in force.
@@ -44,15 +50,17 @@ impl Core {
         let (mut players, mut publishers) = (Vec::new(), Vec::new());
         for (id, conn) in self.conns.iter().filter(|(_, conn)| conn.closing().is_none()) {
             let publishes = conn.uses.iter().any(|used| matches!(used, Use::Publishing { .. }));
-            if conn.session.can_reconnect() {
+            if conn.session.can_reconnect() && !conn.is_successor() {
                 if publishes { publishers.push(id) } else { players.push(id) }
             }
         }
         let here: HashSet<ConnId, _> = players.iter().chain(&publishers).copied().collect();
         let asked = here.len();
         let split = players_share(request.over);
+        // Until then other shards have said whom they have.
+        let publishers_from = if request.after_players { split.max(SAYING) } else { split };
         let mut queue = self.spread(&players, Duration::ZERO, split);
-        queue.extend(self.spread(&publishers, split, request.over.saturating_sub(split)));
+        queue.extend(self.spread(&publishers, publishers_from, request.over.saturating_sub(split)));
         queue.sort_unstable_by_key(|(at, _)| std::cmp::Reverse(*at));
         self.reconnecting = Some(Box::new(Reconnecting { request, queue, here }));
         self.ask_to_reconnect();
@@ -89,8 +97,16 @@ impl Core {
     pub(super) fn ask_to_reconnect(&mut self) {
         let Some(mut reconnecting) = self.reconnecting.take() else { return };
         let now = self.time.now();
-        while let Some((_, id)) = reconnecting.queue.pop_if(|(at, _)| *at <= now) {
+        let mut later = Vec::new();
+        if reconnecting.request.after_players {
+            self.keep_publishers();
+        }
+        while let Some((at, id)) = reconnecting.queue.pop_if(|(at, _)| *at <= now) {
             if !reconnecting.here.contains(&id) {
+                continue;
+            }
+            if reconnecting.request.after_players && self.is_kept(id) {
+                later.push((at, id));
                 continue;
             }
             let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing().is_none()) else { continue };
@@ -100,8 +116,28 @@ impl Core {
                 self.wake(id);
             }
         }
+        reconnecting.queue.extend(later.into_iter().rev());
         self.metrics.reconnecting.set(i64::try_from(reconnecting.here.len()).unwrap_or(i64::MAX));
         self.reconnecting = Some(reconnecting).filter(|reconnecting| !reconnecting.here.is_empty());
+    }
+
+    /// Says of which streams this shard has players that the publisher is to stay for.
+    fn keep_publishers(&self) {
+        for (_, stream) in &self.streams.slab {
+            let stays = |id| self.conns.get(id).is_some_and(|conn| !conn.is_successor());
+            let keep = stream.watchers.iter().any(|(_, watcher)| !watcher.view.published && stays(watcher.conn));
+            self.directory.keep_for(&stream.key, self.port.shard(), keep);
+        }
+    }
+
+    /// Whether somebody plays what the connection publishes, on whatever shard.
+    fn is_kept(&self, id: ConnId) -> bool {
+        let key = |used: &Use| match used {
+            Use::Publishing { local, .. } => self.streams.slab.get(*local).map(|stream| &stream.key),
+            Use::Playing { .. } => None,
+        };
+        let mut published = self.conns.get(id).into_iter().flat_map(|conn| conn.uses.iter().filter_map(key));
+        published.any(|key| self.directory.is_kept(key))
     }
 
     /// A connection has gone.

@@ -100,6 +100,8 @@ struct Name {
     /// The epoch of whoever is to have it next.
     heir: Option<u64>,
     followers: ShardSet,
+    /// Shards with players that a publisher must not leave: said only while the process is replaced.
+    kept_for: ShardSet,
     resume: Option<Resume>,
     /// The next publisher comes too late to matter to anybody but the followers: `resume` goes with the last of them.
     forgotten: bool,
@@ -281,6 +283,18 @@ impl Directory {
             name.followers &= !(1 << shard);
             name.drop_resume();
         });
+    }
+
+    /// Whether `shard` has players for whom the publisher of `key` is to stay.
+    pub fn keep_for(&self, key: &StreamKey, shard: usize, keep: bool) {
+        self.update(key, |name| {
+            name.kept_for = name.kept_for & !(1 << shard) | u64::from(keep) << shard;
+        });
+    }
+
+    /// Whether any shard has players for whom the publisher of `key` is to stay.
+    pub fn is_kept(&self, key: &StreamKey) -> bool {
+        self.stripe(key).get(key).is_some_and(|name| name.kept_for != 0)
     }
 
     fn update(&self, key: &StreamKey, change: impl FnOnce(&mut Name)) {

@@ -13,7 +13,6 @@ use std::{
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
     task::AbortHandle,
     time::{Instant, sleep, timeout},
 };
@@ -68,26 +67,31 @@ impl Upgrades {
     /// from the first of the other sockets.
     pub(in crate::control) async fn run(mut self, node: Arc<Node>, admin: Option<AbortHandle>) {
         loop {
-            let successor = self.ready(&node.fleet).await;
-            let (answer, answered) = oneshot::channel();
-            let leave = Order::Leave(Leave::Successor, answer);
-            if node.orders.send(leave).await.is_ok() && answered.await == Ok(true) {
+            let successor = self.ready(&node).await;
+            if node.order(|answer| Order::Leave(Leave::Successor, answer)).await {
                 admin.iter().for_each(AbortHandle::abort);
                 self.manager.iter().for_each(|manager| manager.note_replaced());
-                successor.serve(&node.fleet).await;
+                successor.serve(&mut self.asked, &node).await;
                 return;
             }
             tracing::warn!("this process leaves already: the new one is stopped");
+            drop(successor);
+            self.manager.iter().for_each(|manager| manager.reloading(false));
         }
     }
 
     /// Waits until a new process listens. One that fails to is logged, and nothing else changes.
-    async fn ready(&mut self, fleet: &Fleet) -> Successor {
+    async fn ready(&mut self, node: &Node) -> Successor {
         loop {
             self.asked.recv().await;
+            if !node.board.is_serving() {
+                // The new one would take connections before it could be told not to.
+                tracing::warn!("this process leaves already: SIGUSR2 is ignored");
+                continue;
+            }
             tracing::info!(program = %self.program.path.display(), "upgrading: the new process is being started");
             self.manager.iter().for_each(|manager| manager.reloading(true));
-            let begun = begin(&self.program, &self.others, fleet);
+            let begun = begin(&self.program, &self.others, &node.fleet);
             tokio::pin!(begun);
             let outcome = loop {
                 tokio::select! {
@@ -179,6 +183,9 @@ async fn give(line: &Line, others: &[Listening], fleet: &Fleet) -> io::Result<()
             line.send(&message, &some).await?;
         }
     }
+    if fleet.leaves_sockets_open() {
+        line.send(&Message::Lasting, &[]).await?;
+    }
     line.send(&Message::All, &[]).await
 }
 
@@ -193,17 +200,32 @@ async fn is_ready(line: &Line) -> io::Result<()> {
 
 impl Successor {
     /// Lets the new process have the sockets alone, and serves its connections until it has ended.
-    async fn serve(mut self, fleet: &Fleet) {
+    async fn serve(mut self, asked: &mut Signal, node: &Node) {
         let Some(mut child) = self.starting.0.take() else { return };
         let pid = child.id();
         tracing::info!(pid, "a new process has taken over: those who are here are served until they leave");
         // What fails here is that the new process has ended, which is heard next.
         let _ = self.line.send(&Message::Yours, &[]).await;
+        let mut in_order = false;
         loop {
-            match self.line.receive().await {
-                Ok(Some((Message::Connection, descriptors))) => {
-                    descriptors.into_iter().for_each(|socket| fleet.adopt(socket));
+            let heard = tokio::select! {
+                heard = self.line.receive() => heard,
+                _ = asked.recv() => {
+                    tracing::warn!("this process was replaced: SIGUSR2 is for process {pid}");
+                    continue;
                 }
+            };
+            match heard {
+                Ok(Some((Message::Connection, descriptors))) => {
+                    descriptors.into_iter().for_each(|socket| node.fleet.adopt(socket));
+                }
+                Ok(Some((message @ Message::Drain { .. }, _))) => {
+                    if let Some(drain) = message.drain() {
+                        tracing::info!(pid, mode = %drain.mode, "the process that took over leaves, and so does this one");
+                        node.order(|answer| Order::Leave(Leave::Api(drain), answer)).await;
+                    }
+                }
+                Ok(Some((Message::Goodbye, _))) => in_order = true,
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(error) => {
@@ -212,7 +234,10 @@ impl Successor {
                 }
             }
         }
-        tracing::error!(pid, "the process that took over has ended: nobody takes connections");
+        match in_order {
+            true => tracing::info!(pid, "the process that took over has ended: nobody takes connections"),
+            false => tracing::error!(pid, "the process that took over has ended: nobody takes connections"),
+        }
         let _ = child.try_wait();
     }
 }

@@ -15,6 +15,7 @@ use super::{
     message::{Message, VERSION},
 };
 use crate::{
+    control::{args::Drain, course::Mode, systemd::Manager},
     limits::SUCCESSOR_PATIENCE,
     shard::{
         fleet::Fleet,
@@ -31,6 +32,8 @@ pub(in crate::control) struct Heir {
     passing: Passing,
     /// The old process.
     pid: u32,
+    /// The sockets outlive this process as well.
+    pub(in crate::control) lasting: bool,
     predecessor: Arc<Predecessor>,
 }
 
@@ -51,27 +54,49 @@ impl Heir {
         let failed = |error: io::Error| format!("cannot take over from the process before: {error}");
         let nothing = File::open("/dev/null").map_err(failed)?;
         rustix::stdio::dup2_stdin(nothing).map_err(|errno| failed(errno.into()))?;
-        let pid = receive_sockets(&passing, inherited).map_err(failed)?;
+        let Received { pid, lasting } = receive_sockets(&passing, inherited).map_err(failed)?;
         let predecessor = Arc::new(Predecessor::new(passing.try_clone().map_err(failed)?));
-        Ok(Some(Self { passing, pid, predecessor }))
+        Ok(Some(Self { passing, pid, lasting, predecessor }))
     }
 
     pub(in crate::control) fn predecessor(&self) -> Arc<Predecessor> {
         Arc::clone(&self.predecessor)
     }
 
-    /// Says that this process listens and has the old one leave, then waits for its end.
-    pub(in crate::control) async fn take_over(self, fleet: Arc<Fleet>) {
-        let Self { passing, pid, predecessor } = self;
-        if let Err(error) = hand_over(passing, pid, &fleet).await {
+    /// Says that this process listens and has the old one leave, then waits for its end. The manager hears once it has agreed.
+    pub(in crate::control) async fn take_over(self, fleet: Arc<Fleet>, manager: Option<Arc<Manager>>) {
+        let Self { passing, pid, predecessor, .. } = self;
+        if let Err(error) = hand_over(passing, pid, &fleet, manager.as_deref()).await {
             tracing::warn!(pid, "the process before this one cannot be heard: {error}");
+            manager.iter().for_each(|manager| manager.ready());
         }
         predecessor.note_gone();
         tracing::info!(pid, "the process before this one has ended");
     }
 }
 
-async fn hand_over(passing: Passing, pid: u32, fleet: &Fleet) -> io::Result<()> {
+/// The process that was replaced is told to leave as this one is.
+pub(in crate::control) fn pass_on(drain: &Drain, fleet: &Fleet) {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let message = Message::Drain {
+        lb: drain.mode == Mode::Lb,
+        url: drain.url.clone(),
+        timeout_ms: ms(drain.timeout),
+        window_ms: ms(drain.window),
+        converge_ms: ms(drain.converge),
+    };
+    if let Some(Err(error)) = fleet.predecessor().map(|known| known.tell(&message.bytes())) {
+        tracing::warn!("the process before this one was not told to leave: {error}");
+    }
+}
+
+/// This process ends because it is to.
+pub(in crate::control) fn say_goodbye(fleet: &Fleet) {
+    // What fails here is that the other process has ended.
+    let _ = fleet.predecessor().map(|known| known.tell(&Message::Goodbye.bytes()));
+}
+
+async fn hand_over(passing: Passing, pid: u32, fleet: &Fleet, manager: Option<&Manager>) -> io::Result<()> {
     let line = Line::new(passing)?;
     // What fails here is that the old process has ended: then its sockets are ours all the same.
     let _ = line.send(&Message::Ready, &[]).await;
@@ -80,16 +105,24 @@ async fn hand_over(passing: Passing, pid: u32, fleet: &Fleet) -> io::Result<()> 
             break;
         }
     }
+    manager.into_iter().for_each(Manager::ready);
     fleet.own_files();
     tracing::info!(pid, "took over: the process before this one serves those it has until they leave");
     while line.receive().await?.is_some() {}
     Ok(())
 }
 
-/// Everything up to `all`. Returns the old process's pid.
-fn receive_sockets(passing: &Passing, inherited: &mut Inherited) -> io::Result<u32> {
+/// What the old process says of itself and of its sockets.
+#[derive(Debug)]
+struct Received {
+    pid: u32,
+    lasting: bool,
+}
+
+/// Everything up to `all`.
+fn receive_sockets(passing: &Passing, inherited: &mut Inherited) -> io::Result<Received> {
     let by = Instant::now() + SUCCESSOR_PATIENCE;
-    let mut pid = None;
+    let (mut pid, mut lasting) = (None, false);
     loop {
         let Passed { bytes, descriptors } = receive_by(passing, by)?;
         match Message::read(&bytes)? {
@@ -102,7 +135,11 @@ fn receive_sockets(passing: &Passing, inherited: &mut Inherited) -> io::Result<u
                     inherited.add(socket, chosen.then(|| role.clone()))?;
                 }
             }
-            Message::All => return pid.ok_or_else(|| io::Error::other("it did not say hello")),
+            Message::Lasting => lasting = true,
+            Message::All => {
+                let pid = pid.ok_or_else(|| io::Error::other("it did not say hello"))?;
+                return Ok(Received { pid, lasting });
+            }
             _ => {}
         }
     }
@@ -138,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    fn told(messages: &[&[u8]]) -> (io::Result<u32>, Inherited) {
+    fn told(messages: &[&[u8]]) -> (io::Result<Received>, Inherited) {
         let (old, new) = Passing::pair().expect("descriptors");
         let listener = TcpListener::bind("127.0.0.1:0").expect("free");
         for message in messages {
@@ -156,8 +193,10 @@ mod tests {
         let hello = Message::Hello { version: VERSION, pid: 7 }.bytes();
         let listening = Message::Listening { role: "rtmp".to_owned(), chosen: true }.bytes();
         let all = Message::All.bytes();
-        let (pid, inherited) = told(&[&hello, &listening, br#"{"more":{}}"#, &listening, &all]);
-        assert_eq!(pid.expect("complete"), 7);
+        let (received, inherited) = told(&[&hello, &listening, br#"{"more":{}}"#, &listening, &all]);
+        let received = received.expect("complete");
+        assert_eq!((received.pid, received.lasting), (7, false));
+        assert!(told(&[&hello, &Message::Lasting.bytes(), &all]).0.expect("complete").lasting);
         assert_eq!(inherited.left().len(), 1, "two of one address");
         let fault = |messages: &[&[u8]]| told(messages).0.expect_err("incomplete").to_string();
         assert_eq!(fault(&[&hello, &listening]), "it has ended");

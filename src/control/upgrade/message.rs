@@ -1,12 +1,17 @@
 //! What the two processes of an upgrade say to each other: JSON, one message in each packet, some with descriptors.
 //!
-//! Old to new: `hello`, any number of `listening`, `all`; then `yours` in answer to `ready`. New to old: `ready`, then any number
-//! of `connection`. What neither knows is passed over, so that later releases can say more; what they could not do without
+//! Old to new: `hello`, any number of `listening`, `lasting` if it is so, `all`; then `yours` in answer to `ready`. New to old:
+//! `ready`, then any number of `connection`, `drain` if it is asked to, and `goodbye`. What neither knows is passed over, so that later releases can say more; what they could not do without
 //! changes [`VERSION`], and a program that does not know it ends with one line.
 
-use std::io;
+use std::{io, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    control::{args::Drain, course::Mode},
+    limits::FLAG_SECONDS_MAX,
+};
 
 pub(super) const VERSION: u32 = 1;
 
@@ -24,6 +29,8 @@ pub(super) enum Message {
         /// The system chose the port.
         chosen: bool,
     },
+    /// Somebody else has the sockets too: they are to listen beyond the new process's end.
+    Lasting,
     /// There are no more sockets.
     All,
     /// The new process listens.
@@ -32,6 +39,16 @@ pub(super) enum Message {
     Yours,
     /// Comes with a connection, to be served as if it had been accepted.
     Connection,
+    /// The new process has been told to leave service, and so is the old one.
+    Drain {
+        lb: bool,
+        url: Option<String>,
+        timeout_ms: u64,
+        window_ms: u64,
+        converge_ms: u64,
+    },
+    /// The new process ends because it is to: what it has is nobody's.
+    Goodbye,
     #[serde(other)]
     Unknown,
 }
@@ -41,12 +58,20 @@ impl Message {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// What the old process is asked to do, if it is that.
+    pub(super) fn drain(self) -> Option<Drain> {
+        let Self::Drain { lb, url, timeout_ms, window_ms, converge_ms } = self else { return None };
+        let time = |ms: u64| Duration::from_millis(ms).min(Duration::from_secs(FLAG_SECONDS_MAX));
+        let (timeout, window, converge) = (time(timeout_ms), time(window_ms), time(converge_ms));
+        Some(Drain { mode: if lb { Mode::Lb } else { Mode::Anycast }, url, timeout, window, converge })
+    }
+
     pub(super) fn read(bytes: &[u8]) -> io::Result<Self> {
         // `other` takes words alone: what has parts is found by its form.
         let known = serde_json::from_slice::<Self>(bytes);
         known.or_else(|why| match serde_json::from_slice::<serde_json::Value>(bytes) {
             Ok(serde_json::Value::Object(parts))
-                if parts.keys().all(|name| !matches!(name.as_str(), "hello" | "listening")) =>
+                if parts.keys().all(|name| !matches!(name.as_str(), "hello" | "listening" | "drain")) =>
             {
                 Ok(Self::Unknown)
             }
@@ -63,8 +88,11 @@ mod tests {
     #[test]
     fn every_message_is_read_as_it_was_written() {
         let listening = Message::Listening { role: "rtmp".to_owned(), chosen: true };
-        for message in [Message::Hello { version: 1, pid: 7 }, listening, Message::All, Message::Ready, Message::Yours]
-        {
+        let hello = Message::Hello { version: 1, pid: 7 };
+        let url = Some("//b/live".to_owned());
+        let drain = Message::Drain { lb: true, url, timeout_ms: 1, window_ms: 2, converge_ms: 3 };
+        let words = [Message::Lasting, Message::All, Message::Ready, Message::Yours, Message::Goodbye];
+        for message in [hello, listening, drain].into_iter().chain(words) {
             assert_eq!(Message::read(&message.bytes()).expect("ours"), message);
         }
         assert_eq!(Message::read(CONNECTION).expect("the shards'"), Message::Connection);
@@ -72,8 +100,8 @@ mod tests {
 
     #[test]
     fn later_releases_may_say_more() {
-        assert_eq!(Message::read(b"\"goodbye\"").expect("a word"), Message::Unknown);
-        assert_eq!(Message::read(br#"{"goodbye":{"at":1}}"#).expect("a word with parts"), Message::Unknown);
+        assert_eq!(Message::read(b"\"farewell\"").expect("a word"), Message::Unknown);
+        assert_eq!(Message::read(br#"{"farewell":{"at":1}}"#).expect("a word with parts"), Message::Unknown);
         let hello = br#"{"hello":{"version":1,"pid":7,"mood":"good"}}"#;
         assert_eq!(Message::read(hello).expect("a part more"), Message::Hello { version: 1, pid: 7 });
     }

@@ -15,7 +15,10 @@ mod line;
 mod message;
 mod program;
 
-pub(super) use self::{elder::Upgrades, heir::Heir};
+pub(super) use self::{
+    elder::Upgrades,
+    heir::{Heir, pass_on, say_goodbye},
+};
 
 /// The environment variable by which the new process knows what it is, and the version of what the two say to each other.
 const VARIABLE: &str = "SHARDCAST_HANDOVER";

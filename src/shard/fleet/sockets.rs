@@ -84,6 +84,11 @@ impl Fleet {
         self.open.lasting.store(true, Ordering::Relaxed);
     }
 
+    /// Whether that has been said.
+    pub fn leaves_sockets_open(&self) -> bool {
+        self.open.lasting.load(Ordering::Relaxed)
+    }
+
     /// Socket files that were another process's are this one's from now on, to be removed at its end.
     pub fn own_files(&self) {
         for path in lock(&self.open.others_files).drain(..) {
@@ -113,7 +118,7 @@ impl Fleet {
 
     /// Takes no more connections; socket files are removed.
     pub fn stop_accepting(&self) {
-        if self.open.lasting.load(Ordering::Relaxed) {
+        if self.leaves_sockets_open() {
             self.release_listeners();
             return;
         }

@@ -2,7 +2,7 @@
 
 use super::rig::{INTER, KEY, Rig, SOUND};
 use crate::{
-    limits::{DECISION_GRACE, READ_BYTES, UNREAD_BYTES_MAX},
+    limits::{ASSEMBLY_BYTES_SHARD_MIN, DECISION_GRACE, MEMORY_BYTES_MIN, READ_BYTES, UNREAD_BYTES_MAX},
     rtmp::{
         client::ClientRole,
         message::{Kind, type_id},
@@ -261,6 +261,32 @@ fn a_connect_waits_and_a_refused_one_is_told_and_closed() {
 }
 
 #[test]
+fn what_is_kept_of_many_is_bounded_too() {
+    // Of the least memory there may be, each of four shards has the least for what is not whole or waits.
+    let mut rig = Rig::with(4, |config| {
+        config.callbacks.events[Event::Publish as usize] = true;
+        config.ceilings.memory_bytes_max = Some(MEMORY_BYTES_MIN as u64);
+    });
+    let chunk = vec![0; READ_BYTES];
+    let waiting: Vec<_> = (0..ASSEMBLY_BYTES_SHARD_MIN / READ_BYTES + 2)
+        .map(|_| {
+            let (_, ticket) = waiting(&mut rig, ClientRole::Publish);
+            rig.cores[0].receive(ticket.conn, &chunk);
+            ticket
+        })
+        .collect();
+    rig.settle();
+    let held = |rig: &Rig| rig.metrics[0].assembly_bytes.get();
+    let closed = rig.closed(CloseReason::AssemblyBytes);
+    assert!(closed >= 1 && closed < waiting.len() as u64 / 2, "{closed} are closed");
+    assert!((1..=ASSEMBLY_BYTES_SHARD_MIN as i64).contains(&held(&rig)), "{}", held(&rig));
+    for ticket in waiting {
+        rig.decide_as(ticket, refused("not today"));
+    }
+    assert_eq!(held(&rig), 0, "what came behind them was read, or is gone");
+}
+
+#[test]
 fn no_more_is_kept_than_a_read_has() {
     let mut rig = rig(1, &[Event::Publish]);
     let (peer, ticket) = waiting(&mut rig, ClientRole::Publish);
@@ -269,9 +295,11 @@ fn no_more_is_kept_than_a_read_has() {
     rig.cores[0].receive(ticket.conn, &chunk[..UNREAD_BYTES_MAX - READ_BYTES]);
     rig.settle();
     assert!(rig.peers[peer].open);
+    assert_eq!(rig.metrics[0].assembly_bytes.get(), UNREAD_BYTES_MAX as i64);
     rig.cores[0].receive(ticket.conn, &[0]);
     rig.settle();
     assert!(!rig.peers[peer].open);
+    assert_eq!(rig.metrics[0].assembly_bytes.get(), 0);
     assert_eq!(rig.closed(CloseReason::UnreadBytes), 1);
     rig.decide_as(ticket, Decision::Allowed);
     rig.empty();

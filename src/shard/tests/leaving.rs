@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use super::rig::{AAC, AVC, INTER, KEY, Rig, SOUND, frame};
 use crate::{
     rtmp::{capabilities::Capabilities, client::ClientRole, message::Kind},
-    shard::{close::CloseReason, core::Core, leaving::Departure, reconnect::ReconnectRequest},
+    shard::{
+        close::CloseReason, core::Core, leaving::Departure, listen_addr::SUCCESSOR_PEER, reconnect::ReconnectRequest,
+    },
 };
 
 /// Nobody is asked: all are let go.
@@ -16,8 +18,16 @@ fn departure(over_ms: u64) -> Departure {
 /// Those who can are asked.
 fn asking(over_ms: u64) -> Departure {
     let over = Duration::from_millis(over_ms);
-    let request = ReconnectRequest { tc_url: Some("//b/live".into()), description: "moving".into(), over };
+    let tc_url = Some("//b/live".into());
+    let request = ReconnectRequest { tc_url, description: "moving".into(), over, after_players: false };
     Departure { request: Some(Arc::new(request)), over, others_stay: false }
+}
+
+/// Another process has taken over.
+fn replaced(over_ms: u64) -> Departure {
+    let Departure { request, over, .. } = asking(over_ms);
+    let request = request.map(|request| ReconnectRequest { tc_url: None, after_players: true, ..(*request).clone() });
+    Departure { request: request.map(Arc::new), over, others_stay: true }
 }
 
 fn leave(rig: &mut Rig, departure: &Departure) {
@@ -220,6 +230,40 @@ fn who_can_is_asked_others_are_let_go_and_newcomers_that_can_are_asked_at_once()
     rig.video(publisher, 120, KEY);
     assert!(rig.peers.iter().all(|peer| !peer.open));
     rig.empty();
+}
+
+#[test]
+fn a_publisher_stays_with_a_replaced_process_as_long_as_players_do() {
+    for core in [0, 1] {
+        let mut rig = Rig::new(2);
+        let publisher = rig.publish(0, "show");
+        let player = plain(&mut rig, core, ClientRole::Play, "show");
+        let able = rig.play(core, "show");
+        let alone = rig.publish(1, "alone");
+        // What the process that took over plays can be had from the publisher there.
+        let successor = rig.connect_from(1 - core, SUCCESSOR_PEER, ClientRole::Play, "show");
+        rig.settle();
+        rig.video(publisher, 0, KEY);
+        leave(&mut rig, &replaced(0));
+        let asked = |rig: &Rig, peer: usize| rig.peers[peer].events.iter().any(|event| event.starts_with("Reconnect"));
+        rig.pass_ms(3_000);
+        assert!(asked(&rig, able) && asked(&rig, alone));
+        rig.lose(able, CloseReason::PeerClosed);
+        rig.pass_ms(3_000);
+        assert!(!asked(&rig, publisher), "its player cannot follow");
+        rig.video(publisher, 40, KEY);
+        assert_eq!(rig.seen(player, 1), [KEY, KEY]);
+        rig.lose(player, CloseReason::PeerClosed);
+        rig.pass_ms(500);
+        assert!(asked(&rig, publisher));
+        assert!(rig.peers[successor].open);
+        // At the end nobody stays, whoever plays.
+        let late = plain(&mut rig, core, ClientRole::Play, "show");
+        leave(&mut rig, &departure(0));
+        rig.video(publisher, 80, KEY);
+        assert!(!rig.peers[publisher].open && !rig.peers[late].open);
+        rig.empty();
+    }
 }
 
 #[test]

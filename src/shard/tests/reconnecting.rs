@@ -10,7 +10,12 @@ use crate::{
 
 fn request(over_ms: u64) -> Arc<ReconnectRequest> {
     let over = Duration::from_millis(over_ms);
-    Arc::new(ReconnectRequest { tc_url: Some("//b/live".into()), description: "moving".into(), over })
+    Arc::new(ReconnectRequest {
+        tc_url: Some("//b/live".into()),
+        description: "moving".into(),
+        over,
+        after_players: false,
+    })
 }
 
 const ASKED: &str = r#"Reconnect { tc_url: Some("//b/live"), description: "moving" }"#;

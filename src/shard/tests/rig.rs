@@ -2,6 +2,7 @@
 //! connection is asked for bytes until it parks, and again once it is woken.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -130,8 +131,13 @@ impl Rig {
 
     /// A connection of a client that wants to publish or play `name`, which has not said anything yet.
     pub(super) fn connect(&mut self, core: usize, role: ClientRole, name: &str) -> usize {
+        self.connect_from(core, ([127, 0, 0, 1], 1_935).into(), role, name)
+    }
+
+    /// As `connect`, from that address.
+    pub(super) fn connect_from(&mut self, core: usize, from: SocketAddr, role: ClientRole, name: &str) -> usize {
         let config = ClientConfig { chunk_bytes: 100_000, ..ClientConfig::new(role, "rtmp://host/live", "live", name) };
-        let id = self.cores[core].connect(([127, 0, 0, 1], 1_935).into());
+        let id = self.cores[core].connect(from);
         self.peers.push(Peer {
             core,
             id,

@@ -145,6 +145,7 @@ pub(super) fn ask_to_leave_for_n2(world: &mut World) {
         tc_url: Some("rtmp://n2/live".to_owned()),
         description: "maintenance".to_owned(),
         over: Duration::ZERO,
+        after_players: false,
     };
     assert!(world.nodes[1].cores[0].request_reconnect(Arc::new(request)) >= 1, "it says that it can");
     world.settle();
