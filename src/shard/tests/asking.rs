@@ -9,7 +9,7 @@ use crate::{
     },
     shard::{
         close::{CloseReason, RefuseReason},
-        listen_addr::{SUCCESSOR_PEER, UNIX_PEER},
+        listen_addr::{SUCCESSOR_SHOWN_AS, UNIX_PEER},
         questions::{Callbacks, Decision, Event, Ticket},
     },
 };
@@ -72,7 +72,7 @@ fn a_publish_begins_once_it_is_allowed_and_a_play_too() {
 
 #[test]
 fn whatever_address_a_balancer_names_its_client_is_a_client() {
-    for peer in [SUCCESSOR_PEER, UNIX_PEER] {
+    for peer in [SUCCESSOR_SHOWN_AS, UNIX_PEER] {
         let mut rig = rig(1, &[Event::Publish]);
         let publisher = rig.connect(0, ClientRole::Publish, "show");
         let core = &mut rig.cores[0];
