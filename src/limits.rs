@@ -293,6 +293,8 @@ pub const KEY_PAUSE_FIRST: Duration = Duration::from_secs(5);
 pub const KEY_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// Addresses whose wrong keys are remembered; the one that was quiet for longest is forgotten first.
 pub const WRONG_KEY_ADDRESSES_MAX: usize = 4_096;
+/// Of these, those among which one is forgotten for another.
+pub const WRONG_KEY_ADDRESSES_LOOKED_AT: usize = 16;
 
 /// Work of a shard between two ticks on what clients bring along to prove their rights, in keys hashed; the next ones wait.
 pub const ACCESS_WORK_PER_TICK: u32 = 25_000;
@@ -428,8 +430,8 @@ pub const SHED_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of messages that are not whole, over all connections, where memory has no limit; and a shard's part at least.
 pub const ASSEMBLY_BYTES_ALL_MAX: usize = 1024 * 1024 * 1024;
 pub const ASSEMBLY_BYTES_SHARD_MIN: usize = 4 * 1024 * 1024;
-/// What a publisher may hold of them however much others do: the longest message, and a little of another kind.
-pub const PUBLISHER_IN_FLIGHT_BYTES_FAIR: usize = 17 * 1024 * 1024;
+/// What a publisher may hold of them however many others do: a long keyframe.
+pub const PUBLISHER_IN_FLIGHT_BYTES_FAIR: usize = 1024 * 1024;
 /// Networks that limits by address are not for (`--limits-exempt`).
 pub const EXEMPT_NETWORKS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
 /// Addresses without connections that are remembered because of what they did, and how often it is looked whether any of them
@@ -462,8 +464,11 @@ pub const CALLBACK_TIMEOUT_MS_MAX: u64 = 10_000;
 /// Callbacks under way at once (`--callback-concurrency`), and the most it may be.
 pub const CALLBACK_CONCURRENCY_DEFAULT: usize = 64;
 pub const CALLBACK_CONCURRENCY_MAX: usize = 1_024;
-/// Callbacks that wait for one of them to end; further ones fail, or are not told.
+/// Callbacks that wait for one of them to end: of those that are asked, and of those that are only told. Further ones fail, or
+/// are not told.
 pub const CALLBACKS_QUEUED_MAX: usize = 4_096;
+/// Events of one client that wait to be told; beyond it the oldest is not.
+pub const CALLBACKS_TOLD_PER_CLIENT_MAX: usize = 32;
 /// Bytes of an answer to a callback.
 pub const CALLBACK_ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Letters of its reason that reach the client.
@@ -479,6 +484,8 @@ pub const CALLBACK_FLUSH_POLL: Duration = Duration::from_millis(10);
 pub const CALLBACK_SECRET_BYTES_MIN: usize = 16;
 /// Log lines about callbacks that fail, per second.
 pub const CALLBACK_LOG_LINES_PER_SECOND: u32 = 5;
+/// Log lines about callbacks that there is no room for, per second.
+pub const CALLBACK_OVERFLOW_LOG_LINES_PER_SECOND: u32 = 1;
 
 /// Longest `--merge-ms`: beyond it players see stutter, not savings.
 pub const MERGE_MS_MAX: u64 = 1_000;
@@ -513,6 +520,8 @@ pub const LOG_LINES_QUEUED_MAX: usize = 4_096;
 pub const LOG_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 /// Connections the admin listener serves at once; the next ones wait in its backlog.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// From accept to the end of a request's head on the admin listener.
+pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(2);
 /// From accept to the last byte of the answer on the admin listener.
 pub const ADMIN_CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes of a request's line and headers on the admin listener.

@@ -141,7 +141,16 @@ impl Rule {
             }
             match keys.check(&key, ask.key) {
                 Ok(credential) => return (Verdict::Allowed(Some(credential)), false),
-                Err(fault) => return (self.refused(&fault.to_string()), in_vain || fault == KeyFault::Wrong),
+                // The client hears the same of both: which keys there are is not for those to know who guess. It is no guess,
+                // though, that a key is known.
+                Err(fault) => {
+                    let rule = match fault {
+                        KeyFault::Wrong => Arc::clone(&self.name),
+                        KeyFault::OtherStream => format!("{} ({fault})", self.name).into(),
+                    };
+                    let refusal = Refusal { rule, why: KeyFault::Wrong.to_string() };
+                    return (Verdict::Refused(refusal), in_vain || fault == KeyFault::Wrong);
+                }
             }
         }
         (self.refused(&why.unwrap_or_else(|| proof.wanted())), in_vain)

@@ -1,10 +1,12 @@
 //! The admin listener: health, readiness, metrics and the live streams, over HTTP on the control thread.
 //!
 //! One request per connection. A connection lives for [`ADMIN_CONNECTION_DEADLINE`] at most, however slowly the other side
-//! reads or writes, and [`ADMIN_CONNECTIONS_MAX`] live at once, so nobody can hold memory or descriptors here. There are
-//! no passwords: the listener is on loopback unless the operator says otherwise.
+//! reads or writes, and [`ADMIN_CONNECTIONS_MAX`] live at once, so nobody can hold memory or descriptors here. Silent ones keep
+//! nobody out: one that has sent no whole head within [`ADMIN_HEAD_DEADLINE`] is closed, and the oldest of them as soon as its
+//! place is needed. There are no passwords: the listener is on loopback unless the operator says otherwise.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     io,
     net::SocketAddr,
@@ -28,7 +30,7 @@ use axum::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Sleep, sleep},
 };
 
@@ -45,7 +47,8 @@ use super::{
 };
 use crate::{
     limits::{
-        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, STREAMS_PATIENCE,
+        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX,
+        ADMIN_HEAD_DEADLINE, STREAMS_PATIENCE,
     },
     shard::fleet::Fleet,
 };
@@ -176,13 +179,29 @@ async fn relays(State(node): State<Arc<Node>>) -> Response {
 struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    /// Connections without a whole head, the oldest first. Closed: they have one, or are gone.
+    silent: VecDeque<oneshot::Sender<()>>,
     patience: Duration,
     reserve: Arc<Reserve>,
 }
 
 impl Bounded {
     fn new(listener: TcpListener, connections_max: usize, patience: Duration) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(connections_max)), patience, reserve: Reserve::new() }
+        let (places, silent) = (Arc::new(Semaphore::new(connections_max)), VecDeque::new());
+        Self { listener, places, silent, patience, reserve: Reserve::new() }
+    }
+
+    /// A place for one more, for which the oldest that is silent may have to go.
+    async fn place(&mut self) -> OwnedSemaphorePermit {
+        self.silent.retain(|silent| !silent.is_closed());
+        if self.places.available_permits() == 0 {
+            while self.silent.pop_front().is_some_and(|oldest| oldest.send(()).is_err()) {}
+        }
+        match Arc::clone(&self.places).acquire_owned().await {
+            Ok(place) => place,
+            // The semaphore is never closed.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -192,18 +211,17 @@ impl axum::serve::Listener for Bounded {
 
     async fn accept(&mut self) -> (Timed, SocketAddr) {
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                // The semaphore is never closed.
-                std::future::pending::<()>().await;
-                continue;
-            };
             match self.listener.accept().await {
                 Err(error) if self.reserve.helps(&error) => {}
                 Ok((socket, peer)) => {
-                    let deadline = Box::pin(sleep(self.patience));
                     let answering = self.reserve.answering();
+                    let place = self.place().await;
+                    let deadline = Box::pin(sleep(self.patience.min(ADMIN_HEAD_DEADLINE)));
+                    let (sender, must_go) = oneshot::channel();
+                    self.silent.push_back(sender);
+                    let silent = Some(Silent { must_go, until: tokio::time::Instant::now() + self.patience });
                     let head = Head::default();
-                    return (Timed { socket, deadline, head, _place: place, _answering: answering }, peer);
+                    return (Timed { socket, deadline, silent, head, _place: place, _answering: answering }, peer);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the admin listener could not accept");
@@ -218,10 +236,19 @@ impl axum::serve::Listener for Bounded {
     }
 }
 
+/// What is to be known of a connection until its head is whole.
+struct Silent {
+    /// Its place is needed.
+    must_go: oneshot::Receiver<()>,
+    /// The deadline from then on.
+    until: tokio::time::Instant,
+}
+
 /// A connection that fails once its deadline has passed.
 struct Timed {
     socket: TcpStream,
     deadline: Pin<Box<Sleep>>,
+    silent: Option<Silent>,
     head: Head,
     _place: OwnedSemaphorePermit,
     /// Behind the socket, which goes first.
@@ -229,7 +256,7 @@ struct Timed {
 }
 
 impl Timed {
-    /// Ready with an error at the deadline; otherwise what `io` says, with the task woken at the deadline.
+    /// Ready with an error at the deadline, or when it must go; otherwise what `io` says, with the task woken then.
     fn bounded<T>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -239,7 +266,10 @@ impl Timed {
         if let Poll::Ready(outcome) = io(Pin::new(&mut this.socket), cx) {
             return Poll::Ready(outcome);
         }
-        ready!(this.deadline.as_mut().poll(cx));
+        let must_go = this.silent.as_mut().is_some_and(|silent| Pin::new(&mut silent.must_go).poll(cx).is_ready());
+        if !must_go {
+            ready!(this.deadline.as_mut().poll(cx));
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -250,6 +280,9 @@ impl AsyncRead for Timed {
         let this = self.get_mut();
         let read = Pin::new(&mut *this).bounded(cx, |socket, cx| socket.poll_read(cx, buf));
         this.head.check(buf.filled_mut().get_mut(before..).unwrap_or_default());
+        if let Some(Silent { until, .. }) = this.silent.take_if(|_| this.head.is_done()) {
+            this.deadline.as_mut().reset(until);
+        }
         read
     }
 }
@@ -329,6 +362,18 @@ mod tests {
         // Answered although the only place is taken, because the silent one is cut off.
         assert!(read_to_end(ask(addr, REQUEST)).ends_with("page"));
         drop(silent);
+    }
+
+    #[test]
+    fn silent_connections_keep_nobody_out() {
+        let addr = bounded(4, Duration::from_secs(3_600));
+        let mut silent: Vec<Client> = (0..20).map(|n| ask(addr, ["", "GET / HTTP/1.1\r\n"][n % 2])).collect();
+        let begun = Instant::now();
+        for _ in 0..10 {
+            assert!(read_to_end(ask(addr, REQUEST)).ends_with("page"));
+        }
+        assert!(begun.elapsed() < ADMIN_HEAD_DEADLINE, "they waited for silent ones to be late: {:?}", begun.elapsed());
+        assert!(!read_to_end(silent.swap_remove(0)).contains("page"), "the oldest made room");
     }
 
     #[test]

@@ -25,6 +25,11 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// It is whole.
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
     /// The next bytes that came. What is wrong with them becomes a NUL.
     pub(super) fn check(&mut self, bytes: &mut [u8]) {
         for byte in bytes {

@@ -1,8 +1,13 @@
 //! Publishers that send more than they may: the bit rate of each over some seconds, told at once and closed if it stays.
 //!
-//! Looked at once a tick, from what its log has counted anyway. What is pulled has no such limit: the operator chose its source.
+//! Each connection has one account, for all it publishes, one after the other or at once. Looked at once a tick, from what its
+//! logs have counted anyway. What is pulled has no such limit: the operator chose its source.
+//! Bounds: an account for each connection that publishes or has done so within [`PUBLISH_RATE_WINDOW`]; none without a limit.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::Duration,
+};
 
 use super::{
     close::CloseReason,
@@ -13,9 +18,26 @@ use super::{
 };
 use crate::limits::PUBLISH_RATE_WINDOW;
 
+/// The accounts of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Bitrates(HashMap<ConnId, Account, foldhash::fast::RandomState>);
+
+#[derive(Debug)]
+struct Account {
+    watch: RateWatch,
+    /// Of all that it has published since the account was opened.
+    bytes: u64,
+}
+
+impl Bitrates {
+    pub(super) fn forget(&mut self, id: ConnId) {
+        self.0.remove(&id);
+    }
+}
+
 /// What one publisher sent, window by window.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RateWatch {
+struct RateWatch {
     since: Duration,
     /// Taken before the window began.
     bytes: u64,
@@ -33,10 +55,6 @@ enum Finding {
 }
 
 impl RateWatch {
-    pub(super) fn new(now: Duration) -> Self {
-        Self { since: now, bytes: 0, warned: false }
-    }
-
     /// `bytes` were taken so far; `most` bits per second are allowed. `None` while a window is open.
     fn look(&mut self, now: Duration, bytes: u64, most: u64) -> Option<Finding> {
         let elapsed = now.saturating_sub(self.since);
@@ -56,43 +74,81 @@ impl RateWatch {
 }
 
 impl Core {
-    /// Looks at the publishers of a stream.
-    pub(super) fn watch_bitrates(&mut self, local: usize) {
-        let most = self.config.ceilings.publish_bitrate_max;
-        if most == 0 {
+    /// Puts what the publishers of a stream have sent into their accounts: at ticks, and before one ends.
+    pub(super) fn note_bitrates(&mut self, local: usize) {
+        if self.config.ceilings.publish_bitrate_max == 0 {
             return;
         }
         let now = self.time.now();
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
-        let mut found = Vec::new();
-        for LocalLog { epoch, source } in &mut stream.logs {
+        for LocalLog { source, .. } in &mut stream.logs {
             let Source::Owned(owned) = source else { continue };
             let (_, bytes) = owned.broadcast.counts();
-            found.extend(owned.rate.look(now, bytes, most).map(|finding| (*epoch, owned.publisher, finding)));
-        }
-        for (epoch, id, finding) in found {
-            let publishes = |used: &&Use| matches!(used, Use::Publishing { local: of, epoch: by, .. } if (*of, *by) == (local, epoch));
-            let Some(conn) = self.conns.get(id).filter(|conn| conn.session.upstream().is_none()) else { continue };
-            let Some(message_stream) = conn.uses.iter().find(publishes).map(Use::stream) else { continue };
-            match finding {
-                Finding::Within => {}
-                Finding::Above(rate) => {
-                    self.metrics.publish_rate_warnings.add(1);
-                    let stream = self.streams.slab.get(local).map(|stream| stream.key.to_string()).unwrap_or_default();
-                    tracing::warn!(
-                        peer = %conn.peer(), stream, bits_per_s = rate,
-                        "publishes more than --publish-bitrate-max ({most} bit/s): it is closed if that goes on for another {PUBLISH_RATE_WINDOW:?}"
-                    );
+            let more = bytes.saturating_sub(std::mem::replace(&mut owned.rated_bytes, bytes));
+            // Who has ended is in the account already, and may be gone.
+            if more > 0 && self.conns.get(owned.publisher).is_some_and(|conn| conn.session.upstream().is_none()) {
+                match self.bitrates.0.entry(owned.publisher) {
+                    Entry::Occupied(mut account) => account.get_mut().bytes += more,
+                    // Its first window begins behind what came before it was looked at.
+                    Entry::Vacant(vacant) => {
+                        vacant.insert(Account {
+                            watch: RateWatch { since: now, bytes: more, warned: false },
+                            bytes: more,
+                        });
+                    }
                 }
-                Finding::StaysAbove(rate) => self.close_loud_publisher(id, message_stream, rate, most),
             }
         }
     }
 
-    fn close_loud_publisher(&mut self, id: ConnId, stream: u32, rate: u64, most: u64) {
+    /// Looks at the publishers, once all is in their accounts.
+    pub(super) fn watch_bitrates(&mut self) {
+        let (now, most) = (self.time.now(), self.config.ceilings.publish_bitrate_max);
+        let mut found = Vec::new();
+        for (id, Account { watch, bytes }) in &mut self.bitrates.0 {
+            found.extend(watch.look(now, *bytes, most).map(|finding| (*id, finding)));
+        }
+        for (id, finding) in found {
+            match finding {
+                Finding::Within => {
+                    if self.conns.get(id).is_none_or(|conn| conn.uses.is_empty()) {
+                        self.bitrates.forget(id);
+                    }
+                }
+                Finding::Above(rate) => self.warn_loud_publisher(id, rate, most),
+                Finding::StaysAbove(rate) => self.close_loud_publisher(id, rate, most),
+            }
+        }
+    }
+
+    fn warn_loud_publisher(&mut self, id: ConnId, rate: u64, most: u64) {
+        self.metrics.publish_rate_warnings.add(1);
+        let Some(conn) = self.conns.get(id) else { return };
+        let stream = conn.uses.iter().find_map(|used| match used {
+            Use::Publishing { local, .. } => self.streams.slab.get(*local).map(|stream| stream.key.to_string()),
+            Use::Playing { .. } => None,
+        });
+        tracing::warn!(
+            peer = %conn.peer(), stream, bits_per_s = rate,
+            "publishes more than --publish-bitrate-max ({most} bit/s): it is closed if that goes on for another {PUBLISH_RATE_WINDOW:?}"
+        );
+    }
+
+    /// All that it publishes ends.
+    fn close_loud_publisher(&mut self, id: ConnId, rate: u64, most: u64) {
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.closing().is_none()) else { return };
         let told = format!("{rate} bit/s, more than the {most} bit/s allowed: lower the encoder's bit rate");
         let logged = format!("it publishes {rate} bit/s, more than --publish-bitrate-max ({most} bit/s)");
-        self.give_publisher_up(id, stream, CloseReason::PublishBitrate, &told, &logged);
+        let publishes = |used: &Use| matches!(used, Use::Publishing { .. }).then(|| used.stream());
+        let streams: Vec<u32> = conn.uses.iter().filter_map(publishes).collect();
+        if conn.uses.is_empty() {
+            // Between two publishes.
+            self.log_close(id, CloseReason::PublishBitrate, &logged);
+            self.close(id, CloseReason::PublishBitrate, false);
+        }
+        for stream in streams {
+            self.give_publisher_up(id, stream, CloseReason::PublishBitrate, &told, &logged);
+        }
     }
 }
 
@@ -102,7 +158,8 @@ mod tests {
 
     /// What is found of the bytes sent in each window; 1,000,000 bit/s are allowed.
     fn findings(windows: &[u64]) -> Vec<Finding> {
-        let (mut watch, mut now, mut bytes) = (RateWatch::new(Duration::ZERO), Duration::ZERO, 0);
+        let (mut watch, mut now, mut bytes) =
+            (RateWatch { since: Duration::ZERO, bytes: 0, warned: false }, Duration::ZERO, 0);
         let mut found = Vec::new();
         for window in windows {
             bytes += window;
@@ -124,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_late_look_divides_by_the_time_that_passed() {
-        let mut watch = RateWatch::new(Duration::ZERO);
+        let mut watch = RateWatch { since: Duration::ZERO, bytes: 0, warned: false };
         assert_eq!(watch.look(PUBLISH_RATE_WINDOW * 10, 5_000_000, 1_000_000), Some(Finding::Within));
     }
 }

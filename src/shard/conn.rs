@@ -9,7 +9,7 @@ use std::{
 use super::{
     admission::Place,
     asking::Pending,
-    listen_addr::{SUCCESSOR_PEER, UNIX_PEER},
+    listen_addr::{SUCCESSOR_SHOWN_AS, UNIX_PEER},
     relaying::RelayId,
     session::Session,
     uses::{Use, Uses},
@@ -104,9 +104,17 @@ impl Conn {
         }
     }
 
+    pub(super) fn standing(&self) -> Standing {
+        match self.peer_ip {
+            End::Client(_) => Standing::Client,
+            End::SocketFile => Standing::SocketFile,
+            End::Successor => Standing::Successor,
+        }
+    }
+
     /// Its client is the process that takes over.
     pub(super) fn is_successor(&self) -> bool {
-        matches!(self.peer_ip, End::Successor)
+        self.standing() == Standing::Successor
     }
 
     /// Its client came by a socket file, and has no address.
@@ -118,7 +126,7 @@ impl Conn {
         match self.peer_ip {
             End::Client(ip) => SocketAddr::new(ip, self.peer_port),
             End::SocketFile => UNIX_PEER,
-            End::Successor => SUCCESSOR_PEER,
+            End::Successor => SUCCESSOR_SHOWN_AS,
         }
     }
 

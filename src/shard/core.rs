@@ -14,6 +14,7 @@ pub use super::sending::Transmit;
 use super::{
     admission::{Admission, handshakes::Handshakes},
     asking::Asking,
+    bitrate::Bitrates,
     close::{CloseReason, RefuseReason, TurnedAway},
     close_log::{CloseLog, LineBudget},
     config::Config,
@@ -95,6 +96,7 @@ pub struct Core {
     pub(super) memory: Arc<Memory>,
     pub(super) overload: Overload,
     pub(super) assembly: Assembly,
+    pub(super) bitrates: Bitrates,
     /// Of lines about connections turned away, for each reason.
     pub(super) turned_away_lines: [LineBudget; TurnedAway::ALL.len()],
     /// Seeds the next connection's handshake.
@@ -133,6 +135,7 @@ impl Core {
             memory: shared.memory.clone(),
             overload: Overload::default(),
             assembly: Assembly::new(shared.memory.most(), shards),
+            bitrates: Bitrates::default(),
             turned_away_lines: Default::default(),
             nonce,
             ending: false,
@@ -186,6 +189,7 @@ impl Core {
                 self.metrics.successors.add(-1);
             }
             self.forget_client(id);
+            self.bitrates.forget(id);
         }
     }
 

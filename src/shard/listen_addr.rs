@@ -45,4 +45,4 @@ impl fmt::Display for ListenAddr {
 pub(super) const UNIX_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// How the process is called that takes over from this one. What it may do is its [`Standing`](super::conn::Standing)'s to say.
-pub(super) const SUCCESSOR_PEER: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+pub(super) const SUCCESSOR_SHOWN_AS: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);

@@ -8,7 +8,6 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use slab::Slab;
 
 use super::{
-    bitrate::RateWatch,
     conn::ConnId,
     relaying::{Demand, Provenance},
     time::ShardTime,
@@ -121,7 +120,8 @@ pub(super) struct Owned {
     pub(super) release_due: Option<Duration>,
     /// Shard time at which the publisher last sent something.
     pub(super) last_media: Duration,
-    pub(super) rate: RateWatch,
+    /// Bytes of it that its publisher's bit rate has in its account.
+    pub(super) rated_bytes: u64,
     /// Process time.
     pub(super) started: Duration,
     pub(super) provenance: Arc<Provenance>,
@@ -147,7 +147,7 @@ impl Owned {
             early: others,
             release_due: None,
             last_media: time.now(),
-            rate: RateWatch::new(time.now()),
+            rated_bytes: 0,
             started: time.process(),
             provenance,
         }

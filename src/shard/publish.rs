@@ -22,7 +22,7 @@ use crate::{
         key::StreamKey,
         server::{PlayRefusal, PublishRefusal},
     },
-    stream::directory::Claim,
+    stream::directory::{Claim, Origin},
 };
 
 impl Core {
@@ -46,10 +46,9 @@ impl Core {
         query: &str,
         credential: Option<Credential>,
     ) {
-        // Who takes a name over takes the place of its publisher, too.
-        if self.directory.owner(&key).is_none()
-            && let Err((reason, description)) = self.publish_within_limits()
-        {
+        // Who takes a name over takes the place of its publisher, too; what is pulled has none.
+        let replaces = self.directory.owner(&key).is_some_and(|owner| owner.origin == Origin::Published);
+        if !replaces && let Err((reason, description)) = self.publish_within_limits() {
             self.refuse_publish(id, stream, &key, PublishRefusal::Denied, reason, &description);
             return;
         }
@@ -194,6 +193,7 @@ impl Core {
     /// The publisher of log `epoch` has ended, for whatever reason. The name is free at once.
     pub(super) fn end_publish(&mut self, local: usize, epoch: u64) {
         self.metrics.publishers.add(-1);
+        self.note_bitrates(local);
         let process = self.time.process();
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
         let key = stream.key.clone();

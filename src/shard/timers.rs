@@ -129,11 +129,12 @@ impl Core {
     fn tick_streams(&mut self) {
         for local in self.streams.slab.iter().map(|(local, _)| local).collect::<Vec<_>>() {
             self.end_grace(local);
-            self.watch_bitrates(local);
+            self.note_bitrates(local);
             self.tick_watchers(local);
             self.drop_idle_views(local);
             self.forget_if_idle(local);
         }
+        self.watch_bitrates();
         let waiting = self.streams.slab.iter().map(|(_, stream)| stream.waiting()).sum::<usize>();
         self.metrics.players_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{limits, shard::questions::Event};
+use crate::{
+    limits,
+    shard::questions::{Event, Question},
+};
 
 /// How a callback ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,26 +48,43 @@ pub(in super::super) struct Counts {
     outcomes: [[AtomicU64; Outcome::ALL.len()]; Event::ALL.len()],
     /// Time of those that were answered or given up, in microseconds.
     micros: [AtomicU64; Event::ALL.len()],
-    queued: AtomicUsize,
+    /// By matter.
+    queued: [AtomicUsize; 2],
     under_way: AtomicUsize,
+}
+
+/// Each has a queue and requests of its own: clients wait for what is asked, and nobody for what is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Matter {
+    Asked,
+    Told,
+}
+
+impl Matter {
+    pub(super) const ALL: [Self; 2] = [Self::Asked, Self::Told];
+
+    pub(super) fn of(question: &Question) -> Self {
+        if question.ticket.is_some() { Self::Asked } else { Self::Told }
+    }
 }
 
 impl Counts {
     /// Takes a place in the queue; false if there is none.
-    pub(super) fn enter(&self) -> bool {
+    pub(super) fn enter(&self, matter: Matter) -> bool {
         let taken = |queued: usize| (queued < limits::CALLBACKS_QUEUED_MAX).then_some(queued + 1);
-        self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+        self.queued[matter as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
     }
 
     /// The place is free again.
-    pub(super) fn leave(&self) {
-        self.queued.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn leave(&self, matter: Matter) {
+        self.queued[matter as usize].fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A request begins; it was queued until now.
-    pub(super) fn begin(&self) {
+    pub(super) fn begin(&self, matter: Matter) {
         self.under_way.fetch_add(1, Ordering::Relaxed);
-        self.leave();
+        self.leave(matter);
     }
 
     pub(super) fn end(&self, event: Event, outcome: Outcome, took: Duration) {
@@ -87,7 +107,7 @@ impl Counts {
     }
 
     pub(in super::super) fn queued(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
+        self.queued.iter().map(|queued| queued.load(Ordering::Relaxed)).sum()
     }
 
     pub(in super::super) fn under_way(&self) -> usize {

@@ -1,4 +1,8 @@
-//! The queue of callbacks: so many under way at once, one at a time for each client, whose events keep their order.
+//! The queues of callbacks, of what is asked and of what is told: so many of each under way at once, and one at a time for each
+//! client, whose events keep their order.
+//!
+//! A server that does not listen to what it is told holds up no question of another client. Of what is to be told of one client
+//! the newest [`limits::CALLBACKS_TOLD_PER_CLIENT_MAX`] wait.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -8,7 +12,7 @@ use std::{
 
 use tokio::{sync::mpsc, task::JoinSet, time::timeout_at};
 
-use super::{Counts, Outcome, Plan, answer, client::Client, request, request::Signer};
+use super::{Counts, Outcome, Plan, answer, budget::Budget, client::Client, counts::Matter, request, request::Signer};
 use crate::{
     limits,
     shard::questions::{Decision, Question, Ticket},
@@ -24,18 +28,25 @@ impl Job {
     pub(super) fn new(question: Question) -> Self {
         Self { question, since: Instant::now() }
     }
+
+    fn matter(&self) -> Matter {
+        Matter::of(&self.question)
+    }
 }
 
 type Decide = Arc<dyn Fn(Ticket, Decision) + Send + Sync>;
 
 pub(super) struct Dispatcher {
     line: Arc<Line>,
+    /// Of each matter.
     concurrency: usize,
     /// Jobs of clients that have one under way or in `ready`, behind it.
     waiting: HashMap<u64, VecDeque<Job>>,
-    ready: VecDeque<Job>,
-    /// The clients of requests that end.
-    under_way: JoinSet<u64>,
+    /// By matter, as the next.
+    ready: [VecDeque<Job>; 2],
+    busy: [usize; 2],
+    /// The clients of requests that end, and what these were.
+    under_way: JoinSet<(u64, Matter)>,
 }
 
 /// What every request needs.
@@ -46,6 +57,7 @@ struct Line {
     counts: Arc<Counts>,
     decide: Decide,
     log: Budget,
+    overflow_log: Budget,
 }
 
 impl Dispatcher {
@@ -57,9 +69,17 @@ impl Dispatcher {
         decide: impl Fn(Ticket, Decision) + Send + Sync + 'static,
     ) -> Self {
         let concurrency = plan.concurrency;
-        let line = Line { client, plan, signer, counts, decide: Arc::new(decide), log: Budget::default() };
-        let (waiting, ready) = (HashMap::new(), VecDeque::new());
-        Self { line: Arc::new(line), concurrency, waiting, ready, under_way: JoinSet::new() }
+        let decide = Arc::new(decide);
+        let (log, overflow_log) = (Budget::default(), Budget::default());
+        let line = Line { client, plan, signer, counts, decide, log, overflow_log };
+        Self {
+            line: Arc::new(line),
+            concurrency,
+            waiting: HashMap::new(),
+            ready: Default::default(),
+            busy: [0; 2],
+            under_way: JoinSet::new(),
+        }
     }
 
     /// Until there is nobody left to ask.
@@ -72,25 +92,38 @@ impl Dispatcher {
                 },
                 Some(ended) = self.under_way.join_next() => {
                     // None of them panics: what comes from outside is only looked at.
-                    if let Ok(client) = ended {
+                    if let Ok((client, matter)) = ended {
+                        self.busy[matter as usize] -= 1;
                         self.next_of(client);
                     }
                 }
             }
-            while self.under_way.len() < self.concurrency
-                && let Some(job) = self.ready.pop_front()
-            {
-                self.begin(job);
+            for matter in Matter::ALL {
+                while self.busy[matter as usize] < self.concurrency
+                    && let Some(job) = self.ready[matter as usize].pop_front()
+                {
+                    self.begin(job);
+                }
             }
         }
     }
 
     fn enter(&mut self, job: Job) {
         match self.waiting.entry(job.question.subject.client) {
-            Entry::Occupied(mut waiting) => waiting.get_mut().push_back(job),
+            Entry::Occupied(mut waiting) => {
+                let waiting = waiting.get_mut();
+                waiting.push_back(job);
+                let told = |job: &Job| job.matter() == Matter::Told;
+                if waiting.iter().filter(|job| told(job)).count() > limits::CALLBACKS_TOLD_PER_CLIENT_MAX
+                    && let Some(oldest) = waiting.iter().position(told).and_then(|oldest| waiting.remove(oldest))
+                {
+                    self.line.counts.leave(Matter::Told);
+                    self.line.overflow(&oldest.question);
+                }
+            }
             Entry::Vacant(vacant) => {
                 vacant.insert(VecDeque::new());
-                self.ready.push_back(job);
+                self.ready[job.matter() as usize].push_back(job);
             }
         }
     }
@@ -99,23 +132,33 @@ impl Dispatcher {
     fn next_of(&mut self, client: u64) {
         let Some(waiting) = self.waiting.get_mut(&client) else { return };
         match waiting.pop_front() {
-            Some(job) => self.ready.push_back(job),
+            Some(job) => self.ready[job.matter() as usize].push_back(job),
             None => drop(self.waiting.remove(&client)),
         }
     }
 
     fn begin(&mut self, job: Job) {
         let line = Arc::clone(&self.line);
-        line.counts.begin();
+        let (client, matter) = (job.question.subject.client, job.matter());
+        line.counts.begin(matter);
+        self.busy[matter as usize] += 1;
         self.under_way.spawn(async move {
-            let client = job.question.subject.client;
             line.call(job).await;
-            client
+            (client, matter)
         });
     }
 }
 
 impl Line {
+    /// More is to be told of the client than may wait.
+    fn overflow(&self, question: &Question) {
+        self.counts.count(question.event, Outcome::Overflow, Duration::ZERO);
+        if let Some(suppressed) = self.overflow_log.take(limits::CALLBACK_OVERFLOW_LOG_LINES_PER_SECOND) {
+            let (event, peer) = (question.event.label(), question.subject.peer);
+            tracing::warn!(event, %peer, suppressed, "callback not sent: too much of this client waits to be told");
+        }
+    }
+
     /// Sends one request and passes its outcome on.
     async fn call(&self, Job { question, since }: Job) {
         let event = question.event;
@@ -163,32 +206,9 @@ impl Line {
     }
 
     fn log(&self, question: &Question, what: &str) {
-        let Some(suppressed) = self.log.take() else { return };
+        let Some(suppressed) = self.log.take(limits::CALLBACK_LOG_LINES_PER_SECOND) else { return };
         let event = question.event.label();
         let (stream, peer) = (question.subject.key.as_ref().map(ToString::to_string), question.subject.peer);
         tracing::warn!(event, stream, %peer, suppressed, "callback failed: {what}");
-    }
-}
-
-/// A few lines a second; the others are counted.
-#[derive(Default)]
-struct Budget(std::sync::Mutex<(Option<Instant>, u32, u64)>);
-
-impl Budget {
-    /// Whether a line may be written, and how many were not before it, if any.
-    fn take(&self) -> Option<Option<u64>> {
-        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (second, lines, suppressed) = &mut *state;
-        let now = Instant::now();
-        if second.is_none_or(|second| now.duration_since(second) >= Duration::from_secs(1)) {
-            (*second, *lines) = (Some(now), 0);
-        }
-        if *lines >= limits::CALLBACK_LOG_LINES_PER_SECOND {
-            *suppressed += 1;
-            return None;
-        }
-        *lines += 1;
-        let suppressed = std::mem::take(suppressed);
-        Some((suppressed > 0).then_some(suppressed))
     }
 }

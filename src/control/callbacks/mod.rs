@@ -4,11 +4,12 @@
 //! client, and gives the answers back to the shards. `request` is what a request says, `client` how it gets there, `answer`
 //! what comes of it.
 //!
-//! Bounds: as many requests at once as the operator says, [`limits::CALLBACKS_QUEUED_MAX`] that wait; beyond that a question
-//! fails and an event goes untold, which is counted. A question is given up when its time is over, waiting included. Nothing
+//! Bounds: of what is asked as many requests at once as the operator says, and [`limits::CALLBACKS_QUEUED_MAX`] that wait; of what
+//! is told as many again. Beyond that a question fails and an event goes untold, which is counted. A question is given up when its time is over, waiting included. Nothing
 //! here blocks a shard.
 
 mod answer;
+mod budget;
 mod client;
 mod counts;
 mod dispatch;
@@ -22,7 +23,7 @@ use hyper::Uri;
 use tokio::{sync::mpsc, time::timeout};
 
 pub(super) use self::counts::{Counts, Outcome};
-use self::{client::Client, dispatch::Dispatcher, request::Signer};
+use self::{budget::Budget, client::Client, counts::Matter, dispatch::Dispatcher, request::Signer};
 use crate::{
     limits,
     shard::{
@@ -82,17 +83,26 @@ impl Callbacks {
     /// What shards are configured with.
     pub(super) fn for_shards(&self) -> questions::Callbacks {
         let (sender, counts) = (self.sender.clone(), Arc::clone(&self.counts));
+        let log = Budget::default();
         let desk = Desk::new(move |question| {
-            let event = question.event;
-            let taken = counts.enter() && {
+            let (event, matter) = (question.event, Matter::of(&question));
+            let taken = counts.enter(matter) && {
                 let sent = sender.send(dispatch::Job::new(question)).is_ok();
                 if !sent {
-                    counts.leave();
+                    counts.leave(matter);
                 }
                 sent
             };
             if !taken {
                 counts.count(event, Outcome::Overflow, Duration::ZERO);
+                if let Some(suppressed) = log.take(limits::CALLBACK_OVERFLOW_LOG_LINES_PER_SECOND) {
+                    tracing::warn!(
+                        event = event.label(),
+                        suppressed,
+                        "callback not sent, {} wait: have its server answer faster, or raise --callback-concurrency",
+                        limits::CALLBACKS_QUEUED_MAX
+                    );
+                }
             }
             taken
         });

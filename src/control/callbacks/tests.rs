@@ -324,11 +324,61 @@ fn beyond_the_queue_there_is_no_room() {
     for number in 0..limits::CALLBACKS_QUEUED_MAX as u64 {
         assert!(desk.take(question(Event::Play, number, number)));
     }
-    assert!(!desk.take(question(Event::Play, 0, 0)) && !desk.take(question(Event::PlayDone, 0, 0)));
+    assert!(!desk.take(question(Event::Play, 0, 0)));
+    for number in 0..limits::CALLBACKS_QUEUED_MAX as u64 {
+        assert!(desk.take(question(Event::PlayDone, number, number)), "what is told has a queue of its own");
+    }
+    assert!(!desk.take(question(Event::PlayDone, 0, 0)));
     let counts = callbacks.counts();
     assert_eq!(counts.outcome(Event::Play, Outcome::Overflow), 1);
     assert_eq!(counts.outcome(Event::PlayDone, Outcome::Overflow), 1);
-    assert_eq!(counts.queued(), limits::CALLBACKS_QUEUED_MAX);
+    assert_eq!(counts.queued(), 2 * limits::CALLBACKS_QUEUED_MAX);
+}
+
+#[test]
+fn a_server_that_is_told_and_does_not_answer_holds_up_no_question() {
+    let backend = Backend::start();
+    let running = start(&Plan { concurrency: 2, ..plan(backend.port) });
+    for number in 0..20 {
+        assert!(running.desk.take(question(Event::PlayDone, number, number)));
+    }
+    let silent = (backend.next(), backend.next());
+    assert_eq!((silent.0.0.as_str(), silent.1.0.as_str()), ("/play_done", "/play_done"));
+    assert!(running.desk.take(question(Event::Publish, 100, 1)));
+    let (path, mut stream) = backend.next();
+    assert_eq!(path, "/publish");
+    answer(&mut stream, 200);
+    assert_eq!(running.next(), (1, Decision::Allowed));
+    assert_eq!(running.counts.queued(), 18);
+}
+
+#[test]
+fn of_one_client_the_newest_events_wait() {
+    let backend = Backend::start();
+    let running = start(&plan(backend.port));
+    assert!(running.desk.take(question(Event::PublishDone, 1, 0)));
+    let (_, mut held) = backend.next();
+    let most = limits::CALLBACKS_TOLD_PER_CLIENT_MAX;
+    for number in 0..3 * most as u64 {
+        assert!(running.desk.take(question(Event::PlayDone, 1, number)));
+    }
+    assert!(running.desk.take(question(Event::Play, 1, 1)));
+    let by = std::time::Instant::now() + Duration::from_secs(5);
+    while running.counts.queued() != most + 1 {
+        assert!(std::time::Instant::now() < by, "{:?}", running.counts);
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(running.counts.outcome(Event::PlayDone, Outcome::Overflow), 2 * most as u64);
+    answer(&mut held, 200);
+    for _ in 0..most {
+        let (path, mut stream) = backend.next();
+        assert_eq!(path, "/play_done");
+        answer(&mut stream, 200);
+    }
+    let (path, mut stream) = backend.next();
+    assert_eq!(path, "/play", "the question was not forgotten");
+    answer(&mut stream, 200);
+    assert_eq!(running.next(), (1, Decision::Allowed));
 }
 
 #[test]

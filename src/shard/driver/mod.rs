@@ -35,7 +35,7 @@ use super::{
     core::Core,
     dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
-    listen_addr::SUCCESSOR_PEER,
+    listen_addr::SUCCESSOR_SHOWN_AS,
     listener::Listener,
     load::LoadMeter,
     metrics::ShardMetrics,
@@ -239,7 +239,7 @@ impl Driver {
             }
             Command::Adopt(socket) => {
                 let Some(me) = self.me.upgrade() else { return };
-                if let Err(error) = me.adopt(socket, Standing::Successor, SUCCESSOR_PEER, &Door::default()) {
+                if let Err(error) = me.adopt(socket, Standing::Successor, SUCCESSOR_SHOWN_AS, &Door::default()) {
                     tracing::warn!("cannot serve the process that takes over: {error}");
                 }
             }

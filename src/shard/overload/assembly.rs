@@ -4,9 +4,16 @@
 //! Each connection may hold [`limits::IN_FLIGHT_BYTES_MAX`] of the former and [`limits::UNREAD_BYTES_MAX`] of the latter, which
 //! ten thousand of them must not. When together they hold more
 //! than the shard's part, those that hold most are closed until they hold three quarters of it: first whoever does not publish,
-//! who has nothing long to say; publishers only if they hold more than the longest messages take.
+//! who has nothing long to say; then publishers that hold more than is fair, an equal share of what there is or a long keyframe.
+//! So publishers keep to the bound, too, as far as those with no more than a keyframe do.
 
-use super::super::{close::CloseReason, conn::ConnId, core::Core, session::Session, uses::Use};
+use super::super::{
+    close::CloseReason,
+    conn::{Conn, ConnId},
+    core::Core,
+    session::Session,
+    uses::Use,
+};
 use crate::limits;
 
 /// See the file's head.
@@ -30,6 +37,11 @@ impl Assembly {
     /// A connection holds `now` in place of `before`.
     fn note(&mut self, before: usize, now: usize) {
         self.bytes = (self.bytes + now).saturating_sub(before);
+    }
+
+    /// What each of so many may hold where there is not enough for more.
+    fn fair(&self, holders: usize) -> usize {
+        (self.most / holders.max(1)).max(limits::PUBLISHER_IN_FLIGHT_BYTES_FAIR)
     }
 
     pub(super) fn relax(&mut self) {
@@ -67,10 +79,13 @@ impl Core {
 
     fn shed_hoarders(&mut self) {
         let publishes = |used: &Use| matches!(used, Use::Publishing { .. });
+        let held = |conn: &Conn| conn.session.in_flight_bytes() + conn.unread_bytes();
+        let holders = self.conns.iter().filter(|(_, conn)| held(conn) > 0).count();
+        let fair = self.assembly.fair(holders);
         let mut found: Vec<(bool, usize, ConnId)> = Vec::new();
         for (id, conn) in self.conns.iter().filter(|(_, conn)| conn.closing().is_none()) {
-            let (bytes, live) = (conn.session.in_flight_bytes() + conn.unread_bytes(), conn.uses.iter().any(publishes));
-            let may_go = bytes > if live { limits::PUBLISHER_IN_FLIGHT_BYTES_FAIR } else { 0 };
+            let (bytes, live) = (held(conn), conn.uses.iter().any(publishes));
+            let may_go = bytes > if live { fair } else { 0 };
             if may_go && matches!(conn.session, Session::Client(_)) {
                 found.push((live, bytes, id));
             }
@@ -104,6 +119,12 @@ mod tests {
         assert_eq!(Assembly::new(0, 4).most, limits::ASSEMBLY_BYTES_ALL_MAX / 4);
         assert_eq!(Assembly::new(256 << 20, 2).most, 32 << 20);
         assert_eq!(Assembly::new(1 << 20, 64).most, limits::ASSEMBLY_BYTES_SHARD_MIN);
+    }
+
+    #[test]
+    fn what_is_fair_is_an_equal_share_or_a_long_keyframe() {
+        let assembly = Assembly::new(256 << 20, 2);
+        assert_eq!([0, 1, 4, 32, 10_000].map(|holders| assembly.fair(holders) >> 20), [32, 32, 8, 1, 1]);
     }
 
     #[test]

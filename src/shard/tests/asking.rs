@@ -11,7 +11,7 @@ use crate::{
     },
     shard::{
         close::{CloseReason, RefuseReason},
-        listen_addr::{SUCCESSOR_PEER, UNIX_PEER},
+        listen_addr::{SUCCESSOR_SHOWN_AS, UNIX_PEER},
         passing::Passing,
         predecessor::Predecessor,
         questions::{Callbacks, Decision, Event, Ticket},
@@ -56,7 +56,7 @@ fn nothing_is_asked_where_nobody_is_to_be() {
 #[test]
 fn who_plays_at_the_process_that_took_over_is_told_of_there() {
     let mut rig = rig(1, &[Event::PlayDone]);
-    let successor = rig.connect_from(0, SUCCESSOR_PEER, ClientRole::Play, "show");
+    let successor = rig.connect_from(0, SUCCESSOR_SHOWN_AS, ClientRole::Play, "show");
     rig.settle();
     assert_eq!(rig.peers[successor].events, ["Playing"]);
     rig.lose(successor, CloseReason::PeerClosed);
@@ -104,7 +104,7 @@ fn a_publish_begins_once_it_is_allowed_and_a_play_too() {
 
 #[test]
 fn whatever_address_a_balancer_names_its_client_is_a_client() {
-    for peer in [SUCCESSOR_PEER, UNIX_PEER] {
+    for peer in [SUCCESSOR_SHOWN_AS, UNIX_PEER] {
         let mut rig = rig(1, &[Event::Publish]);
         let publisher = rig.connect(0, ClientRole::Publish, "show");
         let core = &mut rig.cores[0];

@@ -6,7 +6,8 @@ use super::rig::{AAC, AVC, INTER, KEY, Rig, SOUND, frame};
 use crate::{
     rtmp::{capabilities::Capabilities, client::ClientRole, message::Kind},
     shard::{
-        close::CloseReason, core::Core, leaving::Departure, listen_addr::SUCCESSOR_PEER, reconnect::ReconnectRequest,
+        close::CloseReason, core::Core, leaving::Departure, listen_addr::SUCCESSOR_SHOWN_AS,
+        reconnect::ReconnectRequest,
     },
 };
 
@@ -241,7 +242,7 @@ fn a_publisher_stays_with_a_replaced_process_as_long_as_players_do() {
         let able = rig.play(core, "show");
         let alone = rig.publish(1, "alone");
         // What the process that took over plays can be had from the publisher there.
-        let successor = rig.connect_from(1 - core, SUCCESSOR_PEER, ClientRole::Play, "show");
+        let successor = rig.connect_from(1 - core, SUCCESSOR_SHOWN_AS, ClientRole::Play, "show");
         rig.settle();
         rig.video(publisher, 0, KEY);
         leave(&mut rig, &replaced(0));

@@ -3,7 +3,10 @@
 use super::rig::{AVC, INTER, KEY, Rig, frame};
 use crate::{
     limits,
-    rtmp::{client::ClientRole, message::Kind},
+    rtmp::{
+        client::ClientRole,
+        message::{Kind, type_id},
+    },
     shard::close::{CloseReason, RefuseReason},
 };
 
@@ -178,6 +181,22 @@ fn those_that_hoard_messages_are_closed_and_publishers_with_a_long_one_are_not()
 }
 
 #[test]
+fn publishers_that_hoard_keep_to_the_bound_and_those_with_a_keyframe_stay() {
+    // 25 MiB, 13 holders.
+    let mut rig = node(1);
+    let fair: Vec<_> = (0..6).map(|n| rig.publish(0, &format!("fair{n}"))).collect();
+    fair.iter().for_each(|peer| hoard(&mut rig, *peer, 900_000));
+    for n in 0..7 {
+        let hoarder = rig.publish(0, &format!("hoarder{n}"));
+        hoard(&mut rig, hoarder, 15_000_000);
+        let held = rig.metrics[0].assembly_bytes.get();
+        assert!(held <= (MEMORY / 4) as i64, "{held} after {n}");
+    }
+    assert!(rig.closed(CloseReason::AssemblyBytes) >= 6);
+    assert!(fair.iter().all(|peer| rig.peers[*peer].open));
+}
+
+#[test]
 fn a_publisher_that_stays_above_its_bit_rate_is_told_and_closed() {
     let mut rig = Rig::with(1, |config| config.ceilings.publish_bitrate_max = 1_000_000);
     let [loud, fair] = ["loud", "fair"].map(|name| rig.publish(0, name));
@@ -195,4 +214,42 @@ fn a_publisher_that_stays_above_its_bit_rate_is_told_and_closed() {
     assert_eq!(rig.closed(CloseReason::PublishBitrate), 1);
     assert!(!rig.peers[loud].open && rig.peers[fair].open);
     assert!(rig.peers[loud].statuses(1).contains(&"NetStream.Unpublish.Success".to_owned()));
+}
+
+#[test]
+fn the_bit_rate_is_that_of_a_connection_whatever_it_publishes() {
+    let limited = || Rig::with(1, |config| config.ceilings.publish_bitrate_max = 1_000_000);
+    // 1.6 Mb/s on one message stream, and its publish ended and begun anew each 4 s.
+    let mut rig = limited();
+    let publisher = rig.publish(0, "a");
+    for n in 0..120 {
+        if !rig.peers[publisher].open {
+            break;
+        }
+        if n % 40 == 39 {
+            rig.command(publisher, 1, "closeStream", |_| {});
+            rig.command(publisher, 1, "publish", |out| {
+                out.string("a");
+            });
+        }
+        rig.say(publisher, Kind::Video, n * 100, &frame(INTER, 1, 20_000));
+        rig.pass_ms(100);
+    }
+    assert_eq!((rig.closed(CloseReason::PublishBitrate), rig.peers[publisher].open), (1, false));
+    // Twice 0.8 Mb/s.
+    let mut rig = limited();
+    let publisher = rig.publish(0, "a");
+    rig.also(publisher, 2, "publish", "b");
+    for n in 0..120 {
+        rig.say(publisher, Kind::Video, n * 100, &frame(INTER, 1, 10_000));
+        if rig.peers[publisher].open && rig.metrics[0].publishers.get() == 2 {
+            // Of a chunk each.
+            for _ in 0..100 {
+                rig.queue(publisher, type_id::VIDEO, 2, &frame(INTER, 1, 100));
+            }
+        }
+        rig.pass_ms(100);
+    }
+    assert_eq!(rig.metrics[0].publishers.get(), 0);
+    assert_eq!((rig.closed(CloseReason::PublishBitrate), rig.peers[publisher].open), (1, false));
 }

@@ -28,7 +28,7 @@ use crate::{
         conn::{ConnId, Standing},
         core::{Core, Shared, Transmit},
         dial::Dial,
-        listen_addr::SUCCESSOR_PEER,
+        listen_addr::SUCCESSOR_SHOWN_AS,
         mesh::{Bell, ports},
         metrics::ShardMetrics,
         questions::{Decision, Question, Ticket},
@@ -138,7 +138,7 @@ impl Rig {
     /// As `connect`, from that address, or as the successor.
     pub(super) fn connect_from(&mut self, core: usize, from: SocketAddr, role: ClientRole, name: &str) -> usize {
         let config = ClientConfig { chunk_bytes: 100_000, ..ClientConfig::new(role, "rtmp://host/live", "live", name) };
-        let standing = if from == SUCCESSOR_PEER { Standing::Successor } else { Standing::Client };
+        let standing = if from == SUCCESSOR_SHOWN_AS { Standing::Successor } else { Standing::Client };
         let id = self.cores[core].connect_as(standing, from);
         self.peers.push(Peer {
             core,
