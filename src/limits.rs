@@ -25,6 +25,8 @@ pub const CLIENT_WORD_LETTERS_MAX: usize = 256;
 pub const MESSAGE_STREAMS_MAX: usize = 8;
 /// Messages of unassigned types tolerated on one connection: with the next it is taken for garbage.
 pub const UNKNOWN_MESSAGES_MAX: u32 = 2;
+/// Messages of a connection in one second that are no media: commands, acknowledgements, pings. Clients send a few.
+pub const ASIDES_PER_SECOND_MAX: u16 = 2_000;
 /// Replies (pings, acknowledgements, command results) a connection may have waiting because it does not read them.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024;
 /// A peer's Window Acknowledgement Size is raised to this.
@@ -161,6 +163,8 @@ pub const WAITED_NAMES_MAX: usize = 100_000;
 pub const ACCEPT_BUDGET: usize = 64;
 /// Readable connections looked at before the shard does something else.
 pub const READY_BUDGET: usize = 256;
+/// How long a shard reads before it does something else: whatever is read, players are not kept waiting for longer.
+pub const READ_TURN: Duration = Duration::from_millis(5);
 /// Bytes of one read.
 pub const READ_BYTES: usize = 64 * 1024;
 /// Bytes read from one connection before the shard does something else.
@@ -262,6 +266,8 @@ pub const KEYS_MAX: usize = 1_000;
 pub const KEY_NAME_BYTES_MAX: usize = 64;
 /// Shortest key that is taken: what is hashed but once must be too long to be guessed.
 pub const KEY_BYTES_MIN: usize = 16;
+/// Longest key that is hashed to see whether it is one; nothing longer is made.
+pub const KEY_BYTES_MAX: usize = 256;
 /// Bytes of the random keys and secrets that `shardcast key` makes.
 pub const KEY_RANDOM_BYTES: usize = 24;
 /// Secrets of signed links, and keys of tokens, that count at once: the new ones and those on their way out.
@@ -270,11 +276,15 @@ pub const VERIFY_KEYS_MAX: usize = 16;
 pub const SIGN_SECRET_BYTES_MIN: usize = 16;
 /// Bits of an RSA key for tokens.
 pub const RSA_BITS_MIN: usize = 2_048;
-pub const RSA_BITS_MAX: usize = 8_192;
+pub const RSA_BITS_MAX: usize = 4_096;
+/// Public keys that one token is held against, where its `kid` names none.
+pub const TOKEN_KEYS_TRIED_MAX: usize = 4;
 /// How far the clock of who makes tokens may be off.
 pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
 /// How long a link that `shardcast sign` makes is good, unless `--for` says otherwise.
 pub const LINK_LIFE_DEFAULT: Duration = Duration::from_secs(60 * 60);
+/// And at most: it cannot be taken back but with its secret.
+pub const LINK_LIFE_MAX: Duration = Duration::from_secs(3_650 * 24 * 60 * 60);
 /// Wrong keys from one address, each within `WRONG_KEYS_WINDOW` of the one before, until none is taken from it for a while: for
 /// `KEY_PAUSE_FIRST`, twice as long with each further one, up to `KEY_PAUSE_MAX`.
 pub const WRONG_KEYS_MAX: u32 = 10;
@@ -283,6 +293,17 @@ pub const KEY_PAUSE_FIRST: Duration = Duration::from_secs(5);
 pub const KEY_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// Addresses whose wrong keys are remembered; the one that was quiet for longest is forgotten first.
 pub const WRONG_KEY_ADDRESSES_MAX: usize = 4_096;
+
+/// Work of a shard between two ticks on what clients bring along to prove their rights, in keys hashed; the next ones wait.
+pub const ACCESS_WORK_PER_TICK: u32 = 25_000;
+/// What a signature of a token or link costs of it.
+pub const SIGNATURE_WORK: u32 = 100;
+/// How many rules that are looked through cost as much as a key that is hashed.
+pub const RULES_PER_WORK: usize = 16;
+/// Requests of one connection that are denied before it is closed.
+pub const DENIALS_MAX: u8 = 8;
+/// How long a request waits for its turn to be looked at.
+pub const JUDGEMENT_PATIENCE: Duration = Duration::from_secs(10);
 
 // Outgoing connections.
 
@@ -392,6 +413,8 @@ pub const MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;
 pub const MEMORY_BYTES_MOST: usize = 1 << 50;
 /// What a connection is reckoned to take besides what is counted: its session, its task, its place in tables.
 pub const CONNECTION_BYTES: u64 = 4 * 1024;
+/// And that over TLS besides: keys, buffers of records. What is being sent to it (33 KiB at most) is not reckoned with.
+pub const TLS_CONNECTION_BYTES: u64 = 10 * 1024;
 /// Share of a core from which on a shard is full, below which it has slack, and for how long, before overload goes a level up or
 /// down.
 pub const CPU_FULL: f64 = 0.95;

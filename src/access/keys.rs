@@ -16,7 +16,7 @@ use super::{
     lines::{LineError, check_name, entries},
 };
 use crate::{
-    limits::{KEY_BYTES_MIN, KEY_NAME_BYTES_MAX, KEYS_MAX},
+    limits::{KEY_BYTES_MAX, KEY_BYTES_MIN, KEY_NAME_BYTES_MAX, KEYS_MAX},
     relay::pattern::Pattern,
     rtmp::key::StreamKey,
 };
@@ -75,6 +75,10 @@ impl Keys {
 
     /// Whose word `offered` is for the stream.
     pub fn check(&self, offered: &str, stream: &StreamKey) -> Result<Credential, KeyFault> {
+        // Hashing is what costs, and only the length of what was brought is told by leaving it.
+        if offered.len() > KEY_BYTES_MAX {
+            return Err(KeyFault::Wrong);
+        }
         let (mut known, mut fits) = (Choice::from(0), Choice::from(0));
         for key in &self.0 {
             let same = digest(&key.salt, offered).ct_eq(&key.hash);
@@ -118,6 +122,9 @@ fn key(words: &[&str]) -> Result<Key, String> {
 pub fn line(name: &str, key: &str, salt: &str, streams: &[String]) -> Result<String, String> {
     if key.len() < KEY_BYTES_MIN {
         return Err(format!("a key has {KEY_BYTES_MIN} bytes at least, and random ones: shorter ones can be guessed"));
+    }
+    if key.len() > KEY_BYTES_MAX {
+        return Err(format!("a key has {KEY_BYTES_MAX} bytes at most"));
     }
     if key.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'&' | b'?' | b'%' | b'#')) {
         return Err("a key stands in URLs: ASCII letters and digits, no blanks, none of & ? % #".to_owned());

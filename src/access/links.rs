@@ -93,7 +93,9 @@ fn genuine(
     };
     let text = Link { action: ask.action, stream: ask.key, exp, ip }.text();
     let signer = secrets.candidates(kid).find(|secret| secret.has_signed(text.as_bytes(), &signature));
-    let credential = signer.ok_or(LinkFault::Signature)?.credential("link");
+    signer.ok_or(LinkFault::Signature)?;
+    // Its own, not the secret's: all whom the operator gives links to have the same secret behind them.
+    let credential = Credential::of("link", &[&signature]);
     if ask.unix_s >= exp {
         return Err(LinkFault::Expired);
     }
@@ -176,6 +178,20 @@ mod tests {
             let anywhere = link.split('&').filter(|part| !part.starts_with("ip=")).collect::<Vec<_>>().join("&");
             assert_eq!(checked(&secrets, Action::Play, &anywhere, inside, 1), Err(LinkFault::Signature));
         }
+    }
+
+    #[test]
+    fn each_link_is_a_credential_of_its_own() {
+        let secrets = secrets(SECRET);
+        let key = stream();
+        let credential = |query: &str| {
+            let peer = [10, 0, 0, 1].into();
+            let ask = Ask { action: Action::Play, key: &key, app: "", tc_url: "", query, peer, unix_s: 1 };
+            verify(&secrets, &ask).unwrap().unwrap()
+        };
+        let (one, other) = (link(1_000, "", &secrets), link(1_001, "", &secrets));
+        assert_eq!(credential(&one), credential(&format!("x=1&{one}")));
+        assert_ne!(credential(&one), credential(&other));
     }
 
     #[test]

@@ -17,13 +17,13 @@ pub mod tokens;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use sha2::{Digest, Sha256};
 
+use self::failures::Failures;
 pub use self::rules::AccessRules;
-use self::{failures::Failures, rules::Guess};
 use crate::rtmp::key::StreamKey;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,12 +52,13 @@ pub struct Ask<'a> {
     pub tc_url: &'a str,
     /// What followed `?` in the stream's name.
     pub query: &'a str,
+    /// [`network::NO_ADDRESS`] if it has none.
     pub peer: IpAddr,
     /// Seconds since 1970.
     pub unix_s: u64,
 }
 
-/// Whose word a request goes by: equal for two requests that came with the same key, token subject or signature's key.
+/// Whose word a request goes by: equal for two requests that came with the same key, token subject or signed link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Credential(pub [u8; 16]);
 
@@ -114,23 +115,27 @@ impl AccessInForce {
         Self { rules: RwLock::new(Arc::new(rules)), failures: Mutex::default() }
     }
 
-    /// By the rules in force. Too many wrong keys from an address, and no key from it is taken for a while, a right one
-    /// neither; streams that need no key are not touched by that.
+    /// By the rules in force. Too many wrong keys or tokens from an address, and none from it is looked at for a while, a right
+    /// one neither; streams that need none are not touched by that.
     pub fn decide(&self, ask: &Ask<'_>) -> Verdict {
-        let rules = self.get();
-        let (verdict, guess) = rules.judge(ask);
-        let Some(Guess { rule, right }) = guess else { return verdict };
-        // Whoever panicked with it held left a table that is sound, if not complete.
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let pause_s = failures.pause_s(ask.peer, ask.unix_s);
-        if pause_s > 0 {
-            let why = format!("too many wrong keys came from this address; the next is looked at in {pause_s} s");
-            return Verdict::Refused(Refusal { rule, why });
-        }
-        if !right {
-            failures.note(ask.peer, ask.unix_s);
+        let (verdict, guessed_wrong) = self.get().judge(ask, self.failures().pause_s(ask.peer, ask.unix_s));
+        if guessed_wrong {
+            self.failures().note(ask.peer, ask.unix_s);
         }
         verdict
+    }
+
+    /// The most that deciding costs, in keys hashed. To be asked before: what is bounded is the time it takes.
+    pub fn work(&self, ask: &Ask<'_>) -> u32 {
+        if self.failures().pause_s(ask.peer, ask.unix_s) > 0 {
+            return 0;
+        }
+        self.get().work(ask)
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        // Whoever panicked with it held left a table that is sound, if not complete.
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn get(&self) -> Arc<AccessRules> {

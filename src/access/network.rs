@@ -11,6 +11,10 @@ use std::{
 /// Bits of the prefix that makes an IPv4 address an IPv6 one.
 const MAPPED_BITS: u8 = 96;
 
+/// How those are called that have no address, because they came by a socket file: no client of a network is called so, and no
+/// [`Network`] has it.
+pub const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// See the file's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -53,6 +57,9 @@ impl Network {
     }
 
     pub fn contains(&self, address: IpAddr) -> bool {
+        if address == NO_ADDRESS {
+            return false;
+        }
         let contains = |address: IpAddr| {
             address.is_ipv4() == self.base.is_ipv4() && masked(address, self.prefix_bits) == self.base
         };
@@ -113,6 +120,7 @@ mod tests {
                 assert!(!contains(network, address), "{network} {address}");
             }
         }
+        assert!(!["0.0.0.0/0", "0.0.0.0", "::/0"].iter().any(|network| contains(network, &NO_ADDRESS.to_string())));
         assert!(contains("::/0", "2001:db8::1") && contains("::/0", "::ffff:1.2.3.4"));
     }
 

@@ -20,6 +20,11 @@ pub fn value<'a>(ask: &Ask<'a>, names: &[&str]) -> Option<Cow<'a, str>> {
     Some(percent_decode_str(raw).decode_utf8().unwrap_or(Cow::Borrowed(raw)))
 }
 
+/// Whether a parameter of the name may be there.
+pub fn is_there(ask: &Ask<'_>, name: &str) -> bool {
+    [ask.query, ask.app, ask.tc_url].into_iter().any(|text| query_value(text, name).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

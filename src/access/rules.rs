@@ -14,9 +14,12 @@ use super::{
     network::Network,
     offer,
     secrets::SignSecrets,
-    tokens::Tokens,
+    tokens::{TokenFault, Tokens},
 };
-use crate::relay::pattern::Pattern;
+use crate::{
+    limits::{RULES_PER_WORK, SIGNATURE_WORK, TOKEN_KEYS_TRIED_MAX},
+    relay::pattern::Pattern,
+};
 
 /// See the file's head.
 #[derive(Debug, Default)]
@@ -54,78 +57,106 @@ pub struct Proof {
     pub tokens: Option<Tokens>,
 }
 
-/// A key was tried: what could be guessed, tried often enough.
-#[derive(Clone, Debug)]
-pub(super) struct Guess {
-    pub(super) rule: Arc<str>,
-    pub(super) right: bool,
-}
-
 impl AccessRules {
     pub fn decide(&self, ask: &Ask<'_>) -> Verdict {
-        self.judge(ask).0
+        self.judge(ask, 0).0
     }
 
-    pub(super) fn judge(&self, ask: &Ask<'_>) -> (Verdict, Option<Guess>) {
-        let rules = match ask.action {
-            Action::Publish => &self.publish,
-            Action::Play => &self.play,
-        };
+    /// Also whether a key or token was tried in vain: what could be guessed, tried often enough, and what costs time. None is
+    /// looked at in the next `pause_s` seconds.
+    pub(super) fn judge(&self, ask: &Ask<'_>, pause_s: u64) -> (Verdict, bool) {
+        let rules = self.of(ask.action);
         if rules.is_empty() {
-            return (Verdict::Allowed(None), None);
+            return (Verdict::Allowed(None), false);
         }
         match rules.iter().find(|rule| rule.streams.as_ref().is_none_or(|streams| streams.matches(ask.key))) {
-            Some(rule) => rule.judge(ask),
+            Some(rule) => rule.judge(ask, pause_s),
             None => {
                 let why = format!("no rule says who may {} this stream", ask.action.name());
                 let rule = format!("{} rules", ask.action.name()).into();
-                (Verdict::Refused(Refusal { rule, why }), None)
+                (Verdict::Refused(Refusal { rule, why }), false)
             }
+        }
+    }
+
+    /// The most that judging costs, in keys hashed: as if the most costly rule were the one.
+    pub(super) fn work(&self, ask: &Ask<'_>) -> u32 {
+        let rules = self.of(ask.action);
+        let brings = ["key", "token", "jwt", "sig"].iter().any(|name| offer::is_there(ask, name));
+        let proof = rules.iter().map(Rule::work).max().filter(|_| brings).unwrap_or(0);
+        proof.saturating_add(u32::try_from(rules.len() / RULES_PER_WORK).unwrap_or(u32::MAX))
+    }
+
+    fn of(&self, action: Action) -> &[Rule] {
+        match action {
+            Action::Publish => &self.publish,
+            Action::Play => &self.play,
         }
     }
 }
 
 impl Rule {
-    fn judge(&self, ask: &Ask<'_>) -> (Verdict, Option<Guess>) {
+    fn judge(&self, ask: &Ask<'_>, pause_s: u64) -> (Verdict, bool) {
         let among = |networks: &[Network]| networks.iter().any(|network| network.contains(ask.peer));
         if among(&self.deny) || (!self.allow.is_empty() && !among(&self.allow)) {
-            return (self.refused("not from this address"), None);
+            return (self.refused("not from this address"), false);
         }
         match &self.takes {
-            Takes::Everybody => (Verdict::Allowed(None), None),
-            Takes::Nobody => (self.refused(&format!("nobody may {} this stream", ask.action.name())), None),
-            Takes::Proof(proof) => self.prove(proof, ask),
+            Takes::Everybody => (Verdict::Allowed(None), false),
+            Takes::Nobody => (self.refused(&format!("nobody may {} this stream", ask.action.name())), false),
+            Takes::Proof(proof) => self.prove(proof, ask, pause_s),
         }
     }
 
-    fn prove(&self, proof: &Proof, ask: &Ask<'_>) -> (Verdict, Option<Guess>) {
+    fn prove(&self, proof: &Proof, ask: &Ask<'_>, pause_s: u64) -> (Verdict, bool) {
         let mut why = None;
+        let mut in_vain = false;
+        let paused = || format!("too many wrong keys came from this address; the next is looked at in {pause_s} s");
         if let Some(tokens) = &proof.tokens
             && let Some(token) = offer::value(ask, &["token", "jwt"])
         {
-            match tokens.verify(&token, ask) {
-                Ok(credential) => return (Verdict::Allowed(credential), None),
-                Err(fault) => why = Some(fault.to_string()),
+            match (pause_s == 0).then(|| tokens.verify(&token, ask)) {
+                Some(Ok(credential)) => return (Verdict::Allowed(credential), false),
+                Some(Err(fault)) => {
+                    // One that has run out was genuine, and its bearer is no stranger.
+                    in_vain = fault == TokenFault::Signature;
+                    why = Some(fault.to_string());
+                }
+                None => why = Some(paused()),
             }
         }
         if let Some(secrets) = &proof.links
             && let Some(link) = links::verify(secrets, ask)
         {
             match link {
-                Ok(credential) => return (Verdict::Allowed(Some(credential)), None),
+                Ok(credential) => return (Verdict::Allowed(Some(credential)), false),
                 Err(fault) => why = Some(fault.to_string()),
             }
         }
         if let Some(keys) = &proof.keys
             && let Some(key) = offer::value(ask, &["key"])
         {
-            let guess = |right| Some(Guess { rule: Arc::clone(&self.name), right });
+            if pause_s > 0 {
+                return (self.refused(&paused()), false);
+            }
             match keys.check(&key, ask.key) {
-                Ok(credential) => return (Verdict::Allowed(Some(credential)), guess(true)),
-                Err(fault) => return (self.refused(&fault.to_string()), guess(fault != KeyFault::Wrong)),
+                Ok(credential) => return (Verdict::Allowed(Some(credential)), false),
+                Err(fault) => return (self.refused(&fault.to_string()), in_vain || fault == KeyFault::Wrong),
             }
         }
-        (self.refused(&why.unwrap_or_else(|| proof.wanted())), None)
+        (self.refused(&why.unwrap_or_else(|| proof.wanted())), in_vain)
+    }
+
+    fn work(&self) -> u32 {
+        match &self.takes {
+            Takes::Everybody | Takes::Nobody => 0,
+            Takes::Proof(proof) => {
+                let keys = proof.keys.as_ref().map_or(0, |keys| u32::try_from(keys.len()).unwrap_or(u32::MAX));
+                let signatures = u32::from(proof.links.is_some())
+                    + proof.tokens.as_ref().map_or(0, |_| u32::try_from(TOKEN_KEYS_TRIED_MAX).unwrap_or(u32::MAX));
+                keys.saturating_add(signatures.saturating_mul(SIGNATURE_WORK))
+            }
+        }
     }
 
     fn refused(&self, why: &str) -> Verdict {

@@ -9,10 +9,7 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{
-    Credential,
-    lines::{LineError, check_name, entries},
-};
+use super::lines::{LineError, check_name, entries};
 use crate::limits::{SIGN_SECRET_BYTES_MIN, VERIFY_KEYS_MAX};
 
 /// See the file's head. Its `Debug` shows names only.
@@ -70,10 +67,6 @@ impl SignSecret {
     /// In constant time.
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         self.mac(message).verify_slice(signature).is_ok()
-    }
-
-    pub(super) fn credential(&self, kind: &str) -> Credential {
-        Credential::of(kind, &[self.secret.as_bytes()])
     }
 
     fn mac(&self, message: &[u8]) -> Hmac<Sha256> {

@@ -93,6 +93,16 @@ fn an_address_is_denied_before_it_is_allowed() {
 }
 
 #[test]
+fn who_has_no_address_is_in_no_network() {
+    let by = |allow: &[&str], deny: &[&str]| {
+        let rule = Rule { allow: networks(allow), deny: networks(deny), ..rule("", Takes::Everybody) };
+        publishes(vec![rule], "live/show", &network::NO_ADDRESS.to_string())
+    };
+    refused(by(&["127.0.0.0/8", "0.0.0.0/0"], &[]), "rule : not from this address");
+    assert_eq!(by(&[], &["0.0.0.0/0"]), Ok(()));
+}
+
+#[test]
 fn of_several_ways_one_must_succeed() {
     let mut tokens = Tokens::default();
     tokens.add("a", SECRET).unwrap();
@@ -144,12 +154,43 @@ fn too_many_wrong_keys_and_none_is_taken_for_a_while() {
     assert_eq!(publishes("vod/show", "10.0.0.1", 1_004), Ok(()));
     // Nothing brought is nothing guessed.
     refused(publishes("live/show", "10.0.0.1", 1_004), "rule live: a key");
+    // None is looked at meanwhile.
+    let key = StreamKey::new("", "live", "show").unwrap();
+    let of = |peer: [u8; 4], query| {
+        let peer = peer.into();
+        rules.work(&Ask { action: Action::Publish, key: &key, app: "", tc_url: "", query, peer, unix_s: 1_004 })
+    };
+    assert_eq!((of([10, 0, 0, 1], "key=x"), of([10, 0, 0, 2], "key=x"), of([10, 0, 0, 2], "")), (0, 1, 0));
     // New rules do not forgive.
     rules.replace(AccessRules { publish: rules.get().publish.clone(), ..AccessRules::default() });
     refused(publishes(&right, "10.0.0.1", 1_004), "rule live: too many wrong keys");
     assert_eq!(publishes(&right, "10.0.0.1", 1_005), Ok(()));
     refused(publishes(wrong, "10.0.0.1", 1_005), "rule live: the key is wrong");
     refused(publishes(&right, "10.0.0.1", 1_014), "rule live: too many wrong keys");
+}
+
+#[test]
+fn wrong_tokens_count_as_wrong_keys_do_but_not_those_that_have_run_out() {
+    let mut tokens = Tokens::default();
+    tokens.add("a", SECRET).unwrap();
+    let publish = vec![rule("", Takes::Proof(Proof { tokens: Some(tokens), ..Proof::default() }))];
+    let rules = AccessInForce::new(AccessRules { publish, ..AccessRules::default() });
+    let publishes = |token: &str, peer: &str| {
+        decided(&rules, Action::Publish, &format!("live/show?token={token}"), peer, 1_000).map(drop)
+    };
+    let old = tokens::tests::of_secret(r#"{"alg":"HS256"}"#, r#"{"exp":1,"stream":"*","action":"publish"}"#, SECRET);
+    let strange = tokens::tests::of_secret(r#"{"alg":"HS256"}"#, r#"{"exp":2000}"#, "another secret-of-others");
+    let good =
+        tokens::tests::of_secret(r#"{"alg":"HS256"}"#, r#"{"exp":2000,"stream":"*","action":"publish"}"#, SECRET);
+    for _ in 0..2 * limits::WRONG_KEYS_MAX {
+        refused(publishes(&old, "10.0.0.1"), "rule : the token has run out");
+    }
+    assert_eq!(publishes(&good, "10.0.0.1"), Ok(()));
+    for _ in 0..limits::WRONG_KEYS_MAX {
+        refused(publishes(&strange, "10.0.0.2"), "rule : the token's signature does not fit");
+    }
+    refused(publishes(&good, "10.0.0.2"), "rule : too many wrong keys");
+    assert_eq!(publishes(&good, "10.0.0.1"), Ok(()));
 }
 
 #[test]

@@ -42,6 +42,16 @@ impl Access {
             tracing::warn!("{note}");
         }
         let (publish, play) = (made.rules.publish.len(), made.rules.play.len());
+        let before = self.in_force.get();
+        for (action, before, after) in [("publish", before.publish.len(), publish), ("play", before.play.len(), play)] {
+            // A file that lost its rules by mistake must not open the node.
+            if before > 0 && after == 0 {
+                return Err(format!(
+                    "no [[{action}]] rule would be left, and everybody might {action}; if that is meant, write one with open = \
+                     true, or restart the node"
+                ));
+            }
+        }
         self.in_force.replace(made.rules);
         self.files = made.files;
         self.source = source.unwrap_or_else(|| self.source.clone());
@@ -95,6 +105,10 @@ mod tests {
         std::fs::write(&config, "[[publish]]\nopen = true\n").unwrap();
         access.reload(true).unwrap();
         assert!(access.files.is_empty() && state(&access).contains("Everybody"));
+        std::fs::write(&config, "").unwrap();
+        let why = access.reload(true).unwrap_err();
+        assert!(why.starts_with("no [[publish]] rule would be left") && why.lines().count() == 1, "{why}");
+        assert!(state(&access).contains("Everybody"));
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

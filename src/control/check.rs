@@ -66,7 +66,9 @@ fn summary(file: &ConfigFile, settings: &Settings) -> String {
     let rtmp = config.rtmp.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let admin = settings.admin.map_or_else(|| "off".to_owned(), |addr| addr.to_string());
     let _ = writeln!(out, "  listens on {rtmp} with {} shards; admin: {admin}", config.cpus.len());
-    let said = |(name, setting): (&String, &super::file::Setting)| format!("{name} {}", setting.values.join(","));
+    let said = |(name, setting): (&String, &super::file::Setting)| {
+        format!("{name} {}", veil(&setting.values.join(","), false))
+    };
     let sets = file.settings.iter().map(said).collect::<Vec<_>>().join("; ");
     if !sets.is_empty() {
         let _ = writeln!(out, "  sets {sets}");
@@ -81,6 +83,9 @@ fn summary(file: &ConfigFile, settings: &Settings) -> String {
     }
     let access = config.access.get();
     for (action, rules) in [(Action::Publish, &access.publish), (Action::Play, &access.play)] {
+        if rules.is_empty() {
+            let _ = writeln!(out, "  lets everybody {}", action.name());
+        }
         for rule in rules {
             let _ = writeln!(out, "  lets {} {rule}", action.name());
         }

@@ -224,6 +224,11 @@ async fn end(node: &Node, causes: Causes) -> u8 {
 fn stopped_at_once(node: &Node, signal: u8) -> u8 {
     upgrade::say_goodbye(&node.fleet);
     tracing::warn!("stopped at once by a second signal");
+    signalled(signal)
+}
+
+/// As shells say it.
+fn signalled(signal: u8) -> u8 {
     EXIT_SIGNALLED + signal
 }
 
@@ -266,5 +271,22 @@ impl Signals {
             Some(()) = self.terminate.recv() => 15,
             else => pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_the_shards_is_the_exit_code() {
+        assert_eq!(exit_code(Ok(FleetEnd::Orderly)), 0);
+        assert_eq!(exit_code(Ok(FleetEnd::Panicked { shard: 1 })), 70);
+        assert_eq!(exit_code(Ok(FleetEnd::Hung { shard: 0 })), 70);
+        let (sender, watched) = oneshot::channel::<FleetEnd>();
+        drop(sender);
+        let gone = watched.blocking_recv().expect_err("nobody sends");
+        assert_eq!(exit_code(Err(gone)), 70);
+        assert_eq!((signalled(2), signalled(15)), (130, 143));
     }
 }

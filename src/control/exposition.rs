@@ -79,7 +79,8 @@ series! {
     gauge "connections" connections "Connections open.";
     gauge "handshakes" handshakes "Connections that have not sent their connect yet.";
     gauge "overload_level" overload_level "0: none; 1: new players are refused; 2: and late ones closed; 3: and new publishers refused.";
-    gauge "assembly_bytes" assembly_bytes "Bytes held of messages that are not whole.";
+    gauge "assembly_bytes" assembly_bytes "Bytes held of messages that are not whole, and behind requests that are not decided.";
+    gauge "tls_connections" tls_connections "Connections over TLS, those to other nodes included.";
     gauge "publishers" publishers "Streams being published to this shard.";
     gauge "players" players "Players that receive a stream.";
     gauge "players_waiting" players_waiting "Players that wait for a stream or a keyframe.";

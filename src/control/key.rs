@@ -11,7 +11,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::{
     EXIT_FAILED, EXIT_USAGE, Fault, Stop,
     args::{self, Given},
-    say,
+    hand_out,
 };
 use crate::{
     access::{keys, lines::check_name},
@@ -54,7 +54,7 @@ struct KeyCommand {
 /// The exit code.
 pub(super) fn run(given: &Given) -> Result<u8, Stop> {
     let Made { line, name, key } = make(given)?;
-    say(&format!("{line}\n"));
+    hand_out(&format!("{line}\n"))?;
     if let Some(key) = key {
         // Nobody is left to tell if stderr is gone.
         let _ = writeln!(std::io::stderr(), "the key of {name}, which is shown only now: {key}");

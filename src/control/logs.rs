@@ -41,7 +41,7 @@ impl Log {
         let log = Self::to(io::stderr(), LOG_LINES_QUEUED_MAX, format)?;
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let builder = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::try_new(filter).map_err(io::Error::other)?)
+            .with_env_filter(EnvFilter::try_new(quiet(filter)).map_err(io::Error::other)?)
             .with_ansi(colours)
             .with_writer(log.clone());
         let started = match format {
@@ -79,6 +79,12 @@ impl Log {
             let _ = answer.recv_timeout(patience);
         }
     }
+}
+
+/// `filter` without what rustls warns of, which strangers bring about as often as they like and the shards count and say within
+/// bounds. Whoever wants it writes `rustls=warn`.
+fn quiet(filter: &str) -> String {
+    if filter.trim().eq_ignore_ascii_case("off") { filter.to_owned() } else { format!("rustls=error,{filter}") }
 }
 
 /// The writer thread, until every [`Log`] is gone. A sink that fails loses its lines; there is nowhere to say so.
@@ -205,6 +211,31 @@ mod tests {
             let count =
                 if format == LogFormat::Text { format!("lines={dropped}") } else { format!("\"lines\":{dropped}") };
             assert!(text.contains(&count), "{text}");
+        }
+    }
+
+    #[test]
+    fn rustls_is_heard_only_by_who_asks_for_it() {
+        for (filter, expected) in [
+            ("info", Some(tracing::Level::ERROR)),
+            ("warn,shardcast=debug", Some(tracing::Level::ERROR)),
+            ("off", None),
+            ("info,rustls=warn", Some(tracing::Level::WARN)),
+        ] {
+            let heard = EnvFilter::try_new(quiet(filter)).unwrap();
+            let subscriber = tracing_subscriber::fmt().with_env_filter(heard).with_writer(io::sink).finish();
+            let heard = tracing::subscriber::with_default(subscriber, || {
+                [
+                    tracing::enabled!(target: "rustls::msgs::handshake", tracing::Level::WARN),
+                    tracing::enabled!(target: "rustls::msgs::handshake", tracing::Level::ERROR),
+                ]
+            });
+            let most = match heard {
+                [true, _] => Some(tracing::Level::WARN),
+                [false, true] => Some(tracing::Level::ERROR),
+                [false, false] => None,
+            };
+            assert_eq!(most, expected, "{filter}");
         }
     }
 

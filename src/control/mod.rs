@@ -114,6 +114,13 @@ impl From<Fault> for Stop {
     }
 }
 
+/// Text that is what the command is for: it has to arrive.
+fn hand_out(text: &str) -> Result<(), Fault> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| Fault(EXIT_FAILED, format!("stdout: {error}")))
+}
+
 /// Text for the operator; a reader that went away does not matter.
 fn say(text: &str) {
     let mut stdout = std::io::stdout().lock();

@@ -205,7 +205,7 @@ mod tests {
             ("relay", &["needs FROM and TO"][..]),
             ("relay rtmp://a/b/c", &["needs TO"]),
             ("relay http://a/b/c rtmp://a/b/c", &["FROM \"http://a/b/c\": "]),
-            ("relay rtmp://a/b/c http://a/b/c", &["TO \"http://a/b/c\": "]),
+            ("relay rtmp://a/b/c http://a/b/c", &["TO \"http://a/b/*\": "]),
             ("relay rtmp://a/b/c rtmp://u:pearl@a/b", &["TO", "rtmp://*:*****@a/*", "no app"]),
             ("relay rtmp://a/b/c rtmp://a/b/{env:SHARDCAST_NO}", &["TO", "no such variable"]),
             ("relay a,,b rtmp://a/b/c", &["FROM", "expected a URL"]),

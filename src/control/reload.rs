@@ -119,6 +119,12 @@ fn stamps(paths: &[PathBuf]) -> Vec<Option<Stamp>> {
 /// Keeps looking at all of them, on this thread's runtime. Where there are none, SIGHUP ends the process as it always did.
 pub(super) fn start(reloads: Vec<Reload>) -> std::io::Result<()> {
     if !reloads.is_empty() {
+        for path in reloads.iter().flat_map(Reload::paths) {
+            // They were read before the process gave up the rights it began with.
+            if let Err(error) = std::fs::File::open(path) {
+                tracing::warn!("{} cannot be read again when it changes: {error}", path.display());
+            }
+        }
         tokio::spawn(watch(reloads, signal(SignalKind::hangup())?));
     }
     Ok(())

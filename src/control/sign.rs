@@ -10,8 +10,8 @@ use clap::{CommandFactory, Parser};
 use super::{
     EXIT_USAGE, Fault, Stop,
     args::{self, Given},
+    hand_out,
     rules::access::read,
-    say,
 };
 use crate::{
     access::{
@@ -19,7 +19,7 @@ use crate::{
         links::{self, Link},
         secrets::SignSecrets,
     },
-    limits::LINK_LIFE_DEFAULT,
+    limits::{LINK_LIFE_DEFAULT, LINK_LIFE_MAX},
     rtmp::{
         key::{StreamKey, query_value, split_query},
         url::RtmpUrl,
@@ -67,7 +67,7 @@ struct SignCommand {
 
 /// The exit code.
 pub(super) fn run(given: &Given) -> Result<u8, Stop> {
-    say(&format!("{}\n", make(given)?));
+    hand_out(&format!("{}\n", make(given)?))?;
     Ok(0)
 }
 
@@ -93,6 +93,10 @@ impl SignCommand {
         let exp = self.until.unwrap_or(now_s.saturating_add(life.as_secs()));
         if exp <= now_s {
             return Err(format!("--until {exp}: that is over, it is {now_s} now"));
+        }
+        if exp - now_s > LINK_LIFE_MAX.as_secs() {
+            let days = LINK_LIFE_MAX.as_secs() / (24 * 60 * 60);
+            return Err(format!("a link is good for {days} days at most; for longer, make a key: shardcast key"));
         }
         let ip = self.ip.as_deref().unwrap_or_default();
         let signed = Link { action: self.action, stream: &stream, exp, ip }.signed(secret);
@@ -186,6 +190,9 @@ mod tests {
             ("play rtmp://h/a/b --secret-file SECRET --for 0h", "90s, 15m"),
             ("play rtmp://h/a/b --secret-file SECRET --for ä", "90s, 15m"),
             ("play rtmp://h/a/b --secret-file SECRET --ip 10.0.0.1/8", "did you mean 10.0.0.0/8?"),
+            ("play rtmp://h/a/b --secret-file SECRET --for 1h --until 2000", "--for cannot be used with --until"),
+            ("play rtmp://h/a/b --secret-file SECRET --for 3651d", "3650 days at most"),
+            ("play rtmp://h/a/b --secret-file SECRET --until 18446744073709551615", "3650 days at most"),
             ("play rtmp://h/a/b", "needs --secret-file"),
         ] {
             let said = link(line).unwrap_err();

@@ -2,8 +2,8 @@
 
 use super::{STREAM_NOT_FOUND, amf0::AmfError, chunk::ChunkError, handshake::HandshakeError};
 use crate::limits::{
-    CONNECT_ATTEMPTS_MAX, CONNECT_DEADLINE, HANDSHAKE_DEADLINE, PRE_CONNECT_BYTES_MAX, REPLY_BYTES_MAX,
-    REQUEST_DEADLINE, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX,
+    ASIDES_PER_SECOND_MAX, CONNECT_ATTEMPTS_MAX, CONNECT_DEADLINE, HANDSHAKE_DEADLINE, PRE_CONNECT_BYTES_MAX,
+    REPLY_BYTES_MAX, REQUEST_DEADLINE, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX,
 };
 
 /// Why a session cannot go on. Its output may still hold an answer that tells the peer.
@@ -30,6 +30,11 @@ pub enum SessionError {
          the chunk stream is out of step or not RTMP"
     )]
     UnknownMessages { type_id: u8, csid: u32 },
+    #[error(
+        "more than {ASIDES_PER_SECOND_MAX} messages in one second that are no media, the last of type {type_id}: it does not behave \
+         like a client"
+    )]
+    Flood { type_id: u8 },
     #[error("command on csid {csid}, message stream {stream}: {source}")]
     Amf { csid: u32, stream: u32, source: AmfError },
     #[error("connect was rejected {CONNECT_ATTEMPTS_MAX} times on one connection: it needs an app and a tcUrl")]

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::limits::STREAM_KEY_BYTES_MAX;
 
-/// `app/name` or `vhost//app/name`: at most 256 bytes of UTF-8 without controls, backslashes, or empty, `.` and `..`
+/// `app/name` or `vhost//app/name`: at most 256 bytes of UTF-8 without controls, backslashes, `?`, or empty, `.` and `..`
 /// segments. Cheap to clone and to compare; equal keys name the same stream on every shard.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamKey(Arc<str>);
@@ -23,7 +23,7 @@ pub enum KeyError {
     Empty,
     #[error("the stream name is {0} bytes long, at most {STREAM_KEY_BYTES_MAX} are taken")]
     TooLong(usize),
-    #[error("the stream name has a control character or a backslash")]
+    #[error("the stream name has a control character, a backslash or an escaped '?'")]
     Character,
     #[error("the stream name has an empty, '.' or '..' segment")]
     Segment,
@@ -41,11 +41,22 @@ pub fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
 }
 
-/// The name without how Flash servers were to read the file of that name (`mp4:show`): a live stream is in no file. FFmpeg
-/// and librtmp put `mp4:` before names that end like a file's; a publisher that does not do so means the same stream.
-fn without_file_type(name: &str) -> &str {
-    ["mp4:", "flv:", "mp3:", "f4v:"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+/// The path without how Flash servers were to read the file of a name (`mp4:show`): a live stream is in no file. FFmpeg and
+/// librtmp put `mp4:` before names that end like a file's; a publisher that does not do so means the same stream. It goes
+/// wherever a name could begin and however often it stands there: else a relay, which splits and asks for what is left, would
+/// ask for another stream than was allowed here.
+fn without_file_types(path: &str) -> String {
+    let segments = path.split('/').filter_map(|segment| {
+        let mut rest = segment;
+        while let Some(stripped) = FILE_TYPES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
+            rest = stripped;
+        }
+        (!rest.is_empty() || segment.is_empty()).then_some(rest)
+    });
+    segments.collect::<Vec<_>>().join("/")
 }
+
+const FILE_TYPES: [&str; 4] = ["mp4:", "flv:", "mp3:", "f4v:"];
 
 /// `path` with its percent escapes undone: librtmp undoes them in its URLs, FFmpeg and OBS send them as they are. What is
 /// no escape, or no text behind it, stays.
@@ -62,7 +73,8 @@ impl StreamKey {
         let queries = [app_query, split_query(tc_url).1, name_query];
         let vhost = queries.into_iter().find_map(|query| query_value(query, "vhost"));
         let (app_path, name_path) = (unescaped(app_path), unescaped(name_path));
-        let name_path = without_file_type(name_path.trim_matches('/')).trim_matches('/');
+        let (app_path, name_path) = (without_file_types(&app_path), without_file_types(name_path.trim_matches('/')));
+        let name_path = name_path.trim_matches('/');
         if name_path.is_empty() {
             return Err(KeyError::Empty);
         }
@@ -105,7 +117,8 @@ fn check(path: &str) -> Result<(), KeyError> {
     if path.len() > STREAM_KEY_BYTES_MAX {
         return Err(KeyError::TooLong(path.len()));
     }
-    if path.chars().any(|c| c.is_control() || c == '\\') {
+    // Behind a '?' that was escaped is what was meant for the query: names are shown and passed on, and secrets are not.
+    if path.chars().any(|c| c.is_control() || matches!(c, '\\' | '?')) {
         return Err(KeyError::Character);
     }
     if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
@@ -195,9 +208,36 @@ mod tests {
         for name in ["show.mp4", "mp4:show.mp4", "/mp4:show.mp4", "flv:show.mp4", "mp4:/show.mp4"] {
             assert_eq!(key("", "live", name), Ok("live/show.mp4".into()), "{name}");
         }
-        assert_eq!(key("", "live", "a/mp4:b"), Ok("live/a/mp4:b".into()));
+        assert_eq!(key("", "live", "a/mp4:b"), Ok("live/a/b".into()));
+        assert_eq!(key("", "mp4:live/mp4:", "b"), Ok("live/b".into()));
         assert_eq!(key("", "live", "rtp:show"), Ok("live/rtp:show".into()));
+        for name in ["mp4:mp4:show", "mp4:flv:show", "flv:/mp4:show", "mp4://mp4:f4v:/show/"] {
+            assert_eq!(key("", "live", name), Ok("live/show".into()), "{name}");
+        }
         assert_eq!(key("", "live", "mp4:"), Err(KeyError::Empty));
+        assert_eq!(key("", "live", "mp4:/flv:/"), Err(KeyError::Empty));
+    }
+
+    /// What a relay asks for is what was allowed: a key's text means the same key, wherever it is split into app and name.
+    #[test]
+    fn a_keys_text_means_the_same_key() {
+        let pieces = ["mp4:", "flv:", "/", "a", "%6D", "p4:", "%3A", "%2F", "%25"];
+        let mut made = 0;
+        for n in 0..pieces.len().pow(4) {
+            let text: String = (0..4).map(|at| pieces[n / pieces.len().pow(at) % pieces.len()]).collect();
+            let split = text.len() / 2;
+            for (app, name) in [("live", text.as_str()), (&text, "b"), text.split_at(split)] {
+                let Ok(key) = StreamKey::new("", app, name) else { continue };
+                made += 1;
+                let text = key.as_str().replace('%', "%25");
+                let (app, name) = text.rsplit_once('/').unwrap_or(("", &text));
+                assert_eq!(StreamKey::new("", app, name).as_ref(), Ok(&key), "{text}");
+                assert_eq!(StreamKey::new("", "", &text).as_ref(), Ok(&key), "{text}");
+                let (app, name) = text.split_once('/').unwrap_or(("", &text));
+                assert_eq!(StreamKey::new("", app, name).as_ref(), Ok(&key), "{text}");
+            }
+        }
+        assert!(made > 3_000, "{made}");
     }
 
     #[test]
@@ -205,7 +245,8 @@ mod tests {
         assert_eq!(key("", "live%2Fa", "k%C3%A4se%20x"), key("", "live/a", "käse x"));
         assert_eq!(key("", "live", "100%25"), Ok("live/100%".into()));
         assert_eq!(key("", "live", "a%252Fb"), Ok("live/a%2Fb".into()));
-        assert_eq!(key("", "live", "show%3Ftoken=1"), Ok("live/show?token=1".into()));
+        assert_eq!(key("", "live", "show%3Ftoken=1"), Err(KeyError::Character));
+        assert_eq!(key("", "live%3Fkey=1", "show"), Err(KeyError::Character));
         for literal in ["%", "a%", "a%2", "a%zz", "a%+1b", "%E4"] {
             assert_eq!(key("", "live", literal), Ok(format!("live/{literal}")));
         }

@@ -17,6 +17,11 @@ pub mod type_id {
     pub const SHARED_OBJECT_AMF0: u8 = 19;
     pub const COMMAND_AMF0: u8 = 20;
     pub const AGGREGATE: u8 = 22;
+
+    /// Audio, video, data, or several of them.
+    pub const fn is_media(type_id: u8) -> bool {
+        matches!(type_id, AUDIO | VIDEO | DATA_AMF3 | DATA_AMF0 | AGGREGATE)
+    }
 }
 
 /// Chunk stream ids the program writes on. Media csids follow from the message stream id ([`media_csid`]).

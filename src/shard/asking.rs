@@ -4,7 +4,7 @@
 //! not read: what has come behind the request waits in it, and the driver hears from [`Core::take_holds`] that it is to stop
 //! reading, or to go on. Its players are sent to as ever. An answer goes to the request it was asked for, or to nobody.
 //!
-//! Bounds: one question for each connection; [`limits::UNREAD_BYTES_MAX`] behind it; it is given up a little after
+//! Bounds: one question for each connection, and of connections that are gone those that are not answered yet; [`limits::UNREAD_BYTES_MAX`] behind it; it is given up a little after
 //! [`Callbacks::patience`](super::questions::Callbacks::patience), to the tick.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
@@ -13,14 +13,14 @@ use super::{
     close::{CloseReason, RefuseReason},
     conn::ConnId,
     core::Core,
-    listen_addr::SUCCESSOR_PEER,
+    judging::{Judgement, Judging, TOO_MANY},
     questions::{Decision, Event, Question, Subject, Ticket},
     session::Session,
     takeover::NotToBeHad,
     uses::Use,
 };
 use crate::{
-    access::{Action, Ask, Credential, Refusal, Verdict},
+    access::{Action, Credential, Refusal},
     limits,
     media::TrackChoice,
     rtmp::{key::StreamKey, server::ClientWords},
@@ -31,13 +31,16 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Asking {
     /// Seconds since 1970, as the driver said last.
-    unix_s: u64,
+    pub(super) unix_s: u64,
     /// Questions, and clients that one was asked about.
     asked: u64,
     known: u64,
     questions: Vec<Question>,
     holds: Vec<ConnId>,
+    pub(super) judging: Judging,
     clients: HashMap<ConnId, Client>,
+    /// Requests of connections that are gone, whose answers are still to come, by their numbers.
+    gone: HashMap<u64, (Event, Arc<Subject>)>,
 }
 
 /// A client that somebody outside was told of, or is to be.
@@ -54,15 +57,21 @@ struct Client {
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) number: u64,
-    request: Request,
+    pub(super) request: Request,
     /// Shard time at which nobody is waited for any more.
     pub(super) until: Duration,
     /// What came behind the request.
-    unread: Vec<u8>,
+    pub(super) unread: Vec<u8>,
+}
+
+impl Pending {
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.unread.len()
+    }
 }
 
 #[derive(Debug)]
-enum Request {
+pub(super) enum Request {
     Connect,
     Publish {
         stream: u32,
@@ -82,6 +91,8 @@ enum Request {
         key: StreamKey,
         query: String,
     },
+    /// The rules have yet to be asked.
+    Judgement(Judgement),
 }
 
 impl Request {
@@ -90,6 +101,7 @@ impl Request {
             Self::Connect => Event::Connect,
             Self::Publish { .. } | Self::Name { .. } => Event::Publish,
             Self::Play { .. } => Event::Play,
+            Self::Judgement(judgement) => judgement.event(),
         }
     }
 
@@ -99,6 +111,7 @@ impl Request {
             Self::Publish { key, query, .. } | Self::Play { key, query, .. } | Self::Name { key, query, .. } => {
                 (Some(key), query)
             }
+            Self::Judgement(Judgement { key, query, .. }) => (Some(key), query),
         }
     }
 }
@@ -106,7 +119,7 @@ impl Request {
 impl Asking {
     #[cfg(all(test, not(loom)))]
     pub(super) fn is_empty(&self) -> bool {
-        self.clients.is_empty() && self.questions.is_empty()
+        self.clients.is_empty() && self.questions.is_empty() && self.gone.is_empty()
     }
 
     /// The connection waits no more.
@@ -143,17 +156,6 @@ impl Core {
         self.conns.get(id).is_some_and(|conn| conn.pending().is_some())
     }
 
-    /// What the rules say of a client's request for `key`; `query` came with it.
-    pub(super) fn judge(&self, id: ConnId, action: Action, key: &StreamKey, query: &str) -> Verdict {
-        let Some(conn) = self.conns.get(id).filter(|conn| conn.peer() != SUCCESSOR_PEER) else {
-            // Who plays there has been judged there.
-            return Verdict::Allowed(None);
-        };
-        let (app, tc_url) = (conn.session.app(), conn.session.tc_url());
-        let ask = Ask { action, key, app, tc_url, query, peer: conn.peer().ip(), unix_s: self.asking.unix_s };
-        self.config.access.decide(&ask)
-    }
-
     /// A client wants to connect.
     pub(super) fn start_connect(&mut self, id: ConnId) {
         self.ask(id, Request::Connect);
@@ -179,7 +181,7 @@ impl Core {
     /// Grants what need not be asked about; else the connection waits.
     fn ask(&mut self, id: ConnId, request: Request) {
         let event = request.event();
-        let is_successor = self.conns.get(id).is_some_and(|conn| conn.peer() == SUCCESSOR_PEER);
+        let is_successor = self.conns.get(id).is_some_and(|conn| conn.is_successor());
         if is_successor || !self.config.callbacks.concern(event) {
             self.grant(id, request);
             return;
@@ -196,7 +198,7 @@ impl Core {
     }
 
     /// The connection waits.
-    fn hold(&mut self, id: ConnId, request: Request, patience: Duration) -> Option<Ticket> {
+    pub(super) fn hold(&mut self, id: ConnId, request: Request, patience: Duration) -> Option<Ticket> {
         let conn = self.conns.get_mut(id)?;
         let (number, until) = (self.asking.asked, self.time.now() + patience);
         self.asking.asked += 1;
@@ -221,7 +223,10 @@ impl Core {
         };
         match claim {
             Some(claim) => self.begin_publish(ticket.conn, stream, &key, &query, claim),
-            None => self.refuse_name(ticket.conn, stream, &key, NotToBeHad::NotReleased),
+            None => {
+                self.refuse_name(ticket.conn, stream, &key, NotToBeHad::NotReleased);
+                self.tell_not_begun(ticket.conn, Event::Publish, &key, &query);
+            }
         }
         self.go_on(ticket.conn, &unread);
     }
@@ -261,13 +266,67 @@ impl Core {
             return;
         }
         pending.unread.extend_from_slice(bytes);
+        self.note_unread(bytes.len());
     }
 
     /// The answer to a question, unless the connection or the request is gone.
     pub fn decided(&mut self, ticket: Ticket, decision: Decision) {
         let pending = self.conns.get_mut(ticket.conn).and_then(|conn| conn.take_pending(ticket.number));
-        if let Some(pending) = pending {
-            self.settle(ticket.conn, *pending, decision);
+        match pending {
+            Some(pending) => self.settle(ticket.conn, *pending, decision),
+            None => {
+                let gone = self.asking.gone.remove(&ticket.number);
+                if let Some((event, subject)) = gone.filter(|_| decision == Decision::Allowed) {
+                    self.asking.questions.push(Question { event, ticket: None, subject, unix_s: self.asking.unix_s });
+                }
+            }
+        }
+    }
+
+    /// The connection is going while a request of it waits: whoever allows it hears of its end all the same.
+    pub(super) fn abandon(&mut self, id: ConnId, pending: &Pending) {
+        let event = pending.request.event();
+        let (key, query) = pending.request.subject();
+        match (&pending.request, key) {
+            (Request::Name { .. }, Some(key)) => self.tell_not_begun(id, event, key, query),
+            (Request::Publish { .. } | Request::Play { .. }, Some(_)) => {
+                if let Some(done) = event.done().filter(|done| self.config.callbacks.concern(*done))
+                    && let Some(subject) = self.subject(id, key, query)
+                {
+                    self.asking.gone.insert(pending.number, (done, subject));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What was asked about as `event`, and allowed, has not come about.
+    fn tell_not_begun(&mut self, id: ConnId, event: Event, key: &StreamKey, query: &str) {
+        let callbacks = &self.config.callbacks;
+        if callbacks.concern(event)
+            && let Some(done) = event.done().filter(|done| callbacks.concern(*done))
+            && let Some(subject) = self.subject(id, Some(key), query)
+        {
+            self.asking.questions.push(Question { event: done, ticket: None, subject, unix_s: self.asking.unix_s });
+        }
+    }
+
+    /// Grants what was allowed outside.
+    fn grant_allowed(&mut self, id: ConnId, request: Request) {
+        let event = request.event();
+        let of = match &request {
+            Request::Publish { stream, key, query, .. } | Request::Play { stream, key, query, .. } => {
+                Some((*stream, key.clone(), query.clone()))
+            }
+            _ => None,
+        };
+        self.grant(id, request);
+        let Some((stream, key, query)) = of else { return };
+        // It may have gone in the act: what has begun by then is told of as its end.
+        let Some(conn) = self.conns.get(id) else { return };
+        let has_begun = conn.uses.iter().any(|used| used.stream() == stream);
+        if !has_begun && conn.pending().is_none() {
+            self.tell_not_begun(id, event, &key, &query);
         }
     }
 
@@ -290,15 +349,21 @@ impl Core {
 
     fn settle(&mut self, id: ConnId, pending: Pending, decision: Decision) {
         let Pending { request, unread, .. } = pending;
-        if let Request::Name { stream, key, .. } = request {
+        if let Request::Name { stream, key, query } = request {
             self.stop_waiting(id);
             self.refuse_name(id, stream, &key, NotToBeHad::NotReleased);
+            self.tell_not_begun(id, Event::Publish, &key, &query);
+            self.go_on(id, &unread);
+            return;
+        }
+        if let Request::Judgement(judgement) = request {
+            self.refuse_judgement(id, judgement, TOO_MANY);
             self.go_on(id, &unread);
             return;
         }
         let rule = || format!("on_{} callback", request.event().label()).into();
         match decision {
-            Decision::Allowed => self.grant(id, request),
+            Decision::Allowed => self.grant_allowed(id, request),
             Decision::Refused(why) => {
                 let refusal = Refusal { rule: rule(), why };
                 self.deny(id, request, &refusal);
@@ -317,7 +382,8 @@ impl Core {
     }
 
     /// The connection is read again: first what came behind its request.
-    fn go_on(&mut self, id: ConnId, unread: &[u8]) {
+    pub(super) fn go_on(&mut self, id: ConnId, unread: &[u8]) {
+        self.forget_assembly(unread.len());
         if !unread.is_empty() {
             self.take_in(id, unread);
         }
@@ -339,8 +405,8 @@ impl Core {
                 self.grant_play(id, stream, key.clone(), choice);
                 self.note_begun(id, stream, Event::PlayDone, &key, &query);
             }
-            // Only the release of the name grants it.
-            Request::Name { .. } => {}
+            // Only the release of the name grants the one, and only the rules the other.
+            Request::Name { .. } | Request::Judgement(_) => {}
         }
     }
 
@@ -349,9 +415,11 @@ impl Core {
             Request::Connect => self.deny_connect(id, refusal),
             Request::Publish { stream, key, .. } => self.deny_publish(id, stream, &key, refusal),
             Request::Play { stream, key, .. } => self.deny_play(id, stream, &key, refusal),
-            Request::Name { stream, key, .. } => {
+            Request::Judgement(judgement) => self.refuse_judgement(id, judgement, &refusal.why),
+            Request::Name { stream, key, query } => {
                 self.stop_waiting(id);
                 self.deny_publish(id, stream, &key, refusal);
+                self.tell_not_begun(id, Event::Publish, &key, &query);
             }
         }
     }
@@ -379,7 +447,7 @@ impl Core {
     /// Remembers what has begun on a message stream, if `done` is to be told of its end.
     pub(super) fn note_begun(&mut self, id: ConnId, stream: u32, done: Event, key: &StreamKey, query: &str) {
         // Whoever plays at the process that took over is told of there.
-        let conn = self.conns.get(id).filter(|conn| conn.peer() != SUCCESSOR_PEER);
+        let conn = self.conns.get(id).filter(|conn| !conn.is_successor());
         let began = conn.is_some_and(|conn| conn.uses.iter().any(|used| used.stream() == stream));
         if began
             && self.config.callbacks.concern(done)

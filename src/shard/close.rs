@@ -57,6 +57,8 @@ reasons! {
         ControlLength => "control_length",
         InFlightBytes => "in_flight_bytes",
         UnknownMessages => "unknown_messages",
+        /// So many commands and control messages that nothing else would be served.
+        Flood => "flood",
         Amf => "amf",
         Connect => "connect_rejected",
         StrayMedia => "stray_media",
@@ -64,6 +66,8 @@ reasons! {
         /// Behind a request that is not decided yet: no driver of this program reads as much.
         UnreadBytes => "unread_bytes",
         PlayRefused => "play_refused",
+        /// It asked again and again for what it may not.
+        Denied => "denied",
         PublisherIdle => "publisher_idle",
         /// Another publisher has its name now.
         Replaced => "replaced",
@@ -144,6 +148,7 @@ impl From<&SessionError> for CloseReason {
             SessionError::PreConnectBytes { .. } => Self::PreConnectBytes,
             SessionError::ControlLength { .. } => Self::ControlLength,
             SessionError::UnknownMessages { .. } => Self::UnknownMessages,
+            SessionError::Flood { .. } => Self::Flood,
             SessionError::Amf { .. } => Self::Amf,
             SessionError::ConnectRejected | SessionError::Refused { .. } => Self::Connect,
             SessionError::StrayMedia { .. } => Self::StrayMedia,

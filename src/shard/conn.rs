@@ -9,6 +9,7 @@ use std::{
 use super::{
     admission::Place,
     asking::Pending,
+    listen_addr::{SUCCESSOR_PEER, UNIX_PEER},
     relaying::RelayId,
     session::Session,
     uses::{Use, Uses},
@@ -17,6 +18,25 @@ use crate::egress::Piece;
 
 /// Key of a connection on its shard, until [`super::core::Core::remove`].
 pub type ConnId = usize;
+
+/// What a connection is to this node: told by how it came, never by an address, which a load balancer's client may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Anybody, or another node that was dialled.
+    Client,
+    /// By a socket file: whoever may use it is trusted, as far as there are limits to addresses.
+    SocketFile,
+    /// The process that takes over from this one: what it asks for, it may have.
+    Successor,
+}
+
+/// The other end, in no more bytes than an address has.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Client(IpAddr),
+    SocketFile,
+    Successor,
+}
 
 /// A connection on its way out.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +57,8 @@ pub(super) struct LooseEnds {
     pub(super) closing: Option<Closing>,
     /// It is not read until this is decided.
     pub(super) pending: Option<Box<Pending>>,
+    /// Requests that were denied.
+    pub(super) denials: u8,
 }
 
 /// Its size is most of what a quiet player costs: see the test below.
@@ -48,7 +70,7 @@ pub(super) struct Conn {
     loose_ends: Option<Box<LooseEnds>>,
     /// Shard time in milliseconds, modulo 2^32, at which the send in flight last made progress.
     pub(super) sending_since_ms: Option<u32>,
-    peer_ip: IpAddr,
+    peer_ip: End,
     peer_port: u16,
     /// The use whose turn it is to send.
     turn: u8,
@@ -62,13 +84,17 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(session: Session, peer: SocketAddr) -> Self {
+    pub(super) fn new(session: Session, peer: SocketAddr, standing: Standing) -> Self {
         Self {
             session,
             uses: Uses::default(),
             loose_ends: None,
             sending_since_ms: None,
-            peer_ip: peer.ip(),
+            peer_ip: match standing {
+                Standing::Client => End::Client(peer.ip()),
+                Standing::SocketFile => End::SocketFile,
+                Standing::Successor => End::Successor,
+            },
             peer_port: peer.port(),
             turn: 0,
             parked: false,
@@ -78,13 +104,29 @@ impl Conn {
         }
     }
 
-    pub(super) fn peer(&self) -> SocketAddr {
-        SocketAddr::new(self.peer_ip, self.peer_port)
+    /// Its client is the process that takes over.
+    pub(super) fn is_successor(&self) -> bool {
+        matches!(self.peer_ip, End::Successor)
     }
 
-    /// The other end of a connection that had to be made first.
+    /// Its client came by a socket file, and has no address.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.peer_ip, End::SocketFile)
+    }
+
+    pub(super) fn peer(&self) -> SocketAddr {
+        match self.peer_ip {
+            End::Client(ip) => SocketAddr::new(ip, self.peer_port),
+            End::SocketFile => UNIX_PEER,
+            End::Successor => SUCCESSOR_PEER,
+        }
+    }
+
+    /// The other end of a connection that had to be made first, or is behind a load balancer. Its standing stays.
     pub(super) fn set_peer(&mut self, peer: SocketAddr) {
-        (self.peer_ip, self.peer_port) = (peer.ip(), peer.port());
+        if let End::Client(_) = self.peer_ip {
+            (self.peer_ip, self.peer_port) = (End::Client(peer.ip()), peer.port());
+        }
     }
 
     pub(super) fn closing(&self) -> Option<Closing> {
@@ -98,6 +140,11 @@ impl Conn {
 
     pub(super) fn pending(&self) -> Option<&Pending> {
         self.loose_ends.as_ref().and_then(|ends| ends.pending.as_deref())
+    }
+
+    /// Bytes that came behind a request that is not decided.
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.pending().map_or(0, Pending::unread_bytes)
     }
 
     pub(super) fn pending_mut(&mut self) -> Option<&mut Pending> {
@@ -148,7 +195,11 @@ impl Conn {
 
 impl LooseEnds {
     fn are_tied_up(&self) -> bool {
-        self.rest.is_none() && self.unfinished.is_empty() && self.closing.is_none() && self.pending.is_none()
+        self.rest.is_none()
+            && self.unfinished.is_empty()
+            && self.closing.is_none()
+            && self.pending.is_none()
+            && self.denials == 0
     }
 }
 

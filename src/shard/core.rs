@@ -2,24 +2,24 @@
 //!
 //! The driver (a monoio runtime, or a simulation) says what happened: a connection came, sent bytes, closed, took a
 //! piece; mail may have come; time passed. After each call it drains [`Core::take_wakes`], [`Core::take_aborts`],
-//! [`Core::take_hurries`] and [`Core::take_dials`], and before it waits it calls [`Core::before_sleep`]. For each connection it keeps asking
-//! [`Core::transmit`] for the next piece until told to park. Sends are one at a time per connection and always reported
-//! by [`Core::sent`], which may say that this was all, so that asking is spared.
+//! [`Core::take_hurries`] and [`Core::take_dials`], and before it waits it calls [`Core::before_sleep`]. For each connection it keeps
+//! asking [`Core::transmit`] for the next piece until told to park. Sends are one at a time per connection and always reported by
+//! [`Core::sent`], which may say that this was all, so that asking is spared (`sending`).
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use slab::Slab;
 
+pub use super::sending::Transmit;
 use super::{
     admission::{Admission, handshakes::Handshakes},
     asking::Asking,
     close::{CloseReason, RefuseReason, TurnedAway},
     close_log::{CloseLog, LineBudget},
     config::Config,
-    conn::{Closing, Conn, ConnId},
+    conn::{Closing, Conn, ConnId, Standing},
     dial::Dial,
     leaving::Leaving,
-    listen_addr::SUCCESSOR_PEER,
     merge::MergeWindows,
     mesh::Port,
     metrics::ShardMetrics,
@@ -34,21 +34,11 @@ use super::{
     uses::Use,
 };
 use crate::{
-    egress::{Next, Piece, Policy},
+    egress::Policy,
     limits,
     rtmp::server::{ServerConfig, ServerEvent, ServerSession},
     stream::{directory::Directory, segment::LogGauge},
 };
-
-/// What a connection does next.
-#[derive(Debug)]
-pub enum Transmit {
-    Send(Piece),
-    /// Nothing until the connection is woken.
-    Park,
-    /// Its last byte was sent: end the sending side and wait for the peer to close.
-    Close,
-}
 
 /// What all shards of a process share.
 #[derive(Clone, Debug)]
@@ -155,8 +145,17 @@ impl Core {
         self.time.advance(process);
     }
 
-    /// A connection was accepted.
+    /// What it showed last.
+    pub fn process_time(&self) -> Duration {
+        self.time.process()
+    }
+
+    /// A client's connection was accepted.
     pub fn connect(&mut self, peer: SocketAddr) -> ConnId {
+        self.connect_as(Standing::Client, peer)
+    }
+
+    pub(super) fn connect_as(&mut self, standing: Standing, peer: SocketAddr) -> ConnId {
         let callbacks = &self.config.callbacks;
         let config = ServerConfig {
             asks_connect: callbacks.concern(Event::Connect),
@@ -168,10 +167,10 @@ impl Core {
         let session = session.limiting_messages(self.config.ceilings.message_bytes_max);
         self.metrics.connections_accepted.add(1);
         self.metrics.connections.add(1);
-        if peer == SUCCESSOR_PEER {
+        if standing == Standing::Successor {
             self.metrics.successors.add(1);
         }
-        let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer)));
+        let id = self.conns.insert(Box::new(Conn::new(Session::Client(session), peer, standing)));
         self.begin_handshake(id);
         id
     }
@@ -183,7 +182,7 @@ impl Core {
             self.give_place_back(&conn);
             self.forget_assembly(conn.session.in_flight_bytes());
             self.metrics.connections.add(-1);
-            if conn.peer() == SUCCESSOR_PEER && conn.session.upstream().is_none() {
+            if conn.is_successor() && conn.session.upstream().is_none() {
                 self.metrics.successors.add(-1);
             }
             self.forget_client(id);
@@ -250,11 +249,11 @@ impl Core {
                 }
             }
         }
+        self.note_connected(id);
+        self.note_assembly(id, held);
         if consumed < bytes.len() {
             self.keep_unread(id, &bytes[consumed..]);
         }
-        self.note_connected(id);
-        self.note_assembly(id, held);
         self.flush_touched();
         self.wake_if_output(id);
     }
@@ -276,126 +275,10 @@ impl Core {
         self.drive_relays();
     }
 
-    /// What to send on a connection that has no send in flight.
-    pub fn transmit(&mut self, id: ConnId) -> Transmit {
-        loop {
-            let Some(conn) = self.conns.get_mut(id) else { return Transmit::Close };
-            if conn.closing().is_some_and(|closing| closing.aborted) {
-                return Transmit::Close;
-            }
-            conn.parked = false;
-            conn.has_more = true;
-            if let Some(rest) = conn.take_owed() {
-                return self.send(id, rest);
-            }
-            if conn.session.has_output() {
-                let output = conn.session.take_output();
-                return self.send(id, Piece::Own(output));
-            }
-            if conn.closing().is_some() {
-                return Transmit::Close;
-            }
-            conn.has_more = conn.uses.len() > 1;
-            match self.next_piece(id) {
-                Next::Send(piece) => return self.send(id, piece),
-                // An answer may have been written, or the connection closed, while looking.
-                _ if self.has_news(id) => {}
-                _ => {
-                    if let Some(conn) = self.conns.get_mut(id) {
-                        conn.park();
-                    }
-                    return Transmit::Park;
-                }
-            }
-        }
-    }
-
-    fn has_news(&self, id: ConnId) -> bool {
-        self.conns.get(id).is_none_or(|conn| conn.closing().is_some() || conn.session.has_output())
-    }
-
-    fn send(&mut self, id: ConnId, piece: Piece) -> Transmit {
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.sending_since_ms = Some(self.time.now_ms());
-        }
-        self.metrics.sends.add(1);
-        Transmit::Send(piece)
-    }
-
-    /// Whether the connection's player has joined and is in step, so that the kernel may join what little is sent.
-    pub fn may_join_small_sends(&self, id: ConnId) -> bool {
-        let in_step = |used: &Use| match used {
-            Use::Playing { local, watcher, .. } => self.streams.is_in_step(*local, *watcher),
-            Use::Publishing { .. } => false,
-        };
-        !self.config.tcp_nodelay && self.conns.get(id).is_some_and(|conn| conn.uses.iter().any(in_step))
-    }
-
-    /// A send has completed: `count` bytes of `piece` went out. True if there is nothing more, as if [`Core::transmit`] had
-    /// said [`Transmit::Park`].
-    pub fn sent(&mut self, id: ConnId, mut piece: Piece, count: usize) -> bool {
-        self.metrics.bytes_sent.add(count as u64);
-        let Some(conn) = self.conns.get_mut(id) else { return false };
-        conn.sending_since_ms = None;
-        if let Session::Upstream(upstream) = &mut conn.session {
-            upstream.bytes_out += count as u64;
-        }
-        if count < piece.len() {
-            piece.advance(count);
-            conn.loose_ends().rest = Some(piece);
-            return false;
-        }
-        if !conn.has_more {
-            conn.park();
-        }
-        !conn.has_more
-    }
-
-    /// Some of the send in flight went out.
-    pub fn progressed(&mut self, id: ConnId) {
-        let now_ms = self.time.now_ms();
-        if let Some(since_ms) = self.conns.get_mut(id).and_then(|conn| conn.sending_since_ms.as_mut()) {
-            *since_ms = now_ms;
-        }
-    }
-
     /// The driver does not serve the connection any longer, because of `what` its peer did; it may get its last bytes.
     pub fn reject(&mut self, id: ConnId, reason: CloseReason, what: &str) {
         self.log_close(id, reason, what);
         self.close(id, reason, false);
-    }
-
-    /// The next piece of the connection's players, who take turns.
-    fn next_piece(&mut self, id: ConnId) -> Next {
-        let Some(conn) = self.conns.get_mut(id) else { return Next::Idle };
-        for _ in 0..conn.uses.len() {
-            let conn = &mut self.conns[id];
-            let Some(Use::Playing { stream, local, watcher }) = conn.next_turn() else { continue };
-            let (next, is_all) = self.streams.next_piece(local, watcher, &self.policy, &self.time, &self.metrics);
-            match next {
-                Next::Send(piece) => {
-                    self.conns[id].has_more |= !is_all;
-                    return Next::Send(piece);
-                }
-                Next::TooSlow(why) => {
-                    let reason = CloseReason::from(why);
-                    self.log_close(
-                        id,
-                        reason,
-                        "it does not take what it is sent fast enough: its network is slower than the stream",
-                    );
-                    self.close(id, reason, true);
-                    return Next::Idle;
-                }
-                Next::Left => {
-                    self.let_player_go(id, stream);
-                    return Next::End;
-                }
-                Next::End if self.tell_end(local, watcher) => return Next::End,
-                Next::Idle | Next::End => {}
-            }
-        }
-        Next::Idle
     }
 
     /// Ends a connection. `abort`: at once; else it gets its last bytes first.
@@ -405,9 +288,12 @@ impl Core {
         if first {
             let ends = conn.loose_ends();
             ends.closing = Some(Closing { deadline: self.time.now() + limits::LINGER, aborted: abort });
-            if ends.pending.take().is_some() {
+            let pending = ends.pending.take();
+            if let Some(pending) = pending {
                 // It is to be seen when its peer closes, too.
                 self.asking.release(id);
+                self.forget_assembly(pending.unread_bytes());
+                self.abandon(id, &pending);
             }
             self.metrics.closed(reason).add(1);
             self.handshakes.leave(id);

@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use super::{
     admission::Place,
     close::{CloseReason, RefuseReason, TurnedAway},
-    conn::{Conn, ConnId},
+    conn::{Conn, ConnId, Standing},
     core::Core,
-    listen_addr::{SUCCESSOR_PEER, UNIX_PEER},
     overload::Level,
 };
 use crate::{limits, rtmp::key::StreamKey};
@@ -15,12 +14,11 @@ use crate::{limits, rtmp::key::StreamKey};
 impl Core {
     /// A connection was accepted. `None`: it is one too many, and is to be closed at once. `named`: its client is at the other
     /// end, not behind a load balancer that is yet to say who it is.
-    pub fn admit(&mut self, peer: SocketAddr, named: bool) -> Option<ConnId> {
-        // Whoever may use a socket file is trusted, and so is this node.
-        let ip = (named && peer != UNIX_PEER && peer != SUCCESSOR_PEER).then(|| peer.ip());
+    pub fn admit(&mut self, standing: Standing, peer: SocketAddr, named: bool) -> Option<ConnId> {
+        let ip = (named && standing == Standing::Client).then(|| peer.ip());
         match self.admission.admit(ip, self.time.process()) {
             Ok(place) => {
-                let id = self.connect(peer);
+                let id = self.connect_as(standing, peer);
                 if let Some(conn) = self.conns.get_mut(id) {
                     conn.place = place;
                 }

@@ -232,9 +232,11 @@ impl Fleet {
     /// Weighs the process's memory, of which `resident` bytes are in use by the kernel's account.
     pub fn weigh_memory(&self, resident: u64) -> Weighed {
         let count = |n: i64| u64::try_from(n).unwrap_or(0);
-        let shards = self.metrics.iter();
-        let held = shards
-            .map(|shard| count(shard.assembly_bytes.get()) + count(shard.connections.get()) * limits::CONNECTION_BYTES);
+        let held = self.metrics.iter().map(|shard| {
+            let connections = count(shard.connections.get()) * limits::CONNECTION_BYTES;
+            let tls = count(shard.tls_connections.get()) * limits::TLS_CONNECTION_BYTES;
+            count(shard.assembly_bytes.get()) + connections + tls
+        });
         let accounted = self.gauge.bytes() + held.sum::<u64>();
         self.memory.weigh(accounted, resident, self.start.elapsed())
     }

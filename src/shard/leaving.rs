@@ -14,7 +14,6 @@ use super::{
     close::CloseReason,
     conn::ConnId,
     core::Core,
-    listen_addr::SUCCESSOR_PEER,
     reconnect::{ReconnectRequest, players_share},
     streams::Streams,
     uses::Use,
@@ -63,7 +62,7 @@ impl Core {
         let mut met = Ids::default();
         for (id, conn) in self.conns.iter().filter(|(_, conn)| conn.closing().is_none()) {
             // The process that took over leaves when there is nothing to be had here.
-            if conn.session.upstream().is_some() || conn.peer() == SUCCESSOR_PEER {
+            if conn.session.upstream().is_some() || conn.is_successor() {
                 continue;
             }
             met.insert(id);
@@ -135,7 +134,7 @@ impl Core {
         let Some(request) = &leaving.departure.request else { return };
         let mut able = Vec::new();
         for (id, conn) in self.conns.iter() {
-            let is_new = !leaving.met.contains(&id) && conn.peer() != SUCCESSOR_PEER;
+            let is_new = !leaving.met.contains(&id) && !conn.is_successor();
             if conn.closing().is_none() && is_new && conn.session.has_connected() {
                 leaving.met.insert(id);
                 able.extend(conn.session.can_reconnect().then_some(id));

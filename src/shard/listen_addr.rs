@@ -44,6 +44,5 @@ impl fmt::Display for ListenAddr {
 /// How the peer of a Unix socket is called: this machine, and a port that no TCP connection has.
 pub(super) const UNIX_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// How the process is called that takes over from this one: no connection from elsewhere has that address. What it asks for,
-/// it may have.
+/// How the process is called that takes over from this one. What it may do is its [`Standing`](super::conn::Standing)'s to say.
 pub(super) const SUCCESSOR_PEER: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);

@@ -16,6 +16,7 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{
+    conn::Standing,
     fleet::StartError,
     inherited::{self, Inherited, Listening},
     listen_addr::{ListenAddr, UNIX_PEER},
@@ -37,6 +38,14 @@ impl Listener {
         match self {
             Self::Tcp(listener) => listener.accept().map(|(stream, peer)| (stream.into(), peer)),
             Self::Unix(listener) => listener.accept().map(|(stream, _)| (stream.into(), UNIX_PEER)),
+        }
+    }
+
+    /// What those are who come by it.
+    pub(super) fn standing(&self) -> Standing {
+        match self {
+            Self::Tcp(_) => Standing::Client,
+            Self::Unix(_) => Standing::SocketFile,
         }
     }
 

@@ -92,8 +92,10 @@ pub struct ShardMetrics {
     pub handshakes: Gauge,
     /// See [`super::overload::Level`].
     pub overload_level: Gauge,
-    /// Bytes held of messages that are not whole.
+    /// Bytes held of messages that are not whole, and of what came behind requests that are not decided.
     pub assembly_bytes: Gauge,
+    /// Connections over TLS, those to other nodes included.
+    pub tls_connections: Gauge,
     /// Publishers that were found above the bit rate they may have.
     pub publish_rate_warnings: Counter,
     turned_away: [Counter; TurnedAway::ALL.len()],
@@ -137,6 +139,7 @@ impl Default for ShardMetrics {
             handshakes: Gauge::default(),
             overload_level: Gauge::default(),
             assembly_bytes: Gauge::default(),
+            tls_connections: Gauge::default(),
             publish_rate_warnings: Counter::default(),
             turned_away: std::array::from_fn(|_| Counter::default()),
             closed: std::array::from_fn(|_| Counter::default()),

@@ -1,8 +1,9 @@
 //! The shards: the only place that owns sockets.
 //!
-//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `publish`, `play`, `follow`,
-//! [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how
-//! cores talk. `driver` (with `poller`, `socket`, `load` and [`proxy_header`]) and `listener` (with `sockopt`, `steering` and
+//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `judging`, `publish`, `play`,
+//! `sending`, `follow`, [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is
+//! what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how cores talk. `driver` (with `poller`,
+//! `socket`, `load` and [`proxy_header`]) and `listener` (with `sockopt`, `steering` and
 //! `unix_file`) put a core on a monoio runtime of its own thread; [`dial`] is its outgoing connections, [`tls`] what some of
 //! them speak. [`fleet`] is all of them, as the control thread sees them, and `watchdog` sees that they turn. [`inherited`],
 //! [`passing`] and [`predecessor`] are what a node has from the process it takes over from.
@@ -23,6 +24,7 @@ mod entering;
 pub mod fleet;
 mod follow;
 pub mod inherited;
+mod judging;
 pub mod leaving;
 pub mod listen_addr;
 mod listener;
@@ -43,6 +45,7 @@ pub mod reconnect;
 pub mod relaying;
 mod report;
 mod runtime;
+mod sending;
 mod session;
 mod socket;
 pub mod socket_options;

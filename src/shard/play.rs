@@ -6,11 +6,12 @@ use super::{
     close::{CloseReason, RefuseReason},
     conn::ConnId,
     core::Core,
+    judging::Judgement,
     local::{LocalLog, Replica, Source, Watcher},
     uses::Use,
 };
 use crate::{
-    access::{Action, Refusal, Verdict},
+    access::{Action, Refusal},
     egress::{Piece, Player},
     ingress::ViewKey,
     media::{TrackChoice, TrackChoiceError},
@@ -42,10 +43,7 @@ impl Core {
             self.refuse_play(id, stream, PlayRefusal::Failed, description, CloseReason::PlayRefused);
             return;
         }
-        match self.judge(id, Action::Play, &key, query) {
-            Verdict::Allowed(_) => self.ask_play(id, stream, key, query, choice),
-            Verdict::Refused(refusal) => self.deny_play(id, stream, &key, &refusal),
-        }
+        self.judge(id, Judgement { stream, key, query: query.to_owned(), choice: Some(choice) });
     }
 
     /// It may not.
@@ -53,6 +51,7 @@ impl Core {
         self.log_denied(id, Action::Play, key, refusal);
         self.metrics.refused(RefuseReason::Access).add(1);
         self.refuse_play(id, stream, PlayRefusal::Failed, &refusal.why, CloseReason::PlayRefused);
+        self.note_denied(id);
     }
 
     /// It may play `key`, of which it gets the tracks of its `choice`.

@@ -95,7 +95,14 @@ fn read_v1(bytes: &[u8]) -> Result<Option<Client>, HeaderError> {
     let (Some(port), Some(_)) = (port(source_port), port(destination_port)) else {
         return Err(broken("a port is none"));
     };
-    Ok(Some(Client::At(SocketAddr::new(source.to_canonical(), port))))
+    client(source, port).map(Some)
+}
+
+fn client(ip: IpAddr, port: u16) -> Result<Client, HeaderError> {
+    match ip.to_canonical() {
+        ip if ip.is_unspecified() => Err(HeaderError::Broken("nobody connects from the unspecified address")),
+        ip => Ok(Client::At(SocketAddr::new(ip, port))),
+    }
 }
 
 fn port(text: &str) -> Option<u16> {
@@ -133,7 +140,7 @@ fn read_v2(bytes: &[u8]) -> Result<Option<Client>, HeaderError> {
         _ => return Ok(Some(Client::Itself)),
     };
     let (address, Some(&[high, low, ..])) = at else { return Err(too_short) };
-    Ok(Some(Client::At(SocketAddr::new(address.to_canonical(), u16::from_be_bytes([high, low])))))
+    client(address, u16::from_be_bytes([high, low])).map(Some)
 }
 
 /// For whom this node connects.

@@ -6,6 +6,7 @@ use super::{
     close::{CloseReason, RefuseReason},
     conn::ConnId,
     core::Core,
+    judging::Judgement,
     local::{LocalLog, LocalStream, Owned, Source},
     mesh::message::MeshMessage,
     questions::Event,
@@ -14,7 +15,7 @@ use super::{
     uses::Use,
 };
 use crate::{
-    access::{Action, Credential, Refusal, Verdict},
+    access::{Action, Credential, Refusal},
     ingress::{Broadcast, ViewKey},
     limits::{LOGS_MAX, STREAM_LOG_LINES_PER_SECOND, TAKEOVER_WAIT},
     rtmp::{
@@ -33,10 +34,7 @@ impl Core {
             self.refuse_publish(id, stream, &key, PublishRefusal::Denied, RefuseReason::Loop, &description);
             return;
         }
-        match self.judge(id, Action::Publish, &key, query) {
-            Verdict::Allowed(credential) => self.ask_publish(id, stream, key, query, credential),
-            Verdict::Refused(refusal) => self.deny_publish(id, stream, &key, &refusal),
-        }
+        self.judge(id, Judgement { stream, key, query: query.to_owned(), choice: None });
     }
 
     /// It may publish `key`, by `credential` if it needed one: it does, or waits for the name, unless somebody else keeps it.
@@ -97,6 +95,7 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.session.refuse_publish(stream, PublishRefusal::Denied, &refusal.why);
         }
+        self.note_denied(id);
     }
 
     fn refuse_publish(

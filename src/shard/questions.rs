@@ -26,6 +26,15 @@ impl Event {
     /// In the order of their discriminants.
     pub const ALL: &[Self] = &[Self::Connect, Self::Publish, Self::Play, Self::PublishDone, Self::PlayDone];
 
+    /// What tells of the end of it.
+    pub const fn done(self) -> Option<Self> {
+        match self {
+            Self::Publish => Some(Self::PublishDone),
+            Self::Play => Some(Self::PlayDone),
+            Self::Connect | Self::PublishDone | Self::PlayDone => None,
+        }
+    }
+
     pub const fn label(self) -> &'static str {
         match self {
             Self::Connect => "connect",

@@ -7,7 +7,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use super::{conn::ConnId, core::Core, listen_addr::SUCCESSOR_PEER, uses::Use};
+use super::{conn::ConnId, core::Core, uses::Use};
 use crate::limits;
 
 /// Share of the window that belongs to players, in quarters.
@@ -50,7 +50,7 @@ impl Core {
         let (mut players, mut publishers) = (Vec::new(), Vec::new());
         for (id, conn) in self.conns.iter().filter(|(_, conn)| conn.closing().is_none()) {
             let publishes = conn.uses.iter().any(|used| matches!(used, Use::Publishing { .. }));
-            if conn.session.can_reconnect() && conn.peer() != SUCCESSOR_PEER {
+            if conn.session.can_reconnect() && !conn.is_successor() {
                 if publishes { publishers.push(id) } else { players.push(id) }
             }
         }
@@ -124,7 +124,7 @@ impl Core {
     /// Says of which streams this shard has players that the publisher is to stay for.
     fn keep_publishers(&self) {
         for (_, stream) in &self.streams.slab {
-            let stays = |id| self.conns.get(id).is_some_and(|conn| conn.peer() != SUCCESSOR_PEER);
+            let stays = |id| self.conns.get(id).is_some_and(|conn| !conn.is_successor());
             let keep = stream.watchers.iter().any(|(_, watcher)| !watcher.view.published && stays(watcher.conn));
             self.directory.keep_for(&stream.key, self.port.shard(), keep);
         }

@@ -47,6 +47,7 @@ impl Core {
     pub fn tick(&mut self) {
         self.tick_overload();
         self.tick_connections();
+        self.judge_more();
         self.tick_streams();
         self.tick_relays();
         self.ask_to_reconnect();

@@ -63,7 +63,14 @@ pub fn assert_complete(folder: &str, table: &[(&str, &str)]) {
 
 /// Whether the file at `path` from the root has that test.
 pub fn has_test(path: &str, test: &str) -> bool {
-    tests_of(&read(&root().join(path))).iter().any(|found| found.name == test)
+    let text = read(&root().join(path));
+    tests_of(&text).iter().any(|found| found.name == test) || on_both_drivers(&text).any(|name| name == test)
+}
+
+/// The functions that a file's `on_both_drivers!` makes tests of.
+fn on_both_drivers(text: &str) -> impl Iterator<Item = &str> {
+    let named = text.split("on_both_drivers!(").nth(1).and_then(|rest| rest.split(')').next());
+    named.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty())
 }
 
 /// Every test of a folder, as `path::test`.

@@ -85,6 +85,7 @@ fn a_new_certificate_is_shown_from_then_on_and_drops_nobody() {
     server.wait_metric("shardcast_players", &[], |waiting| waiting >= 1.0);
     let publisher = media::publish(require("ffmpeg"), media::av(), &url);
     server.wait_live("swapped");
+    server.wait_metric("shardcast_tls_connections", &[], |open| open >= 2.0);
     files.replace("a", "b");
     wait_for("the new certificate", seconds(10), || (shown(server.secure(), None, "") == "new").then_some(()));
     assert!((59.0..=60.0).contains(&left_days(&server)), "{}", left_days(&server));
@@ -106,6 +107,7 @@ fn a_new_certificate_is_shown_from_then_on_and_drops_nobody() {
     publisher.finish(seconds(media::SOURCE_SECONDS + 10));
     let received = packets::probed(&probe.finish(seconds(20)));
     assert_received("ffprobe", &media::av().packets, &received, Joined::Early, Seen::AsReceived);
+    server.wait_metric("shardcast_tls_connections", &[], |open| open == 0.0);
 }
 
 #[test]

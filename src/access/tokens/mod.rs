@@ -4,7 +4,7 @@
 //! with a public key as a secret, or unsigned. A token says until when it counts (`exp`), for what (`action`: `publish`, `play` or
 //! both) and for which streams (`stream`, a pattern, `app`, or both): one that does not is no right at all, for whoever signs
 //! logins with the same key did not mean it to be. `nbf`, `iss` and `aud` count as the RFC has them. Bounds:
-//! [`VERIFY_KEYS_MAX`], and that of the text it comes in.
+//! [`VERIFY_KEYS_MAX`], [`TOKEN_KEYS_TRIED_MAX`] for one token, and that of the text it comes in.
 
 mod claims;
 mod public_key;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use self::{claims::Claims, public_key::PublicKey};
 use super::{Ask, Credential, secrets::SignSecrets};
-use crate::limits::VERIFY_KEYS_MAX;
+use crate::limits::{TOKEN_KEYS_TRIED_MAX, VERIFY_KEYS_MAX};
 
 /// See the file's head. Its `Debug` does not show secrets.
 #[derive(Clone, Debug, Default)]
@@ -141,7 +141,8 @@ impl Tokens {
                     return Err(TokenFault::Algorithm);
                 }
                 let named = of_kind.iter().any(|(name, _)| Some(name.as_str()) == kid);
-                let mut candidates = of_kind.iter().filter(|(name, _)| !named || Some(name.as_str()) == kid);
+                let candidates = of_kind.iter().filter(|(name, _)| !named || Some(name.as_str()) == kid);
+                let mut candidates = candidates.take(TOKEN_KEYS_TRIED_MAX);
                 candidates.any(|(_, key)| key.has_signed(message.as_bytes(), &signature))
             }
         };
@@ -150,4 +151,4 @@ impl Tokens {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

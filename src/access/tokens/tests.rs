@@ -65,7 +65,7 @@ fn plays(tokens: &Tokens, token: &str) -> Result<(), TokenFault> {
     verified(tokens, token, Action::Play, "live/show", 1_000)
 }
 
-fn of_secret(header: &str, claims: &str, secret: &str) -> String {
+pub(in crate::access) fn of_secret(header: &str, claims: &str, secret: &str) -> String {
     let secrets = SignSecrets::parse(secret).unwrap();
     let message = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
     let signature = URL_SAFE_NO_PAD.encode(secrets.first().unwrap().sign(message.as_bytes()));

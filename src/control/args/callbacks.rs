@@ -188,6 +188,8 @@ mod tests {
             assert!(said.starts_with("--on-publish ") && said.contains("expected http://HOST/PATH"), "{said}");
         }
         assert!(fault("--on-play http://u:p@h/").contains("not sent"));
+        let said = fault("--on-play http://user:pearl@h/?token=pearl");
+        assert!(said.contains("not sent") && !said.contains("pearl") && !said.contains("user:"), "{said}");
         assert!(fault("--callback-failure maybe").ends_with("expected deny or allow"));
         assert!(fault("--callback-format xml").ends_with("expected json or nginx-rtmp"));
         assert!(fault("--callback-timeout-ms 1").contains("from 50 to 10000"));

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Given;
-use crate::shard::listen_addr::ListenAddr;
+use crate::{control::rules::secrets::veil, shard::listen_addr::ListenAddr};
 
 /// Of the flags' parser.
 pub(super) fn one_line(error: &clap::Error, given: &Given) -> String {
@@ -24,11 +24,16 @@ pub(super) fn one_line(error: &clap::Error, given: &Given) -> String {
             format!("unknown {what} {argument:?}{}; shardcast --help lists the options", hint.unwrap_or_default())
         }
         (ErrorKind::ValueValidation, Some(why)) if argument.starts_with("--") => {
-            format!("{} {value:?}: {why}", given.origin(argument))
+            format!("{} {:?}: {why}", given.origin(argument), veil(value, false))
         }
         (ErrorKind::ValueValidation, Some(why)) => format!("unknown command {value:?}: {why}; see shardcast --help"),
         (ErrorKind::InvalidValue, _) if value.is_empty() => format!("{argument} needs a value; see shardcast --help"),
-        (ErrorKind::ArgumentConflict, _) => format!("{argument} is given more than once"),
+        (ErrorKind::ArgumentConflict, _) => {
+            match context(ContextKind::PriorArg).and_then(|text| text.split(' ').next()) {
+                Some(other) if other != argument => format!("{argument} cannot be used with {other}"),
+                _ => format!("{argument} is given more than once"),
+            }
+        }
         (ErrorKind::TooManyValues, _) => format!("{argument} takes no value, but got {value:?}"),
         (ErrorKind::MissingRequiredArgument, _) => {
             let names = match error.get(ContextKind::InvalidArg) {

@@ -9,7 +9,7 @@ use std::{
 
 use super::{AccessSource, Args, DrainSettings, Given, addresses};
 use crate::{
-    access::AccessInForce,
+    access::{AccessInForce, Takeover},
     control::{
         access::Access,
         callbacks::Plan,
@@ -90,6 +90,13 @@ pub(super) fn settings(
     let relays = args.relays.rules(given, file, &mut secrets, &mut notes)?;
     let access = AccessSource::new(args.access, given, file);
     let AccessMade { rules, files } = access.make(&mut notes)?;
+    if args.takeover.takeover == Takeover::ReplaceIfSameCredential && rules.publish.is_empty() {
+        notes.push(
+            "--takeover replace-if-same-credential replaces nobody: without rules for publishers there are no credentials; see \
+             docs/takeover.md"
+                .to_owned(),
+        );
+    }
     let in_force = Arc::new(AccessInForce::new(rules));
     let upstream_ca = args.relays.upstream.ca();
     let upstream_ca = upstream_ca.map_err(|why| format!("{} {why}", given.origin("--upstream-ca")))?;

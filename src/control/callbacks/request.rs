@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::Full;
 use hyper::{Method, Request, Uri, body::Bytes, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 use sha2::Sha256;
 
@@ -127,7 +127,8 @@ fn json(node: &str, question: &Question) -> String {
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// As nginx-rtmp-module's: what is known of the session, then the call, then what followed `?`, as the client wrote it.
+/// As nginx-rtmp-module's: what is known of the session, then the call, then what followed `?`, as the client wrote it, without
+/// what would be taken for one of the former.
 fn form(question: &Question) -> String {
     let Subject { client, peer, app, tc_url, words, key, query, .. } = &*question.subject;
     let (app, app_query) = split_query(app);
@@ -158,11 +159,27 @@ fn form(question: &Question) -> String {
         _ => {}
     }
     let arguments = if question.event == Event::Connect { app_query } else { query };
-    if !arguments.is_empty() {
+    for argument in arguments.split('&').filter(|argument| !argument.is_empty() && !is_taken(argument)) {
         out.push('&');
-        out.push_str(&utf8_percent_encode(arguments, ARGUMENTS).to_string());
+        out.extend(utf8_percent_encode(argument, ARGUMENTS));
     }
     out
+}
+
+/// Fields that are the node's to say: most readers of forms go by the last of a name.
+const FIELDS: [&str; 13] = [
+    "app", "flashver", "swfurl", "tcurl", "pageurl", "addr", "clientid", "call", "name", "type", "start", "duration",
+    "reset",
+];
+
+/// Whether some reader may take the argument for a field: case, blanks, escapes and what PHP takes for the key of an array do not
+/// tell it apart for all of them.
+fn is_taken(argument: &str) -> bool {
+    let name = argument.split('=').next().unwrap_or_default().replace('+', " ");
+    let name = percent_decode_str(&name).decode_utf8_lossy();
+    let name = name.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+    let name = name.split(['[', '\0']).next().unwrap_or_default().trim_end();
+    FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field))
 }
 
 /// A value of a form.

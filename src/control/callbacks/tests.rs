@@ -105,6 +105,32 @@ fn forms_are_nginx_rtmps_and_cannot_be_broken_out_of() {
     }
 }
 
+/// As readers of forms do: names without case and blanks, the last of a name counts, `a[b]` is of `a`.
+fn read_form(body: &str) -> std::collections::BTreeMap<String, String> {
+    let text = |part: &str| {
+        percent_encoding::percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().trim().to_owned()
+    };
+    let pairs = body.split(['&', ';']).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let name = |name| text(name).to_lowercase().split('[').next().unwrap_or_default().trim().to_owned();
+    pairs.map(|(key, value)| (name(key), text(value))).collect()
+}
+
+#[test]
+fn a_clients_arguments_are_not_taken_for_what_the_node_says() {
+    let plan = Plan { format: Format::NginxRtmp, ..plan(1) };
+    let mut question = question(Event::Publish, 65, 9);
+    let honest = read_form(&written(&plan, &question).1);
+    let forged = "addr=10.0.0.1&name=other&NAME=x&%6Eame=x&+name=x&name%20=x&name[]=x&name%5Ba%5D=x&app=vip&call=play&name;type=x\
+                  &clientid&tcurl=&my=own&&name%00=x";
+    std::sync::Arc::make_mut(&mut question.subject).query = forged.to_owned();
+    let body = written(&plan, &question).1;
+    let read = read_form(&body);
+    for field in ["addr", "name", "app", "call", "type", "clientid", "tcurl"] {
+        assert_eq!(read.get(field), honest.get(field), "{field} of {body}");
+    }
+    assert_eq!(read.get("my").map(String::as_str), Some("own"));
+}
+
 #[test]
 fn signatures_are_of_time_and_body() {
     let unsigned = plan(1);

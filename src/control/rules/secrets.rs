@@ -150,7 +150,9 @@ fn usable(secret: String) -> Result<String, String> {
 pub(in super::super) fn veil(text: &str, names: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(start) = ["rtmp://", "rtmps://"].iter().filter_map(|s| rest.find(s).map(|at| at + s.len())).min() {
+    while let Some(start) =
+        ["rtmp://", "rtmps://", "http://", "https://"].iter().filter_map(|s| rest.find(s).map(|at| at + s.len())).min()
+    {
         let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',');
         let end = rest[start..].find(ends).map_or(rest.len(), |end| start + end);
         out.push_str(&rest[..start]);

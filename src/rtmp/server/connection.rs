@@ -19,12 +19,13 @@ use super::{
     streams::{MessageStreams, Use},
 };
 use crate::limits::{
-    CONNECT_ATTEMPTS_MAX, CONNECT_DEADLINE, HANDSHAKE_DEADLINE, PRE_CONNECT_BYTES_MAX, REPLY_BYTES_MAX,
-    REQUEST_DEADLINE, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX,
+    ASIDES_PER_SECOND_MAX, CHUNK_BYTES_OUT_MAX, CONNECT_ATTEMPTS_MAX, CONNECT_DEADLINE, HANDSHAKE_DEADLINE,
+    PRE_CONNECT_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_DEADLINE, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX,
 };
 
 // Their counters are small, and stop at their largest value.
 const _: () = assert!(UNKNOWN_MESSAGES_MAX < u8::MAX as u32);
+const _: () = assert!(CHUNK_BYTES_OUT_MAX <= u16::MAX as usize);
 const _: () = assert!(CONNECT_ATTEMPTS_MAX < u8::MAX as u32);
 const _: () = assert!(STRAY_MEDIA_MESSAGES_MAX < u16::MAX as u32);
 
@@ -55,11 +56,14 @@ pub(super) struct NetConnection {
     received: Received,
     /// An Acknowledgement was written in this turn.
     acknowledged: bool,
-    chunk_bytes: u32,
+    chunk_bytes: u16,
     asks_connect: bool,
     keeps_client: bool,
     connects_rejected: u8,
     unknown_messages: u8,
+    /// The second of the last turn, modulo 2^8, and messages in it that were no media.
+    second: u8,
+    asides: u16,
     stray_media: u16,
     /// Since when no stream has published or played, at first since the connection began; while one does, the time of
     /// the last turn. Nanoseconds: half the size of a `Duration`.
@@ -74,11 +78,13 @@ impl NetConnection {
             streams: MessageStreams::default(),
             received: Received::new(),
             acknowledged: false,
-            chunk_bytes: u32::try_from(config.chunk_bytes).unwrap_or(u32::MAX),
+            chunk_bytes: u16::try_from(config.chunk_bytes).unwrap_or(u16::MAX),
             asks_connect: config.asks_connect,
             keeps_client: config.keeps_client,
             connects_rejected: 0,
             unknown_messages: 0,
+            second: 0,
+            asides: 0,
             stray_media: 0,
             idle_since_ns: nanoseconds(now),
         }
@@ -87,6 +93,11 @@ impl NetConnection {
     /// A new call of the host's: time may have passed, its last output may have been taken.
     pub(super) fn begin_turn(&mut self, now: Duration) {
         self.note_turn(now);
+        // Its low bits tell one second from the next.
+        let second = now.as_secs() as u8;
+        if std::mem::replace(&mut self.second, second) != second {
+            self.asides = 0;
+        }
         self.acknowledged = false;
         self.outbox.release();
     }
@@ -138,6 +149,13 @@ impl NetConnection {
     /// Sorts one message, and answers it where the host has no say.
     pub(super) fn message(&mut self, message: &Message<'_>) -> Result<Verdict, SessionError> {
         let Header { type_id, csid, stream_id, .. } = message.header;
+        // Before that, bytes are bounded.
+        if self.connect.is_some() && !type_id::is_media(type_id) {
+            self.asides = self.asides.saturating_add(1);
+            if self.asides > ASIDES_PER_SECOND_MAX {
+                return Err(SessionError::Flood { type_id });
+            }
+        }
         let verdict = match type_id {
             type_id::AUDIO => self.media(stream_id, Kind::Audio)?,
             type_id::VIDEO => self.media(stream_id, Kind::Video)?,

@@ -4,6 +4,7 @@
 //! Bounds: a task and a [`Slot`] for each connection; reads and accepts go by budgets. No future that is sending or accepting is
 //! ever dropped; deadlines end them by shutting the socket down.
 
+mod accepting;
 mod dialling;
 mod holding;
 mod proxied;
@@ -25,11 +26,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-pub(super) use self::reading::Door;
-use self::{dialling::Dials, proxied::Proxied, reading::Gate, secure::Secure};
+pub(super) use self::accepting::Door;
+use self::{accepting::Gate, dialling::Dials, proxied::Proxied, secure::Secure};
 use super::{
     bell::BellWaiter,
     close_log::LineBudget,
+    conn::Standing,
     core::Core,
     dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
@@ -151,7 +153,8 @@ impl Driver {
         let mail = Arc::clone(&mailbox);
         let deliver = move |id, answer| mail.send(Command::Answered(id, answer));
         let dialler = Dialler::new(desk, Arc::new(deliver), sockets)?;
-        let (poller, ingest, secure, proxied) = (Poller::new()?, Poller::new()?, Secure::new()?, Proxied::new()?);
+        let (poller, ingest, proxied) = (Poller::new()?, Poller::new()?, Proxied::new()?);
+        let secure = Secure::new(Arc::clone(&metrics))?;
         Ok(Rc::new_cyclic(|me| Self {
             me: me.clone(),
             core: RefCell::new(core),
@@ -172,7 +175,7 @@ impl Driver {
             listeners: RefCell::new(Vec::new()),
             gate: Gate::default(),
             mailbox,
-            reserve: RefCell::new(reading::reserve()),
+            reserve: RefCell::new(accepting::reserve()),
             accept_lines: RefCell::default(),
         }))
     }
@@ -236,7 +239,7 @@ impl Driver {
             }
             Command::Adopt(socket) => {
                 let Some(me) = self.me.upgrade() else { return };
-                if let Err(error) = me.adopt(socket, SUCCESSOR_PEER, &Door::default()) {
+                if let Err(error) = me.adopt(socket, Standing::Successor, SUCCESSOR_PEER, &Door::default()) {
                     tracing::warn!("cannot serve the process that takes over: {error}");
                 }
             }

@@ -4,7 +4,7 @@
 //! Bounds: one piece is encrypted at a time, straight from its log into a block of the shard's that is given back once the bytes
 //! have left, and after the one before.
 
-use std::{cell::RefCell, collections::HashMap, io, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, io, rc::Rc, sync::Arc};
 
 use monoio::buf::IoBuf;
 
@@ -16,6 +16,7 @@ use crate::{
         conn::ConnId,
         core::Transmit,
         dial::TlsFault,
+        metrics::ShardMetrics,
         poller::Poller,
         socket::Socket,
         tls::{Tls, server::client_fault},
@@ -35,12 +36,13 @@ pub(super) struct Secure {
     pub(super) poller: Poller,
     blocks: Blocks,
     sessions: RefCell<HashMap<ConnId, SharedTls>>,
+    metrics: Arc<ShardMetrics>,
 }
 
 impl Secure {
     /// For the shard's thread, within its runtime.
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { poller: Poller::new()?, blocks: Blocks::default(), sessions: RefCell::default() })
+    pub(super) fn new(metrics: Arc<ShardMetrics>) -> io::Result<Self> {
+        Ok(Self { poller: Poller::new()?, blocks: Blocks::default(), sessions: RefCell::default(), metrics })
     }
 
     #[cfg(test)]
@@ -51,7 +53,14 @@ impl Secure {
     pub(super) fn insert(&self, id: ConnId, tls: Tls) -> SharedTls {
         let session = Rc::new(RefCell::new(Session { tls, fault: None }));
         self.sessions.borrow_mut().insert(id, Rc::clone(&session));
+        self.metrics.tls_connections.add(1);
         session
+    }
+
+    fn remove(&self, id: ConnId) {
+        if self.sessions.borrow_mut().remove(&id).is_some() {
+            self.metrics.tls_connections.add(-1);
+        }
     }
 }
 
@@ -92,7 +101,7 @@ impl Driver {
             self.woken(id).await;
         }
         self.forget(id);
-        self.secure.sessions.borrow_mut().remove(&id);
+        self.secure.remove(id);
         drop(socket);
         self.with_core(|core| core.remove(id));
     }
@@ -216,7 +225,12 @@ impl Driver {
                 tracing::error!("cannot wait for TLS connections to become readable: {error}");
                 monoio::time::sleep(limits::ACCEPT_PAUSE).await;
             }
+            let until = self.start.elapsed() + limits::READ_TURN;
             for id in ready.drain(..) {
+                // The others are reported again, before those that were read from.
+                if self.core.borrow().process_time() >= until {
+                    break;
+                }
                 let session = self.secure.sessions.borrow().get(&id).map(Rc::clone);
                 let Some(session) = session else { continue };
                 if let Err(reason) = self.read_sealed(id, &session) {

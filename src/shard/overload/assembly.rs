@@ -1,6 +1,8 @@
-//! Memory of messages that are not whole, over all connections of a shard.
+//! Memory of messages that are not whole, over all connections of a shard, and of what came behind requests that wait for their
+//! answer.
 //!
-//! Each connection may hold [`limits::IN_FLIGHT_BYTES_MAX`], which ten thousand of them must not. When together they hold more
+//! Each connection may hold [`limits::IN_FLIGHT_BYTES_MAX`] of the former and [`limits::UNREAD_BYTES_MAX`] of the latter, which
+//! ten thousand of them must not. When together they hold more
 //! than the shard's part, those that hold most are closed until they hold three quarters of it: first whoever does not publish,
 //! who has nothing long to say; publishers only if they hold more than the longest messages take.
 
@@ -39,9 +41,17 @@ impl Core {
     /// Bytes came on a connection, which held `before` of messages that were not whole.
     pub(in super::super) fn note_assembly(&mut self, id: ConnId, before: usize) {
         let now = self.conns.get(id).map_or(0, |conn| conn.session.in_flight_bytes());
-        if now == before {
-            return;
+        if now != before {
+            self.assemble(before, now);
         }
+    }
+
+    /// A connection that waits for an answer holds `bytes` more of what came behind its request.
+    pub(in super::super) fn note_unread(&mut self, bytes: usize) {
+        self.assemble(0, bytes);
+    }
+
+    fn assemble(&mut self, before: usize, now: usize) {
         self.assembly.note(before, now);
         if self.assembly.bytes > self.assembly.alarm {
             self.shed_hoarders();
@@ -49,7 +59,7 @@ impl Core {
         self.metrics.assembly_bytes.set(i64::try_from(self.assembly.bytes).unwrap_or(i64::MAX));
     }
 
-    /// A connection has ended, with `bytes` of messages that were not whole.
+    /// A connection has ended with `bytes` of messages that were not whole, or a request with so many behind it.
     pub(in super::super) fn forget_assembly(&mut self, bytes: usize) {
         self.assembly.note(bytes, 0);
         self.metrics.assembly_bytes.set(i64::try_from(self.assembly.bytes).unwrap_or(i64::MAX));
@@ -59,7 +69,7 @@ impl Core {
         let publishes = |used: &Use| matches!(used, Use::Publishing { .. });
         let mut found: Vec<(bool, usize, ConnId)> = Vec::new();
         for (id, conn) in self.conns.iter().filter(|(_, conn)| conn.closing().is_none()) {
-            let (bytes, live) = (conn.session.in_flight_bytes(), conn.uses.iter().any(publishes));
+            let (bytes, live) = (conn.session.in_flight_bytes() + conn.unread_bytes(), conn.uses.iter().any(publishes));
             let may_go = bytes > if live { limits::PUBLISHER_IN_FLIGHT_BYTES_FAIR } else { 0 };
             if may_go && matches!(conn.session, Session::Client(_)) {
                 found.push((live, bytes, id));
@@ -70,11 +80,14 @@ impl Core {
             if self.assembly.bytes <= self.assembly.most / 4 * 3 {
                 break;
             }
+            // What it had not read goes as it is closed.
             if let Some(conn) = self.conns.get_mut(id) {
+                self.assembly.note(conn.session.in_flight_bytes(), 0);
                 conn.session.discard_in_flight();
             }
-            self.assembly.note(bytes, 0);
-            let what = format!("messages that are not whole take too much memory, and it held {bytes} bytes of them");
+            let what = format!(
+                "messages that are not whole, or wait, take too much memory, and it held {bytes} bytes of them"
+            );
             self.log_close(id, CloseReason::AssemblyBytes, &what);
             self.close(id, CloseReason::AssemblyBytes, true);
         }

@@ -17,7 +17,7 @@ use crate::{
     },
     shard::{
         close::CloseReason,
-        conn::{Conn, ConnId},
+        conn::{Conn, ConnId, Standing},
         core::Core,
         dial::{Dial, DialError},
         proxy_header::Behalf,
@@ -75,7 +75,8 @@ impl Core {
         let session = ClientSession::new(config, self.chance(), self.time.now()).announcing(capabilities);
         let upstream = Upstream { session, leg, dialled: false, greeted: false, bytes_out: 0 };
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let id = self.conns.insert(Box::new(Conn::new(Session::Upstream(Box::new(upstream)), nowhere)));
+        let id =
+            self.conns.insert(Box::new(Conn::new(Session::Upstream(Box::new(upstream)), nowhere, Standing::Client)));
         self.metrics.connections.add(1);
         self.metrics.upstream_dials.add(1);
         self.dials.push(Dial { id, to, header, patience: self.config.relays.timing.connect });

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::rig::{INTER, KEY, Rig, SOUND};
 use crate::{
-    limits::{DECISION_GRACE, READ_BYTES, UNREAD_BYTES_MAX},
+    limits::{ASSEMBLY_BYTES_SHARD_MIN, DECISION_GRACE, MEMORY_BYTES_MIN, READ_BYTES, UNREAD_BYTES_MAX},
     rtmp::{
         client::ClientRole,
         message::{Kind, type_id},
     },
     shard::{
         close::{CloseReason, RefuseReason},
-        listen_addr::SUCCESSOR_PEER,
+        listen_addr::{SUCCESSOR_PEER, UNIX_PEER},
         passing::Passing,
         predecessor::Predecessor,
         questions::{Callbacks, Decision, Event, Ticket},
@@ -103,6 +103,21 @@ fn a_publish_begins_once_it_is_allowed_and_a_play_too() {
 }
 
 #[test]
+fn whatever_address_a_balancer_names_its_client_is_a_client() {
+    for peer in [SUCCESSOR_PEER, UNIX_PEER] {
+        let mut rig = rig(1, &[Event::Publish]);
+        let publisher = rig.connect(0, ClientRole::Publish, "show");
+        let core = &mut rig.cores[0];
+        assert!(core.name_client(rig.peers[publisher].id, peer));
+        rig.settle();
+        assert_eq!(rig.asked(), ["publish live/show"]);
+        assert!(rig.cores[0].is_held(rig.peers[publisher].id));
+        rig.cores[0].remove(rig.peers[publisher].id);
+        assert_eq!(rig.metrics[0].successors.get(), 0);
+    }
+}
+
+#[test]
 fn a_refusal_reaches_the_client_with_its_reason_and_the_publisher_may_try_again() {
     let mut rig = rig(1, &[Event::Publish, Event::Play, Event::PublishDone, Event::PlayDone]);
     let (publisher, _) = waiting(&mut rig, ClientRole::Publish);
@@ -138,6 +153,35 @@ fn an_answer_to_nobody_is_ignored() {
     rig.video(second, 0, KEY);
     assert_eq!(rig.peers[second].events, ["Publishing"]);
     assert_eq!(rig.metrics[0].messages_received.get(), 1);
+    rig.empty();
+}
+
+#[test]
+fn what_was_allowed_and_does_not_come_about_is_told_as_its_end() {
+    let events = &[Event::Publish, Event::PublishDone, Event::Play, Event::PlayDone];
+    for (decision, told) in [(Decision::Allowed, true), (refused("no"), false)] {
+        // The client is gone before the answer.
+        let mut rig = rig(1, events);
+        let (publisher, ticket) = waiting(&mut rig, ClientRole::Publish);
+        rig.lose(publisher, CloseReason::PeerClosed);
+        assert_eq!(rig.asked(), ["publish live/show"]);
+        rig.decide_as(ticket, decision.clone());
+        let done = told.then_some("publish_done live/show");
+        assert_eq!(rig.asked()[1..], done.into_iter().collect::<Vec<_>>()[..]);
+        rig.decide_as(ticket, decision);
+        assert_eq!(rig.questions.len(), 1 + usize::from(told), "once");
+        rig.empty();
+    }
+    // Somebody else has the name.
+    let mut rig = rig(1, events);
+    let (first, _) = waiting(&mut rig, ClientRole::Publish);
+    rig.decide(Decision::Allowed);
+    let (second, _) = waiting(&mut rig, ClientRole::Publish);
+    rig.decide(Decision::Allowed);
+    assert_eq!(rig.asked(), ["publish live/show", "publish live/show", "publish_done live/show"]);
+    rig.lose(second, CloseReason::PeerClosed);
+    rig.lose(first, CloseReason::PeerClosed);
+    assert_eq!(rig.asked()[3..], ["publish_done live/show"]);
     rig.empty();
 }
 
@@ -278,6 +322,32 @@ fn a_connect_waits_and_a_refused_one_is_told_and_closed() {
 }
 
 #[test]
+fn what_is_kept_of_many_is_bounded_too() {
+    // Of the least memory there may be, each of four shards has the least for what is not whole or waits.
+    let mut rig = Rig::with(4, |config| {
+        config.callbacks.events[Event::Publish as usize] = true;
+        config.ceilings.memory_bytes_max = Some(MEMORY_BYTES_MIN as u64);
+    });
+    let chunk = vec![0; READ_BYTES];
+    let waiting: Vec<_> = (0..ASSEMBLY_BYTES_SHARD_MIN / READ_BYTES + 2)
+        .map(|_| {
+            let (_, ticket) = waiting(&mut rig, ClientRole::Publish);
+            rig.cores[0].receive(ticket.conn, &chunk);
+            ticket
+        })
+        .collect();
+    rig.settle();
+    let held = |rig: &Rig| rig.metrics[0].assembly_bytes.get();
+    let closed = rig.closed(CloseReason::AssemblyBytes);
+    assert!(closed >= 1 && closed < waiting.len() as u64 / 2, "{closed} are closed");
+    assert!((1..=ASSEMBLY_BYTES_SHARD_MIN as i64).contains(&held(&rig)), "{}", held(&rig));
+    for ticket in waiting {
+        rig.decide_as(ticket, refused("not today"));
+    }
+    assert_eq!(held(&rig), 0, "what came behind them was read, or is gone");
+}
+
+#[test]
 fn no_more_is_kept_than_a_read_has() {
     let mut rig = rig(1, &[Event::Publish]);
     let (peer, ticket) = waiting(&mut rig, ClientRole::Publish);
@@ -286,9 +356,11 @@ fn no_more_is_kept_than_a_read_has() {
     rig.cores[0].receive(ticket.conn, &chunk[..UNREAD_BYTES_MAX - READ_BYTES]);
     rig.settle();
     assert!(rig.peers[peer].open);
+    assert_eq!(rig.metrics[0].assembly_bytes.get(), UNREAD_BYTES_MAX as i64);
     rig.cores[0].receive(ticket.conn, &[0]);
     rig.settle();
     assert!(!rig.peers[peer].open);
+    assert_eq!(rig.metrics[0].assembly_bytes.get(), 0);
     assert_eq!(rig.closed(CloseReason::UnreadBytes), 1);
     rig.decide_as(ticket, Decision::Allowed);
     rig.empty();

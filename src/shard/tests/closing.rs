@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::rig::{INTER, KEY, Rig, frame};
 use crate::{
     limits::{
-        CHUNK_STREAMS_MAX, CONNECT_DEADLINE, HANDSHAKE_DEADLINE, LAG_BYTES_MAX, PROGRESS_DEADLINE, REQUEST_DEADLINE,
-        SKIPS_MAX, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX, WAITED_NAMES_MAX,
+        ASIDES_PER_SECOND_MAX, CHUNK_STREAMS_MAX, CONNECT_DEADLINE, HANDSHAKE_DEADLINE, LAG_BYTES_MAX,
+        PROGRESS_DEADLINE, REQUEST_DEADLINE, SKIPS_MAX, STRAY_MEDIA_MESSAGES_MAX, UNKNOWN_MESSAGES_MAX,
+        WAITED_NAMES_MAX,
     },
     rtmp::{client::ClientRole, key::StreamKey, message::type_id},
     shard::close::{CloseReason, RefuseReason},
@@ -73,7 +74,7 @@ fn silence_ends_at_the_deadline_of_what_is_owed() {
 #[test]
 fn a_hostile_peer_closes_its_own_connection_only() {
     type Attack = fn(&mut Rig, usize);
-    let attacks: [(CloseReason, Attack); 10] = [
+    let attacks: [(CloseReason, Attack); 11] = [
         (CloseReason::ChunkSize, |rig, peer| rig.inject(peer, type_id::SET_CHUNK_SIZE, 0, &[0; 4])),
         (CloseReason::ControlLength, |rig, peer| rig.inject(peer, type_id::ACKNOWLEDGEMENT, 0, &[0; 2])),
         (CloseReason::ChunkFormat, |rig, peer| say(rig, peer, &[0x80 | 50, 0, 0, 1])),
@@ -91,10 +92,16 @@ fn a_hostile_peer_closes_its_own_connection_only() {
         }),
         (CloseReason::ReplyBacklog, |rig, peer| {
             rig.peers[peer].sends_allowed = 0;
-            for _ in 0..10_000 {
-                rig.inject(peer, type_id::USER_CONTROL, 0, &[0, 6, 0, 0, 0, 1]);
+            for _ in 0..10 {
+                for _ in 0..1_000 {
+                    rig.inject(peer, type_id::USER_CONTROL, 0, &[0, 6, 0, 0, 0, 1]);
+                }
+                rig.pass_ms(1_000);
             }
             rig.allow(peer, usize::MAX);
+        }),
+        (CloseReason::Flood, |rig, peer| {
+            (0..=ASIDES_PER_SECOND_MAX).for_each(|_| rig.inject(peer, type_id::ACKNOWLEDGEMENT, 0, &[0; 4]));
         }),
         (CloseReason::InFlightBytes, in_flight),
         (CloseReason::PeerReset, |rig, peer| rig.lose(peer, CloseReason::PeerReset)),

@@ -9,6 +9,7 @@ use crate::{
     shard::{
         ceilings::Rate,
         close::{CloseReason, RefuseReason, TurnedAway},
+        conn::Standing,
         listen_addr::UNIX_PEER,
     },
 };
@@ -20,13 +21,13 @@ fn from(n: u8) -> SocketAddr {
 #[test]
 fn a_full_node_closes_who_comes_until_somebody_leaves() {
     let mut rig = Rig::with(2, |config| config.ceilings.connections_max = Some(2));
-    let first = rig.cores[0].admit(from(1), true).expect("room");
-    let second = rig.cores[1].admit(from(2), true).expect("room");
+    let first = rig.cores[0].admit(Standing::Client, from(1), true).expect("room");
+    let second = rig.cores[1].admit(Standing::Client, from(2), true).expect("room");
     for core in &mut rig.cores {
-        assert_eq!(core.admit(UNIX_PEER, true), None, "the limit is the process's");
+        assert_eq!(core.admit(Standing::SocketFile, UNIX_PEER, true), None, "the limit is the process's");
     }
     rig.cores[0].remove(first);
-    assert!(rig.cores[1].admit(from(3), true).is_some());
+    assert!(rig.cores[1].admit(Standing::Client, from(3), true).is_some());
     rig.cores[1].remove(second);
     let count = |shard: usize| rig.metrics[shard].turned_away(TurnedAway::Connections).get();
     assert_eq!((count(0), count(1)), (1, 1));
@@ -37,15 +38,18 @@ fn an_address_that_connects_too_often_is_turned_away_and_others_are_not() {
     let mut rig = Rig::with(1, |config| config.ceilings.connects_per_ip = Some(Rate { per_second: 10, burst: 2 }));
     let core = &mut rig.cores[0];
     for _ in 0..2 {
-        let id = core.admit(from(1), true).expect("within the burst");
+        let id = core.admit(Standing::Client, from(1), true).expect("within the burst");
         core.remove(id);
     }
-    assert_eq!(core.admit(from(1), true), None);
-    assert!(core.admit(from(2), true).is_some());
-    assert!((0..9).all(|_| core.admit(UNIX_PEER, true).is_some()), "a socket file is no address");
-    assert!((0..9).all(|_| core.admit(([127, 0, 0, 1], 5).into(), true).is_some()), "loopback is exempt");
+    assert_eq!(core.admit(Standing::Client, from(1), true), None);
+    assert!(core.admit(Standing::Client, from(2), true).is_some());
+    assert!((0..9).all(|_| core.admit(Standing::SocketFile, UNIX_PEER, true).is_some()), "a socket file is no address");
+    assert!(
+        (0..9).all(|_| core.admit(Standing::Client, ([127, 0, 0, 1], 5).into(), true).is_some()),
+        "loopback is exempt"
+    );
     core.advance(TICK);
-    assert!(core.admit(from(1), true).is_some());
+    assert!(core.admit(Standing::Client, from(1), true).is_some());
     assert_eq!(rig.metrics[0].turned_away(TurnedAway::ConnectRate).get(), 1);
 }
 
@@ -53,12 +57,12 @@ fn an_address_that_connects_too_often_is_turned_away_and_others_are_not() {
 fn a_client_that_a_balancer_names_is_counted_by_its_own_address() {
     let mut rig = Rig::with(1, |config| config.ceilings.connections_per_ip_max = 1);
     let core = &mut rig.cores[0];
-    let [first, second, third] = [(); 3].map(|()| core.admit(from(9), false).expect("nobody yet"));
+    let [first, second, third] = [(); 3].map(|()| core.admit(Standing::Client, from(9), false).expect("nobody yet"));
     assert!(core.name_client(first, from(1)) && core.name_client(second, from(2)));
     assert!(!core.name_client(third, from(1)), "it has one");
     core.remove(third);
     core.remove(first);
-    let again = core.admit(from(9), false).expect("nobody yet");
+    let again = core.admit(Standing::Client, from(9), false).expect("nobody yet");
     assert!(core.name_client(again, from(1)));
     assert_eq!(rig.metrics[0].turned_away(TurnedAway::ConnectionsPerIp).get(), 1);
     assert_eq!(rig.metrics[0].closed(CloseReason::TurnedAway).get(), 1);

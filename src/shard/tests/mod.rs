@@ -4,6 +4,7 @@ mod asking;
 mod closing;
 mod ends;
 mod entering;
+mod judging;
 mod leaving;
 mod liar;
 mod merging;

@@ -25,9 +25,10 @@ use crate::{
     shard::{
         close::{CloseReason, RefuseReason},
         config::Config,
-        conn::ConnId,
+        conn::{ConnId, Standing},
         core::{Core, Shared, Transmit},
         dial::Dial,
+        listen_addr::SUCCESSOR_PEER,
         mesh::{Bell, ports},
         metrics::ShardMetrics,
         questions::{Decision, Question, Ticket},
@@ -134,10 +135,11 @@ impl Rig {
         self.connect_from(core, ([127, 0, 0, 1], 1_935).into(), role, name)
     }
 
-    /// As `connect`, from that address.
+    /// As `connect`, from that address, or as the successor.
     pub(super) fn connect_from(&mut self, core: usize, from: SocketAddr, role: ClientRole, name: &str) -> usize {
         let config = ClientConfig { chunk_bytes: 100_000, ..ClientConfig::new(role, "rtmp://host/live", "live", name) };
-        let id = self.cores[core].connect(from);
+        let standing = if from == SUCCESSOR_PEER { Standing::Successor } else { Standing::Client };
+        let id = self.cores[core].connect_as(standing, from);
         self.peers.push(Peer {
             core,
             id,

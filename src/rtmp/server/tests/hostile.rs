@@ -148,6 +148,7 @@ fn pings_are_answered_until_nobody_reads_the_answers() {
     assert_eq!(peer.said(), [Said::Control(4, vec![0, 7, 1, 2, 3, 4])]);
     let mut pings = 0;
     let error = loop {
+        peer.now += Duration::from_millis(1);
         match peer.message(0, 4, &[0, 6, 0, 0, 0, 0]) {
             Ok(_) => pings += 1,
             Err(error) => break error,
@@ -156,6 +157,18 @@ fn pings_are_answered_until_nobody_reads_the_answers() {
     };
     assert!(matches!(error, SessionError::ReplyBacklog { bytes } if bytes < REPLY_BYTES_MAX + 100), "{error}");
     assert!(pings > 1_000);
+}
+
+#[test]
+fn more_commands_and_controls_than_a_client_sends_are_a_flood() {
+    let mut peer = Peer::connected();
+    let said = usize::from(crate::limits::ASIDES_PER_SECOND_MAX);
+    for _ in 0..3 {
+        peer.now += Duration::from_secs(1);
+        (0..said).for_each(|_| assert_eq!(peer.message(0, type_id::ACKNOWLEDGEMENT, &[0; 4]), Ok(None)));
+    }
+    let error = peer.call("deleteStream", 0.0, &[Value::Number(9.0)]);
+    assert_eq!(error, Err(SessionError::Flood { type_id: type_id::COMMAND_AMF0 }));
 }
 
 #[test]

@@ -27,6 +27,7 @@ struct Peer {
     session: ServerSession,
     writer: ChunkWriter,
     reader: ChunkReader,
+    now: Duration,
 }
 
 /// A message of the server's: a command as its values, anything else as it is.
@@ -68,7 +69,7 @@ impl Peer {
         assert_eq!(reply.len(), 3_073);
         assert_eq!(client.receive(&mut &reply[..], 0, &mut c2), Ok(true));
         assert_eq!(session.receive(&mut &c2[..], T0), Ok(None));
-        Self { session, writer: ChunkWriter::new(), reader: ChunkReader::new() }
+        Self { session, writer: ChunkWriter::new(), reader: ChunkReader::new(), now: T0 }
     }
 
     fn connected() -> Self {
@@ -113,7 +114,7 @@ impl Peer {
 
     fn receive(&mut self, bytes: &[u8]) -> Result<Option<String>, SessionError> {
         let mut input = bytes;
-        let event = self.session.receive(&mut input, T0)?.map(|event| format!("{event:?}"));
+        let event = self.session.receive(&mut input, self.now)?.map(|event| format!("{event:?}"));
         assert!(input.is_empty() || event.is_some());
         Ok(event)
     }

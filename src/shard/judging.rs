@@ -1,0 +1,139 @@
+//! The operator's rules, asked about a client's request, at a bounded pace.
+//!
+//! What a client brings along to prove its right costs time to look at, whoever brings it. So a shard does only so much of it
+//! between two ticks ([`limits::ACCESS_WORK_PER_TICK`]); further requests wait for their turn as those do that are asked about
+//! outside, first come, first served, and their connections are not read. Who is denied [`limits::DENIALS_MAX`] times is closed.
+
+use std::collections::VecDeque;
+
+use super::{
+    asking::{Pending, Request},
+    close::CloseReason,
+    conn::ConnId,
+    core::Core,
+    questions::{Event, Ticket},
+};
+use crate::{
+    access::{Action, Ask, Refusal, Verdict, network::NO_ADDRESS},
+    limits,
+    media::TrackChoice,
+    rtmp::key::StreamKey,
+};
+
+/// For a client whose turn does not come.
+pub(super) const TOO_MANY: &str = "too many clients ask for something at the moment; try again later";
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(super) struct Judging {
+    /// Done since the last tick, in keys hashed.
+    work: u32,
+    /// Those that wait for their turn, and some that do not any more.
+    waiting: VecDeque<Ticket>,
+}
+
+/// What a client wants to do on a message stream.
+#[derive(Debug)]
+pub(super) struct Judgement {
+    pub(super) stream: u32,
+    pub(super) key: StreamKey,
+    pub(super) query: String,
+    /// Of a play.
+    pub(super) choice: Option<TrackChoice>,
+}
+
+impl Judgement {
+    fn action(&self) -> Action {
+        if self.choice.is_some() { Action::Play } else { Action::Publish }
+    }
+
+    pub(super) fn event(&self) -> Event {
+        if self.choice.is_some() { Event::Play } else { Event::Publish }
+    }
+}
+
+impl Core {
+    /// Does as the rules say of a client's request, or has it wait for its turn.
+    pub(super) fn judge(&mut self, id: ConnId, judgement: Judgement) {
+        let Some(verdict) = self.verdict(id, &judgement) else {
+            let ticket = self.hold(id, Request::Judgement(judgement), limits::JUDGEMENT_PATIENCE);
+            self.asking.judging.waiting.extend(ticket);
+            return;
+        };
+        let Judgement { stream, key, query, choice } = judgement;
+        match (verdict, choice) {
+            (Verdict::Allowed(credential), None) => self.ask_publish(id, stream, key, &query, credential),
+            (Verdict::Allowed(_), Some(choice)) => self.ask_play(id, stream, key, &query, choice),
+            (Verdict::Refused(refusal), None) => self.deny_publish(id, stream, &key, &refusal),
+            (Verdict::Refused(refusal), Some(_)) => self.deny_play(id, stream, &key, &refusal),
+        }
+    }
+
+    /// `None`: there has been enough of that until the next tick.
+    fn verdict(&mut self, id: ConnId, judgement: &Judgement) -> Option<Verdict> {
+        let Some(conn) = self.conns.get(id).filter(|conn| !conn.is_successor()) else {
+            // Who plays there has been judged there.
+            return Some(Verdict::Allowed(None));
+        };
+        let (app, tc_url) = (conn.session.app(), conn.session.tc_url());
+        let (action, key, query) = (judgement.action(), &judgement.key, judgement.query.as_str());
+        let peer = if conn.is_local() { NO_ADDRESS } else { conn.peer().ip() };
+        let ask = Ask { action, key, app, tc_url, query, peer, unix_s: self.asking.unix_s };
+        let work = self.config.access.work(&ask);
+        let judging = &mut self.asking.judging;
+        // However much a single one is, it has its turn.
+        if work > 0 && judging.work > 0 && judging.work.saturating_add(work) > limits::ACCESS_WORK_PER_TICK {
+            return None;
+        }
+        judging.work = judging.work.saturating_add(work);
+        Some(self.config.access.decide(&ask))
+    }
+
+    /// Those whose turn has come. To the tick.
+    pub(super) fn judge_more(&mut self) {
+        self.asking.judging.work = 0;
+        // Whoever does not get a turn now stands behind these: each is looked at once.
+        for ticket in std::mem::take(&mut self.asking.judging.waiting) {
+            let waits = self.conns.get(ticket.conn).and_then(|conn| conn.pending());
+            if waits.is_none_or(|pending| pending.number != ticket.number) {
+                continue;
+            }
+            if self.asking.judging.work >= limits::ACCESS_WORK_PER_TICK {
+                self.asking.judging.waiting.push_back(ticket);
+                continue;
+            }
+            let pending = self.conns.get_mut(ticket.conn).and_then(|conn| conn.take_pending(ticket.number));
+            let Some(Pending { request: Request::Judgement(judgement), unread, until, .. }) =
+                pending.map(|pending| *pending)
+            else {
+                continue;
+            };
+            self.judge(ticket.conn, judgement);
+            let pending = self.conns.get_mut(ticket.conn).and_then(|conn| conn.pending_mut());
+            if let Some(again) = pending.filter(|pending| matches!(pending.request, Request::Judgement(_))) {
+                again.until = until;
+            }
+            self.go_on(ticket.conn, &unread);
+        }
+    }
+
+    /// It is not looked at any more what the rules say.
+    pub(super) fn refuse_judgement(&mut self, id: ConnId, judgement: Judgement, why: &str) {
+        let refusal = Refusal { rule: "access rules".into(), why: why.to_owned() };
+        match judgement.choice {
+            None => self.deny_publish(id, judgement.stream, &judgement.key, &refusal),
+            Some(_) => self.deny_play(id, judgement.stream, &judgement.key, &refusal),
+        }
+    }
+
+    /// A request of the connection was denied.
+    pub(super) fn note_denied(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let denials = &mut conn.loose_ends().denials;
+        *denials = denials.saturating_add(1);
+        if *denials >= limits::DENIALS_MAX {
+            self.log_close(id, CloseReason::Denied, "it asked again and again for what it may not");
+            self.close(id, CloseReason::Denied, false);
+        }
+    }
+}
