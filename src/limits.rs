@@ -25,7 +25,7 @@ pub const CLIENT_WORD_LETTERS_MAX: usize = 256;
 pub const MESSAGE_STREAMS_MAX: usize = 8;
 /// Messages of unassigned types tolerated on one connection: with the next it is taken for garbage.
 pub const UNKNOWN_MESSAGES_MAX: u32 = 2;
-/// Messages of a connection in one second that are no media: commands, acknowledgements, pings. Clients send a few.
+/// Messages of a connection in one second that are neither media nor acknowledgements: commands, pings. Clients send a few.
 pub const ASIDES_PER_SECOND_MAX: u16 = 2_000;
 /// Replies (pings, acknowledgements, command results) a connection may have waiting because it does not read them.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024;

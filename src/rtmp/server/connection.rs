@@ -149,8 +149,8 @@ impl NetConnection {
     /// Sorts one message, and answers it where the host has no say.
     pub(super) fn message(&mut self, message: &Message<'_>) -> Result<Verdict, SessionError> {
         let Header { type_id, csid, stream_id, .. } = message.header;
-        // Before that, bytes are bounded.
-        if self.connect.is_some() && !type_id::is_media(type_id) {
+        // Before that, bytes are bounded. Acknowledgements cost next to nothing, and players send many.
+        if self.connect.is_some() && type_id != type_id::ACKNOWLEDGEMENT && !type_id::is_media(type_id) {
             self.asides = self.asides.saturating_add(1);
             if self.asides > ASIDES_PER_SECOND_MAX {
                 return Err(SessionError::Flood { type_id });

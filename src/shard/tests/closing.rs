@@ -101,7 +101,7 @@ fn a_hostile_peer_closes_its_own_connection_only() {
             rig.allow(peer, usize::MAX);
         }),
         (CloseReason::Flood, |rig, peer| {
-            (0..=ASIDES_PER_SECOND_MAX).for_each(|_| rig.inject(peer, type_id::ACKNOWLEDGEMENT, 0, &[0; 4]));
+            (0..=ASIDES_PER_SECOND_MAX).for_each(|_| rig.inject(peer, type_id::WINDOW_ACK_SIZE, 0, &[0, 1, 0, 0]));
         }),
         (CloseReason::InFlightBytes, in_flight),
         (CloseReason::PeerReset, |rig, peer| rig.lose(peer, CloseReason::PeerReset)),

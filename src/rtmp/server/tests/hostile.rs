@@ -165,7 +165,7 @@ fn more_commands_and_controls_than_a_client_sends_are_a_flood() {
     let said = usize::from(crate::limits::ASIDES_PER_SECOND_MAX);
     for _ in 0..3 {
         peer.now += Duration::from_secs(1);
-        (0..said).for_each(|_| assert_eq!(peer.message(0, type_id::ACKNOWLEDGEMENT, &[0; 4]), Ok(None)));
+        (0..said).for_each(|_| assert_eq!(peer.message(0, type_id::WINDOW_ACK_SIZE, &[0, 1, 0, 0]), Ok(None)));
     }
     let error = peer.call("deleteStream", 0.0, &[Value::Number(9.0)]);
     assert_eq!(error, Err(SessionError::Flood { type_id: type_id::COMMAND_AMF0 }));
