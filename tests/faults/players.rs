@@ -107,7 +107,7 @@ fn a_player_that_sends_and_never_reads_is_let_go_and_costs_little() {
         assert!(grown < 16 * 1_024, "memory grew by {grown} KiB");
         peer
     });
-    let reasons = ["reply_backlog", "no_progress"];
+    let reasons = ["reply_backlog", "no_progress", "flood"];
     let closed = |metrics: &crate::common::server::Metrics| -> f64 {
         reasons.iter().map(|reason| metrics.sum(CLOSED, &[("reason", reason)])).sum()
     };
