@@ -2,7 +2,7 @@
 //!
 //! One for the process, asked when a connection is accepted or closed and when a client asks to publish or play, never for
 //! media. What is refused here has cost an accept, or a request, and nothing else. Handshakes under way are each shard's own
-//! affair ([`handshakes`]). Bounds: see `addresses` and `audiences`.
+//! affair (`handshakes`). Bounds: see `addresses` and `audiences`.
 
 mod addresses;
 mod audiences;
