@@ -53,7 +53,7 @@ mod most {
     // A frame to 500 players, until each waits for the next.
     pub(crate) const FLUSH: u64 = 319_900;
     // From `play` until the player has a GOP of 440 KB and waits.
-    pub(crate) const JOIN: u64 = 30_160;
+    pub(crate) const JOIN: u64 = 36_100;
     // A frame from its owner to a player on another shard.
     pub(crate) const MESH_HOP: u64 = 6_050;
     // C0 and C1, answered.
