@@ -69,7 +69,7 @@ fn nothing_is_lost_when_a_run_moves_to_another_server() {
     let (old, new) = (Server::start(), Server::start());
     let run = Command::new(env!("CARGO_BIN_EXE_shardcast-loadtest"))
         .args(["run", "--url", &format!("rtmp://{}/live/show", old.rtmp), "--players", "3", "--sample", "3"])
-        .args(["--bitrate", "500k", "--gop", "500ms", "--warmup", "1s", "--duration", "7s", "--json"])
+        .args(["--bitrate", "500k", "--gop", "500ms", "--warmup", "1s", "--duration", "7s", "--late", "1s", "--json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
