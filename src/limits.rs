@@ -531,6 +531,8 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Clients asked to reconnect are asked over this long, unless `over_ms` says otherwise; and at most.
 pub const RECONNECT_OVER_DEFAULT: Duration = Duration::from_secs(5);
 pub const RECONNECT_OVER_MAX_MS: u64 = 600_000;
+/// How long a shard of a process that was replaced has to say whose streams it plays, before publishers are asked.
+pub const RECONNECT_SAYING: Duration = TICK.saturating_mul(5);
 /// How long a node that drains takes for it at most (`--drain-timeout-s`).
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Over how long clients are moved (`--drain-window-s`).
