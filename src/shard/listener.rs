@@ -178,13 +178,14 @@ impl Bound {
             given.push(listener.into());
         } else {
             self.others_files.push(path.to_owned());
+            for socket in &given {
+                // It listens already: this gives it the backlog alone.
+                SockRef::from(socket).listen(options.backlog)?;
+            }
         }
         self.keep(addr.clone(), false, given.iter().map(AsFd::as_fd))?;
         for socket in given {
-            let listener = inherited::unix_listener(socket)?;
-            for listeners in &mut self.by_shard {
-                listeners.push(Listener::Unix(listener.try_clone()?));
-            }
+            share_unix(socket, &mut self.by_shard)?;
         }
         self.addrs.push(addr);
         Ok(())
@@ -209,13 +210,17 @@ pub(super) fn share(listening: Listening, by_shard: &mut [Vec<Listener>]) -> io:
     for (index, socket) in listening.sockets.into_iter().enumerate() {
         match listening.addr {
             ListenAddr::Tcp(_) => by_shard[index % shards].push(Listener::Tcp(inherited::tcp_listener(socket)?)),
-            ListenAddr::Unix(_) => {
-                let listener = inherited::unix_listener(socket)?;
-                for listeners in &mut *by_shard {
-                    listeners.push(Listener::Unix(listener.try_clone()?));
-                }
-            }
+            ListenAddr::Unix(_) => share_unix(socket, by_shard)?,
         }
+    }
+    Ok(())
+}
+
+/// Every shard takes connections from the socket of a file.
+fn share_unix(socket: OwnedFd, by_shard: &mut [Vec<Listener>]) -> io::Result<()> {
+    let listener = inherited::unix_listener(socket)?;
+    for listeners in by_shard {
+        listeners.push(Listener::Unix(listener.try_clone()?));
     }
     Ok(())
 }

@@ -32,7 +32,7 @@ pub(super) enum Message {
         /// The system chose the port.
         chosen: bool,
     },
-    /// Somebody else has the sockets too: they are to listen beyond the new process's end.
+    /// The service manager opened some of them: they are to listen beyond the new process's end.
     Lasting,
     /// There are no more sockets.
     All,

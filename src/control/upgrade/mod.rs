@@ -18,6 +18,7 @@ mod program;
 pub(super) use self::{
     elder::{Upgrades, catch, refuse},
     heir::{Heir, pass_on, say_goodbye},
+    program::Program,
 };
 
 /// The environment variable by which the new process knows what it is, and the version of what the two say to each other.
