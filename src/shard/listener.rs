@@ -284,16 +284,18 @@ fn steer(listener: Option<&TcpListener>, cpus: &[Option<usize>]) -> Result<(), O
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::{
         net::TcpStream,
         time::{Duration, Instant},
     };
 
-    use super::*;
-    use crate::limits;
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use socket2::SockAddr;
+
+    use super::*;
+    use crate::{limits, shard::testing::Folder};
 
     const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -342,6 +344,24 @@ mod tests {
         let addr = bound.addrs[0].tcp().expect("an address");
         assert_ne!(addr.port(), 0);
         assert!(bound.by_shard.iter().all(|listeners| tcp(&listeners[0]).local_addr().expect("bound") == addr));
+    }
+
+    #[test]
+    fn an_inherited_socket_file_gets_the_backlog_that_is_asked_for() {
+        let folder = Folder::new("backlog");
+        let path = folder.path("node.sock");
+        let mut inherited = Inherited::default();
+        inherited.add(UnixListener::bind(&path).expect("a new file").into(), None).expect("it listens");
+        let options = SocketOptions { backlog: 1, ..SocketOptions::default() };
+        let addrs = [ListenAddr::Unix(path.clone())];
+        let _bound = super::bind_all("rtmp", &addrs, &[None], &options, &mut inherited).expect("it was inherited");
+        let connect = || {
+            let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).expect("descriptors");
+            client.connect(&SockAddr::unix(&path).expect("a short path")).map(|()| client)
+        };
+        // The kernel lets one more wait.
+        let _waiting = [connect().expect("room"), connect().expect("room")];
+        assert_eq!(connect().expect_err("no room").kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
