@@ -106,6 +106,19 @@ fn a_new_process_that_hangs_is_stopped() {
 }
 
 #[test]
+fn a_drain_stops_a_new_process_that_does_not_listen_yet() {
+    let folder = Folder::new("draining");
+    let program = copied(&folder);
+    let server = run(&program, &[]);
+    script(&folder, "#!/bin/sh\nexec sleep 60\n");
+    server.signal("USR2");
+    wait_for("it to be started", seconds(5), || server.log().contains("is being started").then_some(()));
+    assert_eq!(server.post("/api/drain?mode=lb&timeout_s=60&converge_s=60"), 202);
+    wait_for("it to be stopped", seconds(5), || server.log().contains("the new one is stopped").then_some(()));
+    assert!(Peer::connected(server.rtmp).is_served(), "until the balancer knows");
+}
+
+#[test]
 fn the_variable_is_not_for_others() {
     let output = Command::new(binary())
         .env("SHARDCAST_HANDOVER", "1")
