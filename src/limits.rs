@@ -405,14 +405,13 @@ pub const MEMORY_PLAYERS_PERCENT: u64 = 80;
 pub const MEMORY_LAGGARDS_PERCENT: u64 = 90;
 pub const MEMORY_PUBLISHERS_PERCENT: u64 = 95;
 pub const MEMORY_RELIEF_PERCENT: u64 = 5;
-/// From this share on the GOPs kept for joiners are halved each time, and below this one they grow, a step in this time.
+/// From this share on the GOPs kept for joiners are halved each time it is weighed, and what is free is given back; below this
+/// one GOPs grow, a step of an eighth in this time: logs take a while to become as long as they may.
 pub const MEMORY_GOPS_CUT_PERCENT: u64 = 75;
 pub const MEMORY_GOPS_GROW_PERCENT: u64 = 60;
-pub const GOP_STEP: Duration = Duration::from_secs(1);
+pub const GOP_STEP: Duration = Duration::from_secs(5);
 /// How often the memory is weighed.
 pub const MEMORY_WEIGH_PAUSE: Duration = Duration::from_millis(250);
-/// How often memory that is free is given back while memory is short.
-pub const MEMORY_GIVE_BACK_PAUSE: Duration = Duration::from_secs(1);
 /// Bounds of `--memory-max`.
 pub const MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;
 pub const MEMORY_BYTES_MOST: usize = 1 << 50;

@@ -13,7 +13,6 @@ mod access;
 #[cfg(test)]
 mod access_docs_tests;
 mod admin;
-mod allocator;
 mod args;
 mod banner;
 mod callbacks;

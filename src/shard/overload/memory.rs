@@ -2,15 +2,18 @@
 //!
 //! The control thread weighs it a few times a second; shards read two atomics at their ticks. What is used is the larger of what
 //! the node accounts for itself (logs, messages that are not whole, connections) and what the kernel says is resident. What can
-//! be given up without anybody losing anything goes first: GOPs kept for players to come are halved while memory is short, and
-//! grow again slowly once it is not.
+//! be given up without anybody losing anything goes first: threads give back what is free of theirs, and GOPs kept for players
+//! to come are halved while memory is short, and grow again slowly once it is not.
 
 use std::{
     sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
-use super::ladder::{Level, memory_level};
+use super::{
+    allocator,
+    ladder::{Level, memory_level},
+};
 use crate::limits::{GOP_BYTES_MAX_MIN, GOP_STEP, MEMORY_GOPS_CUT_PERCENT, MEMORY_GOPS_GROW_PERCENT};
 
 /// See the file's head.
@@ -29,6 +32,8 @@ pub struct Memory {
     gop_changed_ms: AtomicU64,
     /// How often it was weighed: shards shed once for each time.
     weighed: AtomicU64,
+    /// How often threads were to give back what is free: each does so once for each time.
+    wanted: AtomicU64,
 }
 
 /// What was found when the memory was weighed.
@@ -51,6 +56,7 @@ impl Memory {
             gop_bytes_max,
             gop_changed_ms: AtomicU64::new(0),
             weighed: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
         }
     }
 
@@ -77,6 +83,10 @@ impl Memory {
         self.weighed.load(Ordering::Relaxed)
     }
 
+    pub(super) fn wanted(&self) -> u64 {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
     /// Takes in what is used by the node's own account and by the kernel's. One thread calls it, with a time that rises.
     pub fn weigh(&self, accounted: u64, resident: u64, now: Duration) -> Weighed {
         let used = accounted.max(resident);
@@ -86,6 +96,10 @@ impl Memory {
         self.level.store(level as u8, Ordering::Relaxed);
         if let Some(percent) = used.saturating_mul(100).checked_div(self.most).filter(|_| self.sheds) {
             self.size_gops(percent, now);
+            if percent >= MEMORY_GOPS_CUT_PERCENT {
+                self.wanted.fetch_add(1, Ordering::Relaxed);
+                allocator::give_back();
+            }
         }
         self.weighed.fetch_add(1, Ordering::Relaxed);
         Weighed { before, level, used, most: self.most }
@@ -99,7 +113,7 @@ impl Memory {
         let next = if used_percent >= MEMORY_GOPS_CUT_PERCENT {
             (bytes / 2).max(least)
         } else if used_percent < MEMORY_GOPS_GROW_PERCENT && since_ms >= GOP_STEP.as_millis() as u64 {
-            (bytes + bytes / 4).min(self.gop_bytes_max)
+            (bytes + bytes / 8).min(self.gop_bytes_max)
         } else {
             bytes
         };
@@ -133,7 +147,7 @@ mod tests {
         weigh(700);
         assert_eq!(memory.gop_bytes(), least, "in between it stays");
         weigh(100);
-        assert_eq!(memory.gop_bytes(), least * 5 / 4);
+        assert_eq!(memory.gop_bytes(), least * 9 / 8);
         for _ in 0..100 {
             weigh(100);
         }

@@ -3,6 +3,7 @@
 //! Its own load and the process's memory each have a level; the higher one counts. Both are looked at once a tick. Besides, each
 //! shard has its part of the memory that messages may take before they are whole, and sheds whoever holds most of it.
 
+mod allocator;
 mod assembly;
 mod ladder;
 pub mod memory;
@@ -24,6 +25,8 @@ pub(super) struct Overload {
     /// What the memory had been weighed for when players were last shed for it, and when they were for load.
     shed_for_memory: u64,
     shed_for_cpu_at: Duration,
+    /// What [`Memory::wanted`](memory::Memory::wanted) was when the shard last gave free memory back.
+    given_back: u64,
     /// The length of GOPs that the logs have.
     gop_bytes: Option<usize>,
 }
@@ -57,6 +60,10 @@ impl Core {
         self.overload.level = cpu.max(memory);
         self.metrics.overload_level.set(i64::from(self.overload.level as u8));
         self.fit_gops();
+        let wanted = self.memory.wanted();
+        if std::mem::replace(&mut self.overload.given_back, wanted) != wanted {
+            allocator::give_back();
+        }
         let now = self.time.now();
         let weighed = self.memory.weighed();
         if memory >= Level::Laggards && weighed != self.overload.shed_for_memory {
