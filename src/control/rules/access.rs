@@ -79,8 +79,18 @@ impl<'a> AccessMaker<'a> {
         Self { folder, files: Vec::new(), findings: Vec::new() }
     }
 
-    /// `None` if something is wrong, which is among the findings then.
+    /// `None` if something is wrong, which is among the findings then: a rule that went without a word would leave its streams
+    /// to everybody.
     pub(in super::super) fn rule(&mut self, text: &AccessText) -> Option<Rule> {
+        let before = self.findings.len();
+        let rule = self.sound_rule(text);
+        if rule.is_none() && !self.findings.iter().skip(before).any(Finding::is_fault) {
+            self.fault(text.at.clone(), "this rule cannot be used");
+        }
+        rule
+    }
+
+    fn sound_rule(&mut self, text: &AccessText) -> Option<Rule> {
         let streams = text.streams.as_ref().map(|streams| {
             let parsed = Pattern::parse(&streams.text);
             parsed.map_err(|why| self.fault(streams.from(why.at), why.fault.to_string())).ok()
@@ -170,10 +180,9 @@ impl<'a> AccessMaker<'a> {
             sound &= matches!(added, Some(Ok(())));
         }
         if sound && tokens.is_empty() {
-            match text.keys.last() {
-                Some(file) => self.warn_of_nothing(file, "no key", "shardcast key --secret"),
-                None => return None,
-            }
+            // Whoever makes such a text sees to it that it names a file.
+            let file = text.keys.last()?;
+            self.warn_of_nothing(file, "no key", "shardcast key --secret");
         }
         sound.then_some(tokens)
     }
