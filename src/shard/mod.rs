@@ -1,7 +1,7 @@
 //! The shards: the only place that owns sockets.
 //!
-//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `judging`, `publish`, `play`,
-//! `sending`, `follow`, [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is
+//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `judging`, `telling`, `publish`,
+//! `play`, `sending`, `follow`, [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is
 //! what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how cores talk. `driver` (with `poller`,
 //! `socket`, `load` and [`proxy_header`]) and `listener` (with `sockopt`, `steering` and
 //! `unix_file`) put a core on a monoio runtime of its own thread; [`dial`] is its outgoing connections, [`tls`] what some of
@@ -53,6 +53,7 @@ mod sockopt;
 mod steering;
 mod streams;
 mod takeover;
+mod telling;
 pub mod time;
 mod timers;
 pub mod tls;
