@@ -37,11 +37,13 @@ impl Signer {
     }
 }
 
+/// As sent at `now_s`, in seconds since 1970: what is told may have waited for longer than its reader takes signatures.
 pub(super) fn request(
     plan: &Plan,
     url: &Uri,
     signer: Option<&Signer>,
     question: &Question,
+    now_s: u64,
 ) -> hyper::http::Result<Request<Full<Bytes>>> {
     let (kind, body) = match plan.format {
         Format::Json => ("application/json", json(&plan.node, question)),
@@ -52,7 +54,7 @@ pub(super) fn request(
         .uri(url)
         .header(header::CONTENT_TYPE, kind)
         .header(header::USER_AGENT, concat!("shardcast/", env!("CARGO_PKG_VERSION")));
-    let signature = signer.and_then(|signer| signer.sign(question.unix_s, body.as_bytes()));
+    let signature = signer.and_then(|signer| signer.sign(now_s, body.as_bytes()));
     let request = match signature {
         Some(signature) => request.header(SIGNATURE, signature),
         None => request,
