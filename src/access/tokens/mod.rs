@@ -93,6 +93,12 @@ impl Tokens {
         if text.contains("-----BEGIN") {
             let keys = public_key::of_pem(text)?;
             self.public.extend(keys.into_iter().map(|key| (name.to_owned(), key)));
+            // Those behind them would never be tried for a token that names the file.
+            if self.public.iter().filter(|(of, _)| of == name).count() > TOKEN_KEYS_TRIED_MAX {
+                return Err(format!(
+                    "more than {TOKEN_KEYS_TRIED_MAX} public keys in files of the name {name}: split them up"
+                ));
+            }
         } else if self.secrets.is_empty() {
             self.secrets = SignSecrets::parse(text).map_err(|why| why.to_string())?;
         } else {

@@ -126,10 +126,10 @@ impl AccessArgs {
         };
         let flag = |what| format!("--{}-{what}", action.name());
         let piece = |text: &String| Piece::new(text, 0);
-        let keys = keys.iter().map(|file| reader.read(flag("keys"), file, |maker| maker.keys(&piece(file))));
-        let keys = keys.collect::<Result<Vec<_>, _>>()?.pop();
-        let links = links.iter().map(|file| reader.read(flag("signed"), file, |maker| maker.links(&piece(file))));
-        let links = links.collect::<Result<Vec<_>, _>>()?.pop();
+        let keys = keys.as_ref().map(|file| reader.read(flag("keys"), file, |maker| maker.keys(&piece(file))));
+        let keys = keys.transpose()?;
+        let links = links.as_ref().map(|file| reader.read(flag("signed"), file, |maker| maker.links(&piece(file))));
+        let links = links.transpose()?;
         let (issuer, audience) = (self.jwt_issuer.as_ref().map(piece), self.jwt_audience.as_ref().map(piece));
         let text = TokensText { keys: tokens.iter().map(piece).collect(), issuer, audience };
         let tokens = match tokens.is_empty() {
