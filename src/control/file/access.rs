@@ -12,7 +12,8 @@ use crate::{
     access::Action,
     control::rules::{
         Finding, Piece,
-        access::{AccessMade, AccessMaker, AccessText, TokensText, hidden},
+        access::{AccessMade, AccessMaker, AccessText, TokensText, covers},
+        hidden,
     },
     limits,
 };
@@ -107,7 +108,7 @@ impl ConfigFile {
             let texts = self.access.iter().filter(|text| text.action == action);
             let rules = texts.filter_map(|text| Some((text, maker.rule(text)?)));
             let (texts, rules): (Vec<_>, Vec<_>) = rules.unzip();
-            for (later, earlier) in hidden(&rules) {
+            for (later, earlier) in hidden(&rules, covers) {
                 let line = self.text.place(texts[earlier].at.start);
                 let streams = rules[earlier].streams.as_ref().map_or("all streams".to_owned(), ToString::to_string);
                 let why = format!(
