@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 use super::{Format, Plan};
 use crate::{
-    rtmp::key::split_query,
+    rtmp::{hex::to_hex, key::split_query},
     shard::questions::{Event, Question, Subject},
 };
 
@@ -32,8 +32,7 @@ impl Signer {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
         mac.update(format!("{unix_s}.").as_bytes());
         mac.update(body);
-        let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(format!("t={unix_s},v1={hex}"))
+        Some(format!("t={unix_s},v1={}", to_hex(&mac.finalize().into_bytes())))
     }
 }
 
