@@ -1,9 +1,9 @@
 //! The operator's rules: of those for an action, the first that a stream's name fits decides.
 //!
-//! Without rules for an action everybody may do it, and none is asked; with rules, a stream that none fits is refused. A rule looks at the address
-//! first, `deny` before `allow`, and then at what the client brings along: of the ways it knows, one must succeed. Bounds:
-//! [`ACCESS_RULES_MAX`](crate::limits::ACCESS_RULES_MAX) and [`NETWORKS_MAX`](crate::limits::NETWORKS_MAX), which `control/`
-//! keeps.
+//! Without rules for an action everybody may do it, which [`AccessInForce`](super::AccessInForce) sees to; with rules, a stream
+//! that none fits is refused. A rule looks at the address first, `deny` before `allow`, and then at what the client brings
+//! along: of the ways it knows, one must succeed. Bounds: [`ACCESS_RULES_MAX`](crate::limits::ACCESS_RULES_MAX) and
+//! [`NETWORKS_MAX`](crate::limits::NETWORKS_MAX), which `control/` keeps.
 
 use std::{fmt, sync::Arc};
 

@@ -2,10 +2,10 @@
 //!
 //! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check`, `relay`, `key` and `sign`) and the
 //! configuration (`file`, `rules`). A node (`serving`) starts the log (`logs`), gives up what the process no longer needs
-//! (`containment`), starts the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin listener (`admin`,
-//! `exposition`, `process`, `reconnect`, `drain`), asks other servers for the shards (`callbacks`) and reads files again that
-//! change (`reload`: `access`, `certificates`; `small_file`) until something ends the process (`ending`, `course`), a new process in its place for
-//! one (`upgrade`). It may block where shards may not. It never touches media.
+//! (`containment`), starts the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin listener
+//! (`admin`, `exposition`, `process`, `reconnect`, `drain`), asks other servers for the shards (`callbacks`) and reads files
+//! again that change (`reload`: `access`, `certificates`, by way of `small_file`) until something ends the process (`ending`,
+//! `course`), a new process in its place for one (`upgrade`). It may block where shards may not. It never touches media.
 
 mod access;
 #[cfg(test)]

@@ -22,8 +22,9 @@ use crate::access::{
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Access (see docs/access.md)")]
 pub(in super::super) struct AccessArgs {
-    /// Let those publish who bring a key of this file, as in show?key=..: NAME HASH on each line, which shardcast key makes.
-    /// Of several ways to prove a right, one is enough. Files are read again when they change
+    /// Let those publish who bring a key of this file, as in show?key=KEY. shardcast key makes its lines: NAME HASH, and
+    /// streams if the key is not for all. Of several ways to prove a right, one is enough. Files are read again when they
+    /// change
     #[arg(long, env = "SHARDCAST_PUBLISH_KEYS", value_name = "FILE")]
     publish_keys: Option<String>,
 
