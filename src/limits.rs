@@ -411,6 +411,8 @@ pub const MEMORY_GOPS_GROW_PERCENT: u64 = 60;
 pub const GOP_STEP: Duration = Duration::from_secs(1);
 /// How often the memory is weighed.
 pub const MEMORY_WEIGH_PAUSE: Duration = Duration::from_millis(250);
+/// How often memory that is free is given back while memory is short.
+pub const MEMORY_GIVE_BACK_PAUSE: Duration = Duration::from_secs(1);
 /// Bounds of `--memory-max`.
 pub const MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;
 pub const MEMORY_BYTES_MOST: usize = 1 << 50;

@@ -11,6 +11,7 @@ mod access;
 #[cfg(test)]
 mod access_docs_tests;
 mod admin;
+mod allocator;
 mod args;
 mod banner;
 mod callbacks;
