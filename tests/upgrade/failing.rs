@@ -2,16 +2,22 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    net::{TcpListener, TcpStream},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::{fs::PermissionsExt, net::UnixListener},
+    },
     path::{Path, PathBuf},
     process::Command,
 };
+
+use shardcast::shard::passing::Passing;
 
 use crate::{
     common::{
         rtmp::Peer,
         seconds,
-        server::{Server, binary},
+        server::{Driver, Server, binary},
         wait_for,
     },
     folder::Folder,
@@ -100,6 +106,19 @@ fn a_new_process_that_hangs_is_stopped() {
 }
 
 #[test]
+fn a_drain_stops_a_new_process_that_does_not_listen_yet() {
+    let folder = Folder::new("draining");
+    let program = copied(&folder);
+    let server = run(&program, &[]);
+    script(&folder, "#!/bin/sh\nexec sleep 60\n");
+    server.signal("USR2");
+    wait_for("it to be started", seconds(5), || server.log().contains("is being started").then_some(()));
+    assert_eq!(server.post("/api/drain?mode=lb&timeout_s=60&converge_s=60"), 202);
+    wait_for("it to be stopped", seconds(5), || server.log().contains("the new one is stopped").then_some(()));
+    assert!(Peer::connected(server.rtmp).is_served(), "until the balancer knows");
+}
+
+#[test]
 fn the_variable_is_not_for_others() {
     let output = Command::new(binary())
         .env("SHARDCAST_HANDOVER", "1")
@@ -109,6 +128,37 @@ fn the_variable_is_not_for_others() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("shardcast: SHARDCAST_HANDOVER: ") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn an_old_process_that_talks_nonsense_is_taken_over_from_all_the_same() {
+    let folder = Folder::new("nonsense");
+    let file = folder.path("node.sock");
+    let (stays, dropped) = (UnixListener::bind(&file).expect("a new file"), TcpListener::bind("127.0.0.1:0"));
+    let dropped = dropped.expect("free");
+    let addr = dropped.local_addr().expect("bound");
+    let (ours, theirs) = Passing::pair().expect("descriptors");
+    for (message, socket) in [
+        (r#"{"hello":{"version":1,"pid":1,"generation":0}}"#, None),
+        (r#"{"listening":{"role":"rtmp","chosen":false}}"#, Some(stays.as_fd())),
+        (r#"{"listening":{"role":"rtmp","chosen":false}}"#, Some(dropped.as_fd())),
+        (r#""all""#, None),
+    ] {
+        ours.send(message.as_bytes(), socket.as_slice()).expect("room");
+    }
+    // Instead of `yours`, which it will be asked for.
+    ours.send(b"junk", &[]).expect("room");
+    rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty()).expect("it is open");
+    let script = format!("export SHARDCAST_HANDOVER=1; exec \"$@\" 0<&{}", theirs.as_fd().as_raw_fd());
+    let socket = format!("unix:{}", file.display());
+    let mut server = Server::start_by(&["bash", "-c", &script, "bash"], Driver::Auto, 1, &["--rtmp", &socket]);
+    wait_for("the old process to be given up", seconds(5), || {
+        server.log().contains("the process before this one cannot be heard").then_some(())
+    });
+    assert!(TcpStream::connect(addr).is_err(), "nobody takes connections there");
+    server.signal("TERM");
+    server.wait_exit(seconds(10));
+    assert!(!file.exists(), "it was the new one's to remove");
 }
 
 #[test]
