@@ -73,7 +73,8 @@ fn check_says_all_that_is_wrong_and_exits_with_2() {
 
 #[test]
 fn check_says_what_a_node_would_do_without_its_secrets() {
-    let content = "merge-ms = 40\nshards = 1\n\n[[pull]]\nstreams = \"live/*\"\nsources = [\"rtmp://a/live/{stream}\"]\n\n\
+    let content = "merge-ms = 40\nshards = 1\nrtmp = \"127.0.0.1:1935\"\nrtmps = \"127.0.0.1:1936\"\ntls-self-signed = true\n\n\
+                   [[pull]]\nstreams = \"live/*\"\nsources = [\"rtmp://a/live/{stream}\"]\n\n\
                    [[push]]\nstreams = \"live/show\"\ntargets = [\"rtmps://b/app/{env:PEARL}\", \"rtmp://c/app/{file:key}\"]\n";
     let file = File::new("sound", content);
     let key = file.0.with_file_name("key");
@@ -81,9 +82,12 @@ fn check_says_what_a_node_would_do_without_its_secrets() {
     let output = shardcast(&["check", file.path()]).env("PEARL", "nacre").output().unwrap();
     let (code, stdout, stderr) = texts(&output);
     assert_eq!(code, Some(0), "{stderr}");
-    for part in
-        ["merge-ms 40", "pulls live/* from rtmp://a/live/{stream}; while", "{env:PEARL} and rtmp://c/app/{file:key}"]
-    {
+    for part in [
+        "listens on 127.0.0.1:1935, 127.0.0.1:1936 (TLS) with",
+        "merge-ms 40",
+        "pulls live/* from rtmp://a/live/{stream}; while",
+        "{env:PEARL} and rtmp://c/app/{file:key}",
+    ] {
         assert!(stdout.contains(part), "{part:?} is not in\n{stdout}");
     }
     assert!(!stdout.contains("nacre") && !stdout.contains("oyster"), "{stdout}");

@@ -4,12 +4,9 @@
 //! for what one address can bring on itself, also when the clock is set back. Driven by
 //! [`AccessInForce`](super::AccessInForce).
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv6Addr},
-    ops::Bound,
-};
+use std::{collections::BTreeMap, net::IpAddr, ops::Bound};
 
+use super::network::customer;
 use crate::limits::{
     KEY_PAUSE_FIRST, KEY_PAUSE_MAX, WRONG_KEY_ADDRESSES_LOOKED_AT, WRONG_KEY_ADDRESSES_MAX, WRONG_KEYS_MAX,
     WRONG_KEYS_WINDOW,
@@ -43,13 +40,13 @@ impl Failed {
 impl Failures {
     /// Seconds until a key from `peer` is looked at again; 0: now.
     pub fn pause_s(&self, peer: IpAddr, unix_s: u64) -> u64 {
-        let failed = self.by_address.get(&counted(peer)).filter(|failed| !failed.is_old(unix_s));
+        let failed = self.by_address.get(&customer(peer)).filter(|failed| !failed.is_old(unix_s));
         failed.map_or(0, |failed| failed.until_s.saturating_sub(unix_s))
     }
 
     /// A wrong key came from `peer`.
     pub fn note(&mut self, peer: IpAddr, unix_s: u64) {
-        let peer = counted(peer);
+        let peer = customer(peer);
         if !self.by_address.contains_key(&peer) && self.by_address.len() >= WRONG_KEY_ADDRESSES_MAX {
             self.make_room(unix_s);
         }
@@ -81,14 +78,6 @@ impl Failures {
         {
             self.by_address.remove(peer);
         }
-    }
-}
-
-/// What stands for an address here.
-fn counted(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(peer) => peer.into(),
-        IpAddr::V6(peer) => Ipv6Addr::from_bits(peer.to_bits() >> 64 << 64).into(),
     }
 }
 

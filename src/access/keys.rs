@@ -18,6 +18,7 @@ use super::{
 use crate::{
     limits::{KEY_BYTES_MAX, KEY_BYTES_MIN, KEY_NAME_BYTES_MAX, KEYS_MAX},
     relay::pattern::Pattern,
+    rtmp::hex::{from_hex, to_hex},
     rtmp::key::StreamKey,
 };
 
@@ -129,25 +130,13 @@ pub fn line(name: &str, key: &str, salt: &str, streams: &[String]) -> Result<Str
     if key.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'&' | b'?' | b'%' | b'#')) {
         return Err("a key stands in URLs: ASCII letters and digits, no blanks, none of & ? % #".to_owned());
     }
-    let hex: String = digest(salt, key).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = to_hex(&digest(salt, key));
     let line = [&[name.to_owned(), format!("{SCHEME}:{salt}:{hex}")], streams].concat().join(" ");
     Keys::parse(&line).map(|_| line).map_err(|error| error.fault)
 }
 
 fn digest(salt: &str, key: &str) -> Hash {
     Sha256::new().chain_update(salt).chain_update(":").chain_update(key).finalize().into()
-}
-
-/// 32 bytes in hexadecimal.
-pub(super) fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 2 * bytes.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -1,21 +1,20 @@
 //! Signed links: a URL with `?exp=SECONDS&sig=SIGNATURE`, and `&ip=NETWORK` and `&kid=NAME` if need be.
 //!
-//! Who has the secret hands links out; the node only verifies them. Signed (HMAC-SHA256) are five lines, each with a newline at its
-//! end: `shardcast-link-1`, `publish` or `play`, the stream (`app/name`, or `vhost//app/name`), `exp`, and `ip` as in the link
-//! or nothing. `SIGNATURE` is base64url without padding, or hexadecimal. Whether a link has run out, or is for another address, is
-//! only said of one that is genuine.
+//! Who has the secret hands links out; the node only verifies them. Signed (HMAC-SHA256) are five lines, each with a newline
+//! at its end: `shardcast-link-1`, `publish` or `play`, the stream (`app/name`, or `vhost//app/name`), `exp`, and `ip` as in
+//! the link or nothing. `SIGNATURE` is base64url without padding, or hexadecimal. Whether a link has run out, or is for another
+//! address, is only said of one that is genuine.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     Action, Ask, Credential,
-    keys::from_hex,
     network::Network,
     offer,
     secrets::{SignSecret, SignSecrets},
 };
-use crate::rtmp::key::StreamKey;
+use crate::rtmp::{hex::from_hex, key::StreamKey};
 
 /// Its first line: another way to sign has another one.
 const VERSION: &str = "shardcast-link-1";

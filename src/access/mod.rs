@@ -118,7 +118,12 @@ impl AccessInForce {
     /// By the rules in force. Too many wrong keys or tokens from an address, and none from it is looked at for a while, a right
     /// one neither; streams that need none are not touched by that.
     pub fn decide(&self, ask: &Ask<'_>) -> Verdict {
-        let (verdict, guessed_wrong) = self.get().judge(ask, self.failures().pause_s(ask.peer, ask.unix_s));
+        let rules = self.get();
+        if rules.of(ask.action).is_empty() {
+            return Verdict::Allowed(None);
+        }
+        let pause_s = self.failures().pause_s(ask.peer, ask.unix_s);
+        let (verdict, guessed_wrong) = rules.judge(ask, pause_s);
         if guessed_wrong {
             self.failures().note(ask.peer, ask.unix_s);
         }
@@ -127,10 +132,12 @@ impl AccessInForce {
 
     /// The most that deciding costs, in keys hashed. To be asked before: what is bounded is the time it takes.
     pub fn work(&self, ask: &Ask<'_>) -> u32 {
-        if self.failures().pause_s(ask.peer, ask.unix_s) > 0 {
+        let rules = self.get();
+        if rules.of(ask.action).is_empty() {
             return 0;
         }
-        self.get().work(ask)
+        let is_paused = self.failures().pause_s(ask.peer, ask.unix_s) > 0;
+        rules.work(ask, is_paused)
     }
 
     fn failures(&self) -> MutexGuard<'_, Failures> {

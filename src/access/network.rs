@@ -68,6 +68,14 @@ impl Network {
     }
 }
 
+/// What stands for an address where addresses are counted: of IPv6, a /64, which is what one customer has to choose from.
+pub fn customer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        plain @ IpAddr::V4(_) => plain,
+        long @ IpAddr::V6(_) => masked(long, 64),
+    }
+}
+
 /// `address` with all but its first bits cleared.
 fn masked(address: IpAddr, prefix_bits: u8) -> IpAddr {
     let prefix_bits = u32::from(prefix_bits);

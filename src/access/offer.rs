@@ -11,12 +11,12 @@ use percent_encoding::percent_decode_str;
 use super::Ask;
 use crate::rtmp::key::{query_value, split_query};
 
-/// The value of the first parameter with one of the names, if it is not empty.
+/// The value of the first parameter with one of the names that is not empty.
 pub fn value<'a>(ask: &Ask<'a>, names: &[&str]) -> Option<Cow<'a, str>> {
     let queries = [ask.query, split_query(ask.app).1, split_query(ask.tc_url).1];
     let raw = queries
         .into_iter()
-        .find_map(|query| names.iter().find_map(|name| query_value(query, name)).filter(|value| !value.is_empty()))?;
+        .find_map(|query| names.iter().find_map(|name| query_value(query, name).filter(|value| !value.is_empty())))?;
     Some(percent_decode_str(raw).decode_utf8().unwrap_or(Cow::Borrowed(raw)))
 }
 
@@ -45,6 +45,7 @@ mod tests {
         assert_eq!(offered(tc_url, "live", "key=", &["key"]).as_deref(), Some("t"));
         assert_eq!(offered("", "live?a", "keys=1&akey=2&key", &["key"]), None);
         assert_eq!(offered("", "live", "jwt=b", &["token", "jwt"]).as_deref(), Some("b"));
+        assert_eq!(offered("", "live", "token=&jwt=b", &["token", "jwt"]).as_deref(), Some("b"));
     }
 
     #[test]

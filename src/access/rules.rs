@@ -1,9 +1,9 @@
 //! The operator's rules: of those for an action, the first that a stream's name fits decides.
 //!
-//! Without rules for an action everybody may do it; with rules, a stream that none fits is refused. A rule looks at the address
-//! first, `deny` before `allow`, and then at what the client brings along: of the ways it knows, one must succeed. Bounds:
-//! [`ACCESS_RULES_MAX`](crate::limits::ACCESS_RULES_MAX) and [`NETWORKS_MAX`](crate::limits::NETWORKS_MAX), which `control/`
-//! keeps.
+//! Without rules for an action everybody may do it, which [`AccessInForce`](super::AccessInForce) sees to; with rules, a stream
+//! that none fits is refused. A rule looks at the address first, `deny` before `allow`, and then at what the client brings
+//! along: of the ways it knows, one must succeed. Bounds: [`ACCESS_RULES_MAX`](crate::limits::ACCESS_RULES_MAX) and
+//! [`NETWORKS_MAX`](crate::limits::NETWORKS_MAX), which `control/` keeps.
 
 use std::{fmt, sync::Arc};
 
@@ -58,18 +58,14 @@ pub struct Proof {
 }
 
 impl AccessRules {
-    pub fn decide(&self, ask: &Ask<'_>) -> Verdict {
-        self.judge(ask, 0).0
-    }
-
     /// Also whether a key or token was tried in vain: what could be guessed, tried often enough, and what costs time. None is
     /// looked at in the next `pause_s` seconds.
     pub(super) fn judge(&self, ask: &Ask<'_>, pause_s: u64) -> (Verdict, bool) {
-        let rules = self.of(ask.action);
-        if rules.is_empty() {
-            return (Verdict::Allowed(None), false);
-        }
-        match rules.iter().find(|rule| rule.streams.as_ref().is_none_or(|streams| streams.matches(ask.key))) {
+        match self
+            .of(ask.action)
+            .iter()
+            .find(|rule| rule.streams.as_ref().is_none_or(|streams| streams.matches(ask.key)))
+        {
             Some(rule) => rule.judge(ask, pause_s),
             None => {
                 let why = format!("no rule says who may {} this stream", ask.action.name());
@@ -79,15 +75,17 @@ impl AccessRules {
         }
     }
 
-    /// The most that judging costs, in keys hashed: as if the most costly rule were the one.
-    pub(super) fn work(&self, ask: &Ask<'_>) -> u32 {
+    /// The most that judging costs, in keys hashed: as if the most costly rule were the one. Of who `is_paused`, only links are
+    /// looked at.
+    pub(super) fn work(&self, ask: &Ask<'_>, is_paused: bool) -> u32 {
         let rules = self.of(ask.action);
-        let brings = ["key", "token", "jwt", "sig"].iter().any(|name| offer::is_there(ask, name));
-        let proof = rules.iter().map(Rule::work).max().filter(|_| brings).unwrap_or(0);
+        let looked_at: &[_] = if is_paused { &["sig"] } else { &["key", "token", "jwt", "sig"] };
+        let brings = looked_at.iter().any(|name| offer::is_there(ask, name));
+        let proof = rules.iter().map(|rule| rule.work(is_paused)).max().filter(|_| brings).unwrap_or(0);
         proof.saturating_add(u32::try_from(rules.len() / RULES_PER_WORK).unwrap_or(u32::MAX))
     }
 
-    fn of(&self, action: Action) -> &[Rule] {
+    pub(super) fn of(&self, action: Action) -> &[Rule] {
         match action {
             Action::Publish => &self.publish,
             Action::Play => &self.play,
@@ -156,14 +154,18 @@ impl Rule {
         (self.refused(&why.unwrap_or_else(|| proof.wanted())), in_vain)
     }
 
-    fn work(&self) -> u32 {
+    fn work(&self, is_paused: bool) -> u32 {
         match &self.takes {
             Takes::Everybody | Takes::Nobody => 0,
             Takes::Proof(proof) => {
-                let keys = proof.keys.as_ref().map_or(0, |keys| u32::try_from(keys.len()).unwrap_or(u32::MAX));
-                let signatures = u32::from(proof.links.is_some())
-                    + proof.tokens.as_ref().map_or(0, |_| u32::try_from(TOKEN_KEYS_TRIED_MAX).unwrap_or(u32::MAX));
-                keys.saturating_add(signatures.saturating_mul(SIGNATURE_WORK))
+                let of_links = if proof.links.is_some() { SIGNATURE_WORK } else { 0 };
+                if is_paused {
+                    return of_links;
+                }
+                let bounded = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+                let keys = proof.keys.as_ref().map_or(0, |keys| bounded(keys.len()));
+                let tokens = proof.tokens.as_ref().map_or(0, |_| bounded(TOKEN_KEYS_TRIED_MAX));
+                keys.saturating_add(of_links).saturating_add(tokens.saturating_mul(SIGNATURE_WORK))
             }
         }
     }

@@ -161,6 +161,17 @@ fn too_many_wrong_keys_and_none_is_taken_for_a_while() {
         rules.work(&Ask { action: Action::Publish, key: &key, app: "", tc_url: "", query, peer, unix_s: 1_004 })
     };
     assert_eq!((of([10, 0, 0, 1], "key=x"), of([10, 0, 0, 2], "key=x"), of([10, 0, 0, 2], "")), (0, 1, 0));
+    // Those that are refused unseen are looked for all the same, and links are looked at.
+    let links = Some(SignSecrets::parse(SECRET).unwrap());
+    let of_links = vec![rule("", Takes::Proof(Proof { links, keys: keys(), ..Proof::default() }))];
+    let many = (0..limits::RULES_PER_WORK).map(|n| rule(&format!("vod{n}"), Takes::Nobody));
+    let publish = many.chain(of_links).collect();
+    let before = rules.get();
+    rules.replace(AccessRules { publish, ..AccessRules::default() });
+    let paused = |query| of([10, 0, 0, 1], query);
+    assert_eq!((paused("key=x"), paused("sig=x&exp=1")), (1, 1 + limits::SIGNATURE_WORK));
+    assert_eq!(of([10, 0, 0, 2], "key=x"), 2 + limits::SIGNATURE_WORK);
+    rules.replace(AccessRules { publish: before.publish.clone(), ..AccessRules::default() });
     // New rules do not forgive.
     rules.replace(AccessRules { publish: rules.get().publish.clone(), ..AccessRules::default() });
     refused(publishes(&right, "10.0.0.1", 1_004), "rule live: too many wrong keys");

@@ -5,14 +5,12 @@
 
 use std::{
     fmt::Write as _,
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::reload::Reload;
+use super::{reload::Reload, small_file::SmallFile};
 use crate::{
     limits::{TLS_EXPIRY_WARNING, TLS_FILE_BYTES_MAX, TLS_PAIRS_MAX},
     shard::tls::server::{Pair, PairFault, Server},
@@ -75,6 +73,7 @@ impl CertificateFiles {
 }
 
 fn read_pair(certificate: &Path, key: Option<&Path>) -> Result<Pair, FileFault> {
+    let read = |path: &Path| SmallFile::read(path, TLS_FILE_BYTES_MAX).map(|file| file.bytes);
     let chain = read(certificate).map_err(|why| FileFault { is_key: false, path: certificate.to_owned(), why })?;
     let of_key = key.map(|path| read(path).map_err(|why| FileFault { is_key: true, path: path.to_owned(), why }));
     let of_key = of_key.transpose()?;
@@ -88,16 +87,6 @@ fn read_pair(certificate: &Path, key: Option<&Path>) -> Result<Pair, FileFault> 
             }
         },
     )
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(TLS_FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(count) if count as u64 > TLS_FILE_BYTES_MAX => Err(format!("longer than {TLS_FILE_BYTES_MAX} bytes")),
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 /// Seconds until it expires.

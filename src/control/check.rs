@@ -63,9 +63,10 @@ fn all(file: &ConfigFile) -> Vec<Finding> {
 fn summary(file: &ConfigFile, settings: &Settings) -> String {
     let config = &settings.config;
     let mut out = format!("{}: no errors. A node started with it\n", file.text.path.display());
-    let rtmp = config.rtmp.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let rtmps = config.rtmps.iter().map(|addr| format!("{addr} (TLS)"));
+    let addrs = config.rtmp.iter().map(ToString::to_string).chain(rtmps).collect::<Vec<_>>().join(", ");
     let admin = settings.admin.map_or_else(|| "off".to_owned(), |addr| addr.to_string());
-    let _ = writeln!(out, "  listens on {rtmp} with {} shards; admin: {admin}", config.cpus.len());
+    let _ = writeln!(out, "  listens on {addrs} with {} shards; admin: {admin}", config.cpus.len());
     let said = |(name, setting): (&String, &super::file::Setting)| {
         format!("{name} {}", veil(&setting.values.join(","), false))
     };

@@ -6,8 +6,8 @@
 //! (`containment`), starts the fleet of shards and says what runs (`banner`, `progress`). Then it serves the admin listener
 //! (`admin`, `head`, `reserve`; `exposition`, `process`; `reconnect` and `drain` by `parameters`), asks other servers for the
 //! shards (`callbacks`), weighs the process's memory (`overload`) and reads files again that change (`reload`: `access`,
-//! `certificates`) until something ends the process (`ending`, `course`), a new process in its place for one (`upgrade`). It may
-//! block where shards may not. It never touches media.
+//! `certificates`; those with secrets by `small_file`) until something ends the process (`ending`, `course`), a new process in
+//! its place for one (`upgrade`). It may block where shards may not. It never touches media.
 
 mod access;
 #[cfg(test)]
@@ -42,6 +42,7 @@ mod reserve;
 mod rules;
 mod serving;
 mod sign;
+mod small_file;
 mod systemd;
 mod upgrade;
 mod values;

@@ -11,7 +11,7 @@ use super::{
     EXIT_USAGE, Fault, Stop,
     args::{self, Given},
     hand_out,
-    rules::access::read,
+    small_file::SmallFile,
 };
 use crate::{
     access::{
@@ -19,7 +19,7 @@ use crate::{
         links::{self, Link},
         secrets::SignSecrets,
     },
-    limits::{LINK_LIFE_DEFAULT, LINK_LIFE_MAX},
+    limits::{ACCESS_FILE_BYTES_MAX, LINK_LIFE_DEFAULT, LINK_LIFE_MAX},
     rtmp::{
         key::{StreamKey, query_value, split_query},
         url::RtmpUrl,
@@ -107,7 +107,8 @@ impl SignCommand {
 }
 
 fn secrets(path: &Path) -> Result<SignSecrets, String> {
-    let parsed = read(path).and_then(|(text, _)| SignSecrets::parse(&text).map_err(|why| why.to_string()));
+    let text = SmallFile::read(path, ACCESS_FILE_BYTES_MAX).and_then(SmallFile::into_text);
+    let parsed = text.and_then(|text| SignSecrets::parse(&text).map_err(|why| why.to_string()));
     parsed.map_err(|why| format!("--secret-file {path:?}: {why}"))
 }
 

@@ -31,8 +31,8 @@ pub enum SessionError {
     )]
     UnknownMessages { type_id: u8, csid: u32 },
     #[error(
-        "more than {ASIDES_PER_SECOND_MAX} messages in one second that are no media, the last of type {type_id}: it does not behave \
-         like a client"
+        "more than {ASIDES_PER_SECOND_MAX} messages in one second that are no media, the last of type {type_id}: it does not \
+         behave like a client"
     )]
     Flood { type_id: u8 },
     #[error("command on csid {csid}, message stream {stream}: {source}")]

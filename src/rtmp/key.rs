@@ -107,7 +107,7 @@ impl StreamKey {
     /// What is left without vhost and `app`, the path of a connect's: the name as its client means it.
     pub fn name_in(&self, app: &str) -> &str {
         let path = self.0.split_once("//").map_or(&*self.0, |(_, path)| path);
-        let app = unescaped(app);
+        let app = without_file_types(&unescaped(app));
         let name = path.strip_prefix(app.trim_matches('/')).and_then(|rest| rest.strip_prefix('/'));
         name.unwrap_or(path)
     }
@@ -168,6 +168,8 @@ mod tests {
             ("a%20b", "show", "show"),
             ("", "live/show", "live/show"),
             ("live", "show?vhost=v", "show"),
+            ("mp4:live", "mp4:show", "show"),
+            ("live/flv:/vod", "a/show", "a/show"),
         ] {
             assert_eq!(StreamKey::new("", app, name).unwrap().name_in(app), expected, "{app} {name}");
         }

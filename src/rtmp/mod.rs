@@ -5,7 +5,8 @@
 //!
 //! A peer's bytes pass [`handshake`] once, then [`chunk`] turns them into messages ([`message`]); command messages are
 //! [`amf0`] (which reads AMF3 where a peer switches to it) and mean something to a [`server`] or a [`client`] session, which
-//! exchange their [`capabilities`]. A stream's identity is a [`key::StreamKey`], a place to connect to a [`url::RtmpUrl`].
+//! exchange their [`capabilities`]. A stream's identity is a [`key::StreamKey`], a place to connect to a [`url::RtmpUrl`];
+//! [`hex`] is how digests are written.
 
 mod aggregate;
 mod amf;
@@ -18,6 +19,7 @@ mod command;
 mod control;
 pub mod error;
 pub mod handshake;
+pub mod hex;
 pub mod key;
 pub mod message;
 pub mod server;

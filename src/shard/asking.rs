@@ -4,26 +4,27 @@
 //! not read: what has come behind the request waits in it, and the driver hears from [`Core::take_holds`] that it is to stop
 //! reading, or to go on. Its players are sent to as ever. An answer goes to the request it was asked for, or to nobody.
 //!
-//! Bounds: one question for each connection, and of connections that are gone those that are not answered yet; [`limits::UNREAD_BYTES_MAX`] behind it; it is given up a little after
+//! Bounds: one question for each connection, with [`limits::UNREAD_BYTES_MAX`] behind it; it is given up a little after
 //! [`Callbacks::patience`](super::questions::Callbacks::patience), to the tick.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{
     close::{CloseReason, RefuseReason},
+    close_log::LineBudget,
     conn::ConnId,
     core::Core,
     judging::{Judgement, Judging, TOO_MANY},
-    questions::{Decision, Event, Question, Subject, Ticket},
+    questions::{Decision, Event, Question, Ticket},
     session::Session,
     takeover::NotToBeHad,
-    uses::Use,
+    telling::Telling,
 };
 use crate::{
     access::{Action, Credential, Refusal},
     limits,
     media::TrackChoice,
-    rtmp::{key::StreamKey, server::ClientWords},
+    rtmp::key::StreamKey,
     stream::directory::Claim,
 };
 
@@ -32,25 +33,14 @@ use crate::{
 pub(super) struct Asking {
     /// Seconds since 1970, as the driver said last.
     pub(super) unix_s: u64,
-    /// Questions, and clients that one was asked about.
+    /// Requests that waited so far.
     asked: u64,
-    known: u64,
-    questions: Vec<Question>,
+    pub(super) questions: Vec<Question>,
     holds: Vec<ConnId>,
     pub(super) judging: Judging,
-    clients: HashMap<ConnId, Client>,
-    /// Requests of connections that are gone, whose answers are still to come, by their numbers.
-    gone: HashMap<u64, (Event, Arc<Subject>)>,
-}
-
-/// A client that somebody outside was told of, or is to be.
-#[derive(Debug)]
-struct Client {
-    number: u64,
-    /// It speaks TLS.
-    secure: bool,
-    /// What it does, by message stream, as long as its end is to be told.
-    doing: Vec<(u32, Arc<Subject>)>,
+    pub(super) telling: Telling,
+    /// Of lines about what was denied.
+    denial_lines: LineBudget,
 }
 
 /// A request that waits for its answer.
@@ -96,7 +86,7 @@ pub(super) enum Request {
 }
 
 impl Request {
-    fn event(&self) -> Event {
+    pub(super) fn event(&self) -> Event {
         match self {
             Self::Connect => Event::Connect,
             Self::Publish { .. } | Self::Name { .. } => Event::Publish,
@@ -105,7 +95,7 @@ impl Request {
         }
     }
 
-    fn subject(&self) -> (Option<&StreamKey>, &str) {
+    pub(super) fn subject(&self) -> (Option<&StreamKey>, &str) {
         match self {
             Self::Connect => (None, ""),
             Self::Publish { key, query, .. } | Self::Play { key, query, .. } | Self::Name { key, query, .. } => {
@@ -119,7 +109,7 @@ impl Request {
 impl Asking {
     #[cfg(all(test, not(loom)))]
     pub(super) fn is_empty(&self) -> bool {
-        self.clients.is_empty() && self.questions.is_empty() && self.gone.is_empty()
+        self.questions.is_empty() && self.telling.is_empty()
     }
 
     /// The connection waits no more.
@@ -132,13 +122,6 @@ impl Core {
     /// Says what the wall clock shows, in seconds since 1970. Rules that end at a time need it, and nothing else.
     pub fn set_wall(&mut self, unix_s: u64) {
         self.asking.unix_s = unix_s;
-    }
-
-    /// The connection speaks TLS, which callbacks are told.
-    pub fn note_secure(&mut self, id: ConnId) {
-        if self.config.callbacks.any() {
-            self.client(id).secure = true;
-        }
     }
 
     /// Questions to be asked. The caller empties the list; [`Core::decided`] has the answers.
@@ -161,29 +144,12 @@ impl Core {
         self.ask(id, Request::Connect);
     }
 
-    /// The rules let it publish.
-    pub(super) fn ask_publish(
-        &mut self,
-        id: ConnId,
-        stream: u32,
-        key: StreamKey,
-        query: &str,
-        credential: Option<Credential>,
-    ) {
-        self.ask(id, Request::Publish { stream, key, query: query.to_owned(), credential });
-    }
-
-    /// The rules let it play.
-    pub(super) fn ask_play(&mut self, id: ConnId, stream: u32, key: StreamKey, query: &str, choice: TrackChoice) {
-        self.ask(id, Request::Play { stream, key, query: query.to_owned(), choice });
-    }
-
     /// Grants what need not be asked about; else the connection waits.
-    fn ask(&mut self, id: ConnId, request: Request) {
+    pub(super) fn ask(&mut self, id: ConnId, request: Request) {
         let event = request.event();
         let is_successor = self.conns.get(id).is_some_and(|conn| conn.is_successor());
         if is_successor || !self.config.callbacks.concern(event) {
-            self.grant(id, request);
+            self.grant(id, &request);
             return;
         }
         if self.is_ending() {
@@ -213,12 +179,16 @@ impl Core {
         self.hold(id, request, limits::TAKEOVER_WAIT)
     }
 
-    /// The name that a connection waits for is its own, as `claim`; `None`: it is not to be had.
-    pub(super) fn end_wait_for_name(&mut self, ticket: Ticket, claim: Option<Claim>) {
+    /// The name `of` that a connection waits for is its own, as `claim`; `None`: it is not to be had.
+    pub(super) fn end_wait_for_name(&mut self, ticket: Ticket, of: &StreamKey, claim: Option<Claim>) {
         let pending = self.conns.get_mut(ticket.conn).and_then(|conn| conn.take_pending(ticket.number));
         let Some(Pending { request: Request::Name { stream, key, query }, unread, .. }) =
             pending.map(|pending| *pending)
         else {
+            // A name that nobody has any use for is free.
+            if let Some(claim) = claim {
+                self.directory.release(of, claim.epoch, claim.resume);
+            }
             return;
         };
         match claim {
@@ -229,31 +199,6 @@ impl Core {
             }
         }
         self.go_on(ticket.conn, &unread);
-    }
-
-    /// Whom and what a question about the connection is about.
-    fn subject(&mut self, id: ConnId, key: Option<&StreamKey>, query: &str) -> Option<Arc<Subject>> {
-        let conn = self.conns.get(id)?;
-        let Session::Client(session) = &conn.session else { return None };
-        let (app, tc_url) = (session.app().to_owned(), session.tc_url().to_owned());
-        let (peer, words): (SocketAddr, ClientWords) = (conn.peer(), session.client());
-        let shard = self.port.shard();
-        let (key, query) = (key.cloned(), query.to_owned());
-        let Client { number: client, secure, .. } = *self.client(id);
-        Some(Arc::new(Subject { client, secure, shard, peer, app, tc_url, words, key, query }))
-    }
-
-    fn client(&mut self, id: ConnId) -> &mut Client {
-        let Asking { known, clients, .. } = &mut self.asking;
-        let shard = self.port.shard();
-        // Whoever is told hears of two processes while one replaces the other.
-        let generation = self.config.predecessor.as_ref().map_or(0, |known| known.next_generation());
-        clients.entry(id).or_insert_with(|| {
-            *known += 1;
-            let number = *known * limits::SHARDS_MAX as u64 + shard as u64;
-            let number = number * u64::from(limits::GENERATIONS) + u64::from(generation);
-            Client { number, secure: false, doing: Vec::new() }
-        })
     }
 
     /// More has come of a connection that is not to be read. A driver that keeps to that has at most a read's rest.
@@ -274,59 +219,21 @@ impl Core {
         let pending = self.conns.get_mut(ticket.conn).and_then(|conn| conn.take_pending(ticket.number));
         match pending {
             Some(pending) => self.settle(ticket.conn, *pending, decision),
-            None => {
-                let gone = self.asking.gone.remove(&ticket.number);
-                if let Some((event, subject)) = gone.filter(|_| decision == Decision::Allowed) {
-                    self.asking.questions.push(Question { event, ticket: None, subject, unix_s: self.asking.unix_s });
-                }
-            }
-        }
-    }
-
-    /// The connection is going while a request of it waits: whoever allows it hears of its end all the same.
-    pub(super) fn abandon(&mut self, id: ConnId, pending: &Pending) {
-        let event = pending.request.event();
-        let (key, query) = pending.request.subject();
-        match (&pending.request, key) {
-            (Request::Name { .. }, Some(key)) => self.tell_not_begun(id, event, key, query),
-            (Request::Publish { .. } | Request::Play { .. }, Some(_)) => {
-                if let Some(done) = event.done().filter(|done| self.config.callbacks.concern(*done))
-                    && let Some(subject) = self.subject(id, key, query)
-                {
-                    self.asking.gone.insert(pending.number, (done, subject));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// What was asked about as `event`, and allowed, has not come about.
-    fn tell_not_begun(&mut self, id: ConnId, event: Event, key: &StreamKey, query: &str) {
-        let callbacks = &self.config.callbacks;
-        if callbacks.concern(event)
-            && let Some(done) = event.done().filter(|done| callbacks.concern(*done))
-            && let Some(subject) = self.subject(id, Some(key), query)
-        {
-            self.asking.questions.push(Question { event: done, ticket: None, subject, unix_s: self.asking.unix_s });
+            None => self.tell_abandoned(ticket.number, &decision),
         }
     }
 
     /// Grants what was allowed outside.
-    fn grant_allowed(&mut self, id: ConnId, request: Request) {
-        let event = request.event();
-        let of = match &request {
-            Request::Publish { stream, key, query, .. } | Request::Play { stream, key, query, .. } => {
-                Some((*stream, key.clone(), query.clone()))
-            }
-            _ => None,
-        };
+    fn grant_allowed(&mut self, id: ConnId, request: &Request) {
         self.grant(id, request);
-        let Some((stream, key, query)) = of else { return };
+        let (Request::Publish { stream, key, query, .. } | Request::Play { stream, key, query, .. }) = request else {
+            return;
+        };
         // It may have gone in the act: what has begun by then is told of as its end.
         let Some(conn) = self.conns.get(id) else { return };
-        let has_begun = conn.uses.iter().any(|used| used.stream() == stream);
+        let has_begun = conn.uses.iter().any(|used| used.stream() == *stream);
         if !has_begun && conn.pending().is_none() {
-            self.tell_not_begun(id, event, &key, &query);
+            self.tell_not_begun(id, request.event(), key, query);
         }
     }
 
@@ -343,6 +250,8 @@ impl Core {
         let number = self.conns.get(id).and_then(|conn| conn.pending()).map(|pending| pending.number);
         let pending = number.and_then(|number| self.conns.get_mut(id)?.take_pending(number));
         let Some(pending) = pending else { return };
+        // Whoever is asked about it may yet allow it.
+        self.abandon(id, &pending);
         self.deny(id, pending.request, &going_away());
         self.go_on(id, &pending.unread);
     }
@@ -363,12 +272,13 @@ impl Core {
         }
         let rule = || format!("on_{} callback", request.event().label()).into();
         match decision {
-            Decision::Allowed => self.grant_allowed(id, request),
+            Decision::Allowed => self.grant_allowed(id, &request),
             Decision::Refused(why) => {
                 let refusal = Refusal { rule: rule(), why };
                 self.deny(id, request, &refusal);
+                self.note_denied(id);
             }
-            Decision::Failed(_) if self.config.callbacks.failure_allows => self.grant(id, request),
+            Decision::Failed(_) if self.config.callbacks.failure_allows => self.grant(id, &request),
             Decision::Failed(what) => {
                 // What failed is the operator's to know.
                 let refusal = Refusal {
@@ -391,7 +301,7 @@ impl Core {
         self.asking.holds.push(id);
     }
 
-    fn grant(&mut self, id: ConnId, request: Request) {
+    fn grant(&mut self, id: ConnId, request: &Request) {
         match request {
             Request::Connect => {
                 if let Some(Session::Client(session)) = self.conns.get_mut(id).map(|conn| &mut conn.session) {
@@ -399,11 +309,11 @@ impl Core {
                 }
             }
             Request::Publish { stream, key, query, credential } => {
-                self.grant_publish(id, stream, key, &query, credential);
+                self.grant_publish(id, *stream, key, query, *credential);
             }
             Request::Play { stream, key, query, choice } => {
-                self.grant_play(id, stream, key.clone(), choice);
-                self.note_begun(id, stream, Event::PlayDone, &key, &query);
+                self.grant_play(id, *stream, key, *choice);
+                self.note_begun(id, *stream, Event::PlayDone, key, query);
             }
             // Only the release of the name grants the one, and only the rules the other.
             Request::Name { .. } | Request::Judgement(_) => {}
@@ -416,10 +326,9 @@ impl Core {
             Request::Publish { stream, key, .. } => self.deny_publish(id, stream, &key, refusal),
             Request::Play { stream, key, .. } => self.deny_play(id, stream, &key, refusal),
             Request::Judgement(judgement) => self.refuse_judgement(id, judgement, &refusal.why),
-            Request::Name { stream, key, query } => {
+            Request::Name { stream, key, .. } => {
                 self.stop_waiting(id);
                 self.deny_publish(id, stream, &key, refusal);
-                self.tell_not_begun(id, Event::Publish, &key, &query);
             }
         }
     }
@@ -436,42 +345,12 @@ impl Core {
 
     pub(super) fn log_denied(&mut self, id: ConnId, action: Action, key: &StreamKey, refusal: &Refusal) {
         let Some(conn) = self.conns.get(id) else { return };
-        let suppressed = self.stream_lines.take(limits::STREAM_LOG_LINES_PER_SECOND, self.time.now());
+        let suppressed = self.asking.denial_lines.take(limits::STREAM_LOG_LINES_PER_SECOND, self.time.now());
         if let Some(suppressed) = suppressed {
             let action = action.name();
             let Refusal { rule, why } = refusal;
             tracing::info!(peer = %conn.peer(), stream = %key, %rule, suppressed, "{action} refused: {why}");
         }
-    }
-
-    /// Remembers what has begun on a message stream, if `done` is to be told of its end.
-    pub(super) fn note_begun(&mut self, id: ConnId, stream: u32, done: Event, key: &StreamKey, query: &str) {
-        // Whoever plays at the process that took over is told of there.
-        let conn = self.conns.get(id).filter(|conn| !conn.is_successor());
-        let began = conn.is_some_and(|conn| conn.uses.iter().any(|used| used.stream() == stream));
-        if began
-            && self.config.callbacks.concern(done)
-            && let Some(subject) = self.subject(id, Some(key), query)
-        {
-            self.client(id).doing.push((stream, subject));
-        }
-    }
-
-    /// What a connection did on a message stream is over.
-    pub(super) fn tell_done(&mut self, id: ConnId, used: &Use) {
-        let Some(client) = self.asking.clients.get_mut(&id) else { return };
-        let Some(at) = client.doing.iter().position(|(stream, _)| *stream == used.stream()) else { return };
-        let (_, subject) = client.doing.swap_remove(at);
-        let event = match used {
-            Use::Publishing { .. } => Event::PublishDone,
-            Use::Playing { .. } => Event::PlayDone,
-        };
-        self.asking.questions.push(Question { event, ticket: None, subject, unix_s: self.asking.unix_s });
-    }
-
-    /// The connection is gone.
-    pub(super) fn forget_client(&mut self, id: ConnId) {
-        self.asking.clients.remove(&id);
     }
 }
 

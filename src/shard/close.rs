@@ -115,7 +115,7 @@ reasons! {
         Overload => "overload",
         /// The stream has come by this node before.
         Loop => "loop",
-        /// A rule says no.
+        /// A rule or a callback says no, or it cannot be found out who may.
         Access => "access",
     }
 }

@@ -8,7 +8,7 @@ use crate::limits::CLOSE_LOG_LINES_PER_SECOND;
 
 /// So many lines of one kind per second.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LineBudget {
+pub struct LineBudget {
     second: u64,
     lines: u32,
     suppressed: u64,
@@ -16,7 +16,7 @@ pub(super) struct LineBudget {
 
 impl LineBudget {
     /// Whether a line may be written now, and how many were not since the last one, if any.
-    pub(super) fn take(&mut self, per_second: u32, now: Duration) -> Option<Option<u64>> {
+    pub fn take(&mut self, per_second: u32, now: Duration) -> Option<Option<u64>> {
         if self.second != now.as_secs() {
             *self = Self { second: now.as_secs(), lines: 0, ..*self };
         }

@@ -81,7 +81,7 @@ impl Core {
         }
     }
 
-    /// To be called when bytes came: it may be a client by now.
+    /// To be called when bytes came: it may be a client by now. One whose connect is being decided on has done its part.
     pub(super) fn note_connected(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_new) else { return };
         if conn.session.has_connected() {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    asking::{Pending, Request},
+    asking::Request,
     close::CloseReason,
     conn::ConnId,
     core::Core,
@@ -53,24 +53,37 @@ impl Judgement {
 }
 
 impl Core {
-    /// Does as the rules say of a client's request, or has it wait for its turn.
+    /// Does as the rules say of a client's request, or has it wait for its turn, behind those that wait already.
     pub(super) fn judge(&mut self, id: ConnId, judgement: Judgement) {
-        let Some(verdict) = self.verdict(id, &judgement) else {
+        let others_wait = !self.asking.judging.waiting.is_empty();
+        let Some(verdict) = self.verdict(id, &judgement, others_wait) else {
             let ticket = self.hold(id, Request::Judgement(judgement), limits::JUDGEMENT_PATIENCE);
             self.asking.judging.waiting.extend(ticket);
             return;
         };
+        self.carry_out(id, judgement, verdict);
+    }
+
+    fn carry_out(&mut self, id: ConnId, judgement: Judgement, verdict: Verdict) {
         let Judgement { stream, key, query, choice } = judgement;
         match (verdict, choice) {
-            (Verdict::Allowed(credential), None) => self.ask_publish(id, stream, key, &query, credential),
-            (Verdict::Allowed(_), Some(choice)) => self.ask_play(id, stream, key, &query, choice),
-            (Verdict::Refused(refusal), None) => self.deny_publish(id, stream, &key, &refusal),
-            (Verdict::Refused(refusal), Some(_)) => self.deny_play(id, stream, &key, &refusal),
+            (Verdict::Allowed(credential), None) => {
+                self.ask(id, Request::Publish { stream, key, query, credential });
+            }
+            (Verdict::Allowed(_), Some(choice)) => self.ask(id, Request::Play { stream, key, query, choice }),
+            (Verdict::Refused(refusal), None) => {
+                self.deny_publish(id, stream, &key, &refusal);
+                self.note_denied(id);
+            }
+            (Verdict::Refused(refusal), Some(_)) => {
+                self.deny_play(id, stream, &key, &refusal);
+                self.note_denied(id);
+            }
         }
     }
 
-    /// `None`: there has been enough of that until the next tick.
-    fn verdict(&mut self, id: ConnId, judgement: &Judgement) -> Option<Verdict> {
+    /// `None`: there has been enough of that until the next tick, or it costs something and `others_wait` that came before.
+    fn verdict(&mut self, id: ConnId, judgement: &Judgement, others_wait: bool) -> Option<Verdict> {
         let Some(conn) = self.conns.get(id).filter(|conn| !conn.is_successor()) else {
             // Who plays there has been judged there.
             return Some(Verdict::Allowed(None));
@@ -82,7 +95,8 @@ impl Core {
         let work = self.config.access.work(&ask);
         let judging = &mut self.asking.judging;
         // However much a single one is, it has its turn.
-        if work > 0 && judging.work > 0 && judging.work.saturating_add(work) > limits::ACCESS_WORK_PER_TICK {
+        let is_enough = judging.work > 0 && judging.work.saturating_add(work) > limits::ACCESS_WORK_PER_TICK;
+        if work > 0 && (others_wait || is_enough) {
             return None;
         }
         judging.work = judging.work.saturating_add(work);
@@ -92,26 +106,23 @@ impl Core {
     /// Those whose turn has come. To the tick.
     pub(super) fn judge_more(&mut self) {
         self.asking.judging.work = 0;
-        // Whoever does not get a turn now stands behind these: each is looked at once.
-        for ticket in std::mem::take(&mut self.asking.judging.waiting) {
-            let waits = self.conns.get(ticket.conn).and_then(|conn| conn.pending());
-            if waits.is_none_or(|pending| pending.number != ticket.number) {
-                continue;
-            }
-            if self.asking.judging.work >= limits::ACCESS_WORK_PER_TICK {
-                self.asking.judging.waiting.push_back(ticket);
-                continue;
-            }
+        // Whoever comes meanwhile stands behind these.
+        for _ in 0..self.asking.judging.waiting.len() {
+            let Some(ticket) = self.asking.judging.waiting.pop_front() else { return };
             let pending = self.conns.get_mut(ticket.conn).and_then(|conn| conn.take_pending(ticket.number));
-            let Some(Pending { request: Request::Judgement(judgement), unread, until, .. }) =
-                pending.map(|pending| *pending)
-            else {
-                continue;
+            let Some(mut pending) = pending else { continue };
+            let Request::Judgement(judgement) = &pending.request else { continue };
+            let Some(verdict) = self.verdict(ticket.conn, judgement, false) else {
+                // It waits on as it did, at the head of all others, which are not looked at.
+                if let Some(conn) = self.conns.get_mut(ticket.conn) {
+                    conn.loose_ends().pending = Some(pending);
+                }
+                self.asking.judging.waiting.push_front(ticket);
+                return;
             };
-            self.judge(ticket.conn, judgement);
-            let pending = self.conns.get_mut(ticket.conn).and_then(|conn| conn.pending_mut());
-            if let Some(again) = pending.filter(|pending| matches!(pending.request, Request::Judgement(_))) {
-                again.until = until;
+            let unread = std::mem::take(&mut pending.unread);
+            if let Request::Judgement(judgement) = pending.request {
+                self.carry_out(ticket.conn, judgement, verdict);
             }
             self.go_on(ticket.conn, &unread);
         }
@@ -126,7 +137,7 @@ impl Core {
         }
     }
 
-    /// A request of the connection was denied.
+    /// A rule, or whoever was asked outside, denied the connection what it asked for.
     pub(super) fn note_denied(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let denials = &mut conn.loose_ends().denials;

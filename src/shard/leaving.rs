@@ -179,8 +179,15 @@ impl Core {
     }
 
     fn close_if_done(&mut self, id: ConnId) {
-        if self.conns.get(id).is_some_and(|conn| conn.uses.is_empty()) {
-            self.close(id, CloseReason::Drained, false);
+        let idle = self.conns.get(id).filter(|conn| conn.uses.is_empty());
+        match idle.map(|conn| conn.pending().is_some()) {
+            Some(false) => self.close(id, CloseReason::Drained, false),
+            // Somebody decides about it at the moment: it is looked at again afterwards.
+            Some(true) => {
+                let now = self.time.now();
+                self.leaving.iter_mut().for_each(|leaving| leaving.queue.push((now, id)));
+            }
+            None => {}
         }
         self.wake(id);
     }

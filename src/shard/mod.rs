@@ -1,12 +1,12 @@
 //! The shards: the only place that owns sockets.
 //!
-//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `judging`, `publish`, `play`,
-//! `sending`, `follow`, [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients, [`relaying`] is
-//! what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how cores talk. `driver` (with `poller`,
-//! `socket`, `load` and [`proxy_header`]) and `listener` (with `sockopt`, `steering` and
-//! `unix_file`) put a core on a monoio runtime of its own thread; [`dial`] is its outgoing connections, [`tls`] what some of
-//! them speak. [`fleet`] is all of them, as the control thread sees them, and `watchdog` sees that they turn. [`inherited`],
-//! [`passing`] and [`predecessor`] are what a node has from the process it takes over from.
+//! [`core::Core`] is a shard without its sockets, a deterministic state machine; `asking`, `judging`, `telling`, `publish`,
+//! `play`, `sending`, `follow`, [`reconnect`] and `timers` are its parts, [`questions`] is what it asks about clients,
+//! [`relaying`] is what it pulls and pushes, [`merge`] says when messages are let go, [`mesh`] is how cores talk. `driver`
+//! (with `poller`, `socket`, `load` and [`proxy_header`]) and `listener` (with `sockopt`, `steering` and `unix_file`) put a core
+//! on a monoio runtime of its own thread; [`dial`] is its outgoing connections, [`tls`] what some of them speak. [`fleet`] is
+//! all of them, as the control thread sees them, and `watchdog` sees that they turn. [`inherited`], [`passing`] and
+//! [`predecessor`] are what a node has from the process it takes over from.
 
 pub mod admission;
 mod asking;
@@ -53,12 +53,15 @@ mod sockopt;
 mod steering;
 mod streams;
 mod takeover;
+mod telling;
 pub mod time;
 mod timers;
 pub mod tls;
 mod unix_file;
 mod uses;
 mod watchdog;
+
+pub use self::close_log::LineBudget;
 
 #[cfg(all(test, not(loom)))]
 mod testing;

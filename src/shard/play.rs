@@ -51,19 +51,18 @@ impl Core {
         self.log_denied(id, Action::Play, key, refusal);
         self.metrics.refused(RefuseReason::Access).add(1);
         self.refuse_play(id, stream, PlayRefusal::Failed, &refusal.why, CloseReason::PlayRefused);
-        self.note_denied(id);
     }
 
     /// It may play `key`, of which it gets the tracks of its `choice`.
-    pub(super) fn grant_play(&mut self, id: ConnId, stream: u32, key: StreamKey, choice: TrackChoice) {
+    pub(super) fn grant_play(&mut self, id: ConnId, stream: u32, key: &StreamKey, choice: TrackChoice) {
         // A successor plays for clients that are counted there.
         let is_successor = self.conns.get(id).is_some_and(|conn| conn.is_successor());
-        if let Some((reason, description)) = self.play_within_limits(&key).err().filter(|_| !is_successor) {
+        if let Some((reason, description)) = self.play_within_limits(key).err().filter(|_| !is_successor) {
             self.metrics.refused(reason).add(1);
             self.refuse_play(id, stream, PlayRefusal::Failed, &description, CloseReason::PlayRefused);
             return;
         }
-        let local = self.streams.enter(&key, &self.relays);
+        let local = self.streams.enter(key, &self.relays);
         if !self.follow(local) {
             self.metrics.refused(RefuseReason::WaitedNames).add(1);
             let description = "too many streams are waited for; try again later";
@@ -96,7 +95,7 @@ impl Core {
         }
         conn.uses.push(Use::Playing { stream, local, watcher });
         self.metrics.players.add(1);
-        self.admission.note_player(&key);
+        self.admission.note_player(key);
         self.note_demand(local);
         if !self.provide_view(local, watcher) {
             self.do_without_view(local, watcher);
@@ -215,7 +214,7 @@ impl Core {
         self.conns.get(id).is_some_and(|conn| conn.uses.iter().all(told))
     }
 
-    /// Refuses a play; a connection that does nothing else ends.
+    /// Refuses a play; a connection that does nothing else, and waits for nothing, ends.
     pub(super) fn refuse_play(
         &mut self,
         id: ConnId,
@@ -227,7 +226,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.session.refuse_play(stream, why, description);
         self.end_use(id, stream);
-        if self.conns.get(id).is_some_and(|conn| conn.uses.is_empty()) {
+        if self.conns.get(id).is_some_and(|conn| conn.uses.is_empty() && conn.pending().is_none()) {
             self.close(id, reason, false);
         }
         self.wake(id);

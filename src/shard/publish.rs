@@ -42,20 +42,20 @@ impl Core {
         &mut self,
         id: ConnId,
         stream: u32,
-        key: StreamKey,
+        key: &StreamKey,
         query: &str,
         credential: Option<Credential>,
     ) {
         // Who takes a name over takes the place of its publisher, too; what is pulled has none.
-        let replaces = self.directory.owner(&key).is_some_and(|owner| owner.origin == Origin::Published);
+        let replaces = self.directory.owner(key).is_some_and(|owner| owner.origin == Origin::Published);
         if !replaces && let Err((reason, description)) = self.publish_within_limits() {
-            self.refuse_publish(id, stream, &key, PublishRefusal::Denied, reason, &description);
+            self.refuse_publish(id, stream, key, PublishRefusal::Denied, reason, &description);
             return;
         }
-        match self.ask_for_name(&key, credential) {
-            Asked::Granted(claim) => self.begin_publish(id, stream, &key, query, claim),
-            Asked::Promised(promise) => self.wait_for_name(id, stream, &key, query, promise),
-            Asked::Refused(why) => self.refuse_name(id, stream, &key, why),
+        match self.ask_for_name(key, credential) {
+            Asked::Granted(claim) => self.begin_publish(id, stream, key, query, claim),
+            Asked::Promised(promise) => self.wait_for_name(id, stream, key, query, promise),
+            Asked::Refused(why) => self.refuse_name(id, stream, key, why),
         }
     }
 
@@ -96,7 +96,6 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.session.refuse_publish(stream, PublishRefusal::Denied, &refusal.why);
         }
-        self.note_denied(id);
     }
 
     fn refuse_publish(

@@ -100,7 +100,8 @@ impl Core {
             if !reconnecting.here.contains(&id) {
                 continue;
             }
-            if reconnecting.request.after_players && self.is_kept(id) {
+            // Who waits for the answer to its connect is told nothing before it.
+            if self.is_held(id) || (reconnecting.request.after_players && self.is_kept(id)) {
                 later.push((at, id));
                 continue;
             }

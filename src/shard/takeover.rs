@@ -183,7 +183,7 @@ impl Core {
                 tracing::info!(stream = %key, suppressed, "taken over from another publisher");
             }
         }
-        self.end_wait_for_name(ticket, claim);
+        self.end_wait_for_name(ticket, key, claim);
     }
 
     /// The connection does not wait for a name any more.

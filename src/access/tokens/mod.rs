@@ -1,10 +1,10 @@
 //! JSON web tokens (RFC 7519) as rights: `?token=HEADER.CLAIMS.SIGNATURE`, signed by HS256, RS256 or EdDSA.
 //!
 //! What a key is decides what its tokens are signed with; the header's `alg` is only held against that, so that none can be made
-//! with a public key as a secret, or unsigned. A token says until when it counts (`exp`), for what (`action`: `publish`, `play` or
-//! both) and for which streams (`stream`, a pattern, `app`, or both): one that does not is no right at all, for whoever signs
-//! logins with the same key did not mean it to be. `nbf`, `iss` and `aud` count as the RFC has them. Bounds:
-//! [`VERIFY_KEYS_MAX`], [`TOKEN_KEYS_TRIED_MAX`] for one token, and that of the text it comes in.
+//! with a public key as a secret, or unsigned. A token says until when it counts (`exp`), for what (`action`: `publish`, `play`
+//! or both) and for which streams (`stream`, a pattern, `app`, or both): one that does not is no right at all, for whoever
+//! signs logins with the same key did not mean it to be. `nbf`, `iss` and `aud` count as the RFC has them. Bounds:
+//! [`VERIFY_KEYS_MAX`], [`TOKEN_KEYS_TRIED_MAX`] for one token and in one file, and that of the text it comes in.
 
 mod claims;
 mod public_key;
@@ -93,6 +93,12 @@ impl Tokens {
         if text.contains("-----BEGIN") {
             let keys = public_key::of_pem(text)?;
             self.public.extend(keys.into_iter().map(|key| (name.to_owned(), key)));
+            // A token that names its file is held against no more, and those behind them would never be tried.
+            if self.public.iter().filter(|(of, _)| of == name).count() > TOKEN_KEYS_TRIED_MAX {
+                return Err(format!(
+                    "more than {TOKEN_KEYS_TRIED_MAX} public keys in files of the name {name}: split them up"
+                ));
+            }
         } else if self.secrets.is_empty() {
             self.secrets = SignSecrets::parse(text).map_err(|why| why.to_string())?;
         } else {

@@ -278,6 +278,14 @@ fn files_that_are_no_use_are_refused_and_say_what_to_do() {
     assert!(tokens(&[SECRET]).add("b", SECRET).unwrap_err().starts_with("only one file has secrets"));
     let many = ED25519.repeat(VERIFY_KEYS_MAX + 1);
     assert!(Tokens::default().add("a", &many).unwrap_err().starts_with("more than 16 keys"));
+    // A token that names its file is held against all keys in it.
+    let mut some = Tokens::default();
+    for name in ["a", "b", "c", "d"] {
+        assert_eq!(some.add(name, &ED25519.repeat(TOKEN_KEYS_TRIED_MAX)), Ok(()));
+    }
+    assert!(some.add("e", ED25519).unwrap_err().starts_with("more than 16 keys"));
+    let refused = "more than 4 public keys in files of the name a: split them up";
+    assert_eq!(Tokens::default().add("a", &ED25519.repeat(TOKEN_KEYS_TRIED_MAX + 1)), Err(refused.to_owned()));
     assert!(Tokens::default().is_empty() && !tokens(&[RSA]).is_empty());
 }
 

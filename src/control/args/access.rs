@@ -22,8 +22,9 @@ use crate::access::{
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Access (see docs/access.md)")]
 pub(in super::super) struct AccessArgs {
-    /// Let those publish who bring a key of this file, as in show?key=..: NAME HASH on each line, which shardcast key makes.
-    /// Of several ways to prove a right, one is enough. Files are read again when they change
+    /// Let those publish who bring a key of this file, as in show?key=KEY. shardcast key makes its lines: NAME HASH, and
+    /// streams if the key is not for all. Of several ways to prove a right, one is enough. Files are read again when they
+    /// change
     #[arg(long, env = "SHARDCAST_PUBLISH_KEYS", value_name = "FILE")]
     publish_keys: Option<String>,
 
@@ -126,10 +127,10 @@ impl AccessArgs {
         };
         let flag = |what| format!("--{}-{what}", action.name());
         let piece = |text: &String| Piece::new(text, 0);
-        let keys = keys.iter().map(|file| reader.read(flag("keys"), file, |maker| maker.keys(&piece(file))));
-        let keys = keys.collect::<Result<Vec<_>, _>>()?.pop();
-        let links = links.iter().map(|file| reader.read(flag("signed"), file, |maker| maker.links(&piece(file))));
-        let links = links.collect::<Result<Vec<_>, _>>()?.pop();
+        let keys = keys.as_ref().map(|file| reader.read(flag("keys"), file, |maker| maker.keys(&piece(file))));
+        let keys = keys.transpose()?;
+        let links = links.as_ref().map(|file| reader.read(flag("signed"), file, |maker| maker.links(&piece(file))));
+        let links = links.transpose()?;
         let (issuer, audience) = (self.jwt_issuer.as_ref().map(piece), self.jwt_audience.as_ref().map(piece));
         let text = TokensText { keys: tokens.iter().map(piece).collect(), issuer, audience };
         let tokens = match tokens.is_empty() {

@@ -1,7 +1,6 @@
 //! The flags for HTTP callbacks: who is asked about clients, and told of them.
 
 use std::{
-    io::Read,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +11,7 @@ use hyper::Uri;
 use super::{
     super::{
         callbacks::{Format, Plan},
-        rules::secrets::others_read,
+        small_file::SmallFile,
         values,
     },
     Given,
@@ -133,24 +132,12 @@ fn failure(text: &str) -> Result<bool, String> {
 }
 
 fn secret(path: &Path, notes: &mut Vec<String>) -> Result<Vec<u8>, String> {
-    use std::os::unix::fs::PermissionsExt;
-    let said = |error: std::io::Error| format!("{error}; name a file with the secret");
-    let file = std::fs::File::open(path).map_err(said)?;
-    let found = file.metadata().map_err(said)?;
-    if !found.is_file() {
-        return Err("not a file; name a file with the secret".to_owned());
-    }
-    if others_read(found.permissions().mode()) {
+    let file = SmallFile::read(path, limits::SECRET_BYTES_MAX);
+    let file = file.map_err(|why| format!("{why}; name a file with the secret"))?;
+    if file.others_read() {
         notes.push(format!("--callback-secret: every user can read {path:?}: chmod o= it"));
     }
-    let mut bytes = Vec::new();
-    file.take(limits::SECRET_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(said)?;
-    // Editors end a file by a newline.
-    let end = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
-    bytes.truncate(end);
-    if bytes.len() as u64 > limits::SECRET_BYTES_MAX {
-        return Err(format!("longer than {} bytes", limits::SECRET_BYTES_MAX));
-    }
+    let bytes = file.into_line();
     if bytes.len() < limits::CALLBACK_SECRET_BYTES_MIN {
         let least = limits::CALLBACK_SECRET_BYTES_MIN;
         return Err(format!("shorter than {least} bytes; make one by: openssl rand -hex 32"));

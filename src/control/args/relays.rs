@@ -137,7 +137,7 @@ impl RelayArgs {
                 return Err(format!("{origin}: {count} rules, at most {} are taken", limits::RELAY_RULES_MAX));
             }
         }
-        for (hidden, hiding) in rules::hidden(&rules.pulls) {
+        for (hidden, hiding) in rules::hidden_pulls(&rules.pulls) {
             let (origin, pulls) = (given.origin("--pull"), &rules.pulls);
             let (hidden, hiding) = (&pulls[hidden].pattern, &pulls[hiding].pattern);
             notes.push(format!(

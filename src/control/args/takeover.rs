@@ -8,7 +8,8 @@ use crate::access::Takeover;
 #[command(next_help_heading = "Streams")]
 pub(super) struct TakeoverArgs {
     /// What becomes of a second publisher of a name: reject refuses it; replace ends the first, and players go on with the
-    /// second; replace-if-same-credential does so if both came with the same key or token (see docs/takeover.md)
+    /// second; replace-if-same-credential does so if both came with the same key, the same signed link or tokens of the same
+    /// subject (see docs/takeover.md)
     #[arg(long, env = "SHARDCAST_TAKEOVER", value_name = "HOW", default_value = "reject", value_parser = takeover)]
     pub(super) takeover: Takeover,
 }

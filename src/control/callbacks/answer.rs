@@ -7,7 +7,7 @@ use crate::{limits, shard::questions::Decision};
 
 /// A success allows, unless its JSON says otherwise; a client error refuses. Anything else is no decision.
 pub(super) fn decision(format: Format, reply: &Reply) -> Decision {
-    let Reply { status, location, body } = reply;
+    let Reply { status, body, .. } = reply;
     let said = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object);
     let reason = said.as_ref().and_then(|said| said.get("reason")?.as_str()).map(cleaned).filter(|why| !why.is_empty());
     let refused = |reason: Option<String>| Decision::Refused(reason.unwrap_or_else(|| "refused".to_owned()));
@@ -26,16 +26,19 @@ pub(super) fn decision(format: Format, reply: &Reply) -> Decision {
         };
     }
     match format {
-        Format::NginxRtmp if status.is_redirection() => {
-            let to = location.as_deref().map(cleaned).unwrap_or_default();
-            tracing::warn!("callback answered by {status} to {to:?}: clients are not redirected here, but refused");
-            refused(None)
-        }
         Format::NginxRtmp => refused(reason),
         Format::Json if status.is_client_error() => refused(reason),
         Format::Json if status.is_redirection() => Decision::Failed(format!("{status}: redirects are not followed")),
         Format::Json => Decision::Failed(status.to_string()),
     }
+}
+
+/// What the operator may not expect to come of a reply that decides.
+pub(super) fn remark(format: Format, reply: &Reply) -> Option<String> {
+    (format == Format::NginxRtmp && reply.status.is_redirection()).then(|| {
+        let to = reply.location.as_deref().map(cleaned).unwrap_or_default();
+        format!("callback answered by {} to {to:?}: clients are not redirected here, but refused", reply.status)
+    })
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -6,8 +6,9 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
+    fmt,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::{sync::mpsc, task::JoinSet, time::timeout_at};
@@ -82,13 +83,14 @@ impl Dispatcher {
         }
     }
 
-    /// Until there is nobody left to ask.
+    /// Until nobody is left who may ask, and all that was asked is answered.
     pub(super) async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        let mut more_may_come = true;
         loop {
             tokio::select! {
-                job = jobs.recv() => match job {
+                job = jobs.recv(), if more_may_come => match job {
                     Some(job) => self.enter(job),
-                    None => return,
+                    None => more_may_come = false,
                 },
                 Some(ended) = self.under_way.join_next() => {
                     // None of them panics: what comes from outside is only looked at.
@@ -97,6 +99,7 @@ impl Dispatcher {
                         self.next_of(client);
                     }
                 }
+                else => return,
             }
             for matter in Matter::ALL {
                 while self.busy[matter as usize] < self.concurrency
@@ -171,7 +174,7 @@ impl Line {
             Err(what) => (Outcome::Timeout, Decision::Failed(what)),
         };
         if let Decision::Failed(what) = &decision {
-            self.log(&question, what);
+            self.log(&question, format_args!("callback failed: {what}"));
         }
         // In this order: who looks because of the decision finds it counted.
         self.counts.end(event, outcome, since.elapsed());
@@ -193,22 +196,30 @@ impl Line {
         }
         // What is only told has its whole time from here.
         let until = if question.ticket.is_some() { until } else { Instant::now() + self.plan.timeout };
-        let request = request::request(&self.plan, url, self.signer.as_ref(), question);
+        let request = request::request(&self.plan, url, self.signer.as_ref(), question, unix_s());
         let reply = async {
             let request = request.map_err(|error| error.to_string())?;
             self.client.send(request).await
         };
         match timeout_at(until.into(), reply).await {
-            Ok(Ok(reply)) => Ok(answer::decision(self.plan.format, &reply)),
+            Ok(Ok(reply)) => {
+                let remark = answer::remark(self.plan.format, &reply).filter(|_| question.ticket.is_some());
+                remark.into_iter().for_each(|remark| self.log(question, format_args!("{remark}")));
+                Ok(answer::decision(self.plan.format, &reply))
+            }
             Ok(Err(what)) => Ok(Decision::Failed(what)),
             Err(_) => Err(late()),
         }
     }
 
-    fn log(&self, question: &Question, what: &str) {
+    fn log(&self, question: &Question, line: fmt::Arguments<'_>) {
         let Some(suppressed) = self.log.take(limits::CALLBACK_LOG_LINES_PER_SECOND) else { return };
         let event = question.event.label();
         let (stream, peer) = (question.subject.key.as_ref().map(ToString::to_string), question.subject.peer);
-        tracing::warn!(event, stream, %peer, suppressed, "callback failed: {what}");
+        tracing::warn!(event, stream, %peer, suppressed, "{line}");
     }
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

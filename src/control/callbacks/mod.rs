@@ -4,9 +4,9 @@
 //! client, and gives the answers back to the shards. `request` is what a request says, `client` how it gets there, `answer`
 //! what comes of it.
 //!
-//! Bounds: of what is asked as many requests at once as the operator says, and [`limits::CALLBACKS_QUEUED_MAX`] that wait; of what
-//! is told as many again. Beyond that a question fails and an event goes untold, which is counted. A question is given up when its time is over, waiting included. Nothing
-//! here blocks a shard.
+//! Bounds: of what is asked as many requests at once as the operator says, and [`limits::CALLBACKS_QUEUED_MAX`] that wait; of
+//! what is told as many again. Beyond that a question fails and an event goes untold, which is counted. A question is given up
+//! when its time is over, waiting included. Nothing here blocks a shard.
 
 mod answer;
 mod budget;

@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 use super::{Format, Plan};
 use crate::{
-    rtmp::key::split_query,
+    rtmp::{hex::to_hex, key::split_query},
     shard::questions::{Event, Question, Subject},
 };
 
@@ -32,16 +32,17 @@ impl Signer {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
         mac.update(format!("{unix_s}.").as_bytes());
         mac.update(body);
-        let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(format!("t={unix_s},v1={hex}"))
+        Some(format!("t={unix_s},v1={}", to_hex(&mac.finalize().into_bytes())))
     }
 }
 
+/// As sent at `now_s`, in seconds since 1970: what is told may have waited for longer than its reader takes signatures.
 pub(super) fn request(
     plan: &Plan,
     url: &Uri,
     signer: Option<&Signer>,
     question: &Question,
+    now_s: u64,
 ) -> hyper::http::Result<Request<Full<Bytes>>> {
     let (kind, body) = match plan.format {
         Format::Json => ("application/json", json(&plan.node, question)),
@@ -52,7 +53,7 @@ pub(super) fn request(
         .uri(url)
         .header(header::CONTENT_TYPE, kind)
         .header(header::USER_AGENT, concat!("shardcast/", env!("CARGO_PKG_VERSION")));
-    let signature = signer.and_then(|signer| signer.sign(question.unix_s, body.as_bytes()));
+    let signature = signer.and_then(|signer| signer.sign(now_s, body.as_bytes()));
     let request = match signature {
         Some(signature) => request.header(SIGNATURE, signature),
         None => request,

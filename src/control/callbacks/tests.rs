@@ -56,10 +56,13 @@ fn question(event: Event, client: u64, number: u64) -> Question {
     Question { event, ticket, subject: Arc::new(subject), unix_s: 1_700_000_000 }
 }
 
+/// When requests go out: long after what they are about.
+const SENT_S: u64 = 1_700_000_900;
+
 fn written(plan: &Plan, question: &Question) -> (hyper::HeaderMap, String) {
     let signer = plan.secret.clone().map(Signer::new);
     let url = plan.urls[0].clone().expect("a URL");
-    let request = request(plan, &url, signer.as_ref(), question).expect("a request");
+    let request = request(plan, &url, signer.as_ref(), question, SENT_S).expect("a request");
     let headers = request.headers().clone();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let body = runtime.block_on(request.into_body().collect()).expect("a body").to_bytes();
@@ -132,13 +135,14 @@ fn a_clients_arguments_are_not_taken_for_what_the_node_says() {
 }
 
 #[test]
-fn signatures_are_of_time_and_body() {
+fn signatures_are_of_the_time_of_sending_and_the_body() {
     let unsigned = plan(1);
     let signed = Plan { secret: Some(Arc::from(&b"0123456789abcdef"[..])), ..unsigned.clone() };
     let question = question(Event::Play, 65, 9);
     assert!(!written(&unsigned, &question).0.contains_key(SIGNATURE));
     let (headers, body) = written(&signed, &question);
-    let signature = Signer::new(Arc::from(&b"0123456789abcdef"[..])).sign(1_700_000_000, body.as_bytes());
+    let signature = Signer::new(Arc::from(&b"0123456789abcdef"[..])).sign(SENT_S, body.as_bytes());
+    assert!(body.contains("\"time\":1700000000"), "the event's own: {body}");
     assert_eq!(headers[SIGNATURE].to_str().ok(), signature.as_deref());
     // What Python's hmac says of it.
     let text = Signer::new(Arc::from(&b"Jefe"[..])).sign(7, b"what do ya want for nothing?");
@@ -148,11 +152,12 @@ fn signatures_are_of_time_and_body() {
 
 #[test]
 fn replies_mean_what_their_format_says() {
-    let ask = |format, status: u16, body: &str| {
+    let reply = |status: u16, body: &str| {
         let status = StatusCode::from_u16(status).expect("a status");
         let body = Bytes::copy_from_slice(body.as_bytes());
-        answer::decision(format, &Reply { status, location: Some("rtmp://elsewhere/live".to_owned()), body })
+        Reply { status, location: Some("rtmp://elsewhere\n/live".to_owned()), body }
     };
+    let ask = |format, status, body: &str| answer::decision(format, &reply(status, body));
     let refused = |why: &str| Decision::Refused(why.to_owned());
     let failed = |decision: &Decision| matches!(decision, Decision::Failed(_));
     for (status, body) in [(200, ""), (204, ""), (200, "OK"), (201, "{}"), (200, "{\"allow\":true}"), (200, "[]")] {
@@ -178,6 +183,10 @@ fn replies_mean_what_their_format_says() {
     for status in [302, 403, 500] {
         assert_eq!(ask(Format::NginxRtmp, status, ""), refused("refused"));
     }
+    let said = answer::remark(Format::NginxRtmp, &reply(302, "")).expect("nobody is redirected");
+    assert!(said.contains("\"rtmp://elsewhere /live\": clients are not redirected"), "{said}");
+    assert!(answer::remark(Format::NginxRtmp, &reply(403, "")).is_none());
+    assert!(answer::remark(Format::Json, &reply(302, "")).is_none());
 }
 
 /// An HTTP server that hands each request to the test, which answers it.
@@ -252,7 +261,8 @@ fn start(plan: &Plan) -> Running {
     let (say, decisions) = std_mpsc::channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let Callbacks { client, plan, counts, questions, .. } = callbacks;
+        let Callbacks { client, plan, counts, questions, sender } = callbacks;
+        drop(sender);
         let decide = move |ticket: Ticket, decision| drop(say.send((ticket.number, decision)));
         runtime.block_on(Dispatcher::new(client, plan, None, counts, decide).run(questions));
     });
@@ -291,6 +301,23 @@ fn a_clients_requests_go_one_after_the_other_and_others_beside_them() {
     let count = |event, outcome| running.counts.outcome(event, outcome);
     assert_eq!((count(Event::Publish, Outcome::Allowed), count(Event::Connect, Outcome::Denied)), (1, 1));
     assert_eq!((count(Event::PublishDone, Outcome::Failed), count(Event::Play, Outcome::Failed)), (1, 1));
+}
+
+#[test]
+fn what_was_asked_is_answered_when_nobody_is_left_to_ask() {
+    let backend = Backend::start();
+    let Running { desk, counts, decisions } = start(&Plan { concurrency: 1, ..plan(backend.port) });
+    for number in 0..2 {
+        assert!(desk.take(question(Event::Play, number, number)));
+    }
+    let (_, mut first) = backend.next();
+    drop(desk);
+    assert!(backend.is_quiet(), "one at a time");
+    answer(&mut first, 200);
+    answer(&mut backend.next().1, 403);
+    let decided: Vec<_> = decisions.iter().collect();
+    assert_eq!(decided, [(0, Decision::Allowed), (1, Decision::Refused("refused".to_owned()))]);
+    assert!(counts.is_idle());
 }
 
 #[test]

@@ -11,8 +11,9 @@ use super::{ConfigFile, rules::entry};
 use crate::{
     access::Action,
     control::rules::{
-        Finding,
-        access::{AccessMade, AccessMaker, AccessText, TokensText, hidden},
+        Finding, Piece,
+        access::{AccessMade, AccessMaker, AccessText, TokensText, covers},
+        hidden,
     },
     limits,
 };
@@ -23,7 +24,12 @@ const TOKEN_KEYS: [&str; 3] = ["keys", "issuer", "audience"];
 impl ConfigFile {
     /// All tables for an action.
     pub(super) fn take_access(&mut self, key: Range<usize>, value: &Spanned<DeValue<'_>>, action: Action) {
-        let DeValue::Array(items) = value.get_ref() else {
+        let items = match value.get_ref() {
+            DeValue::Array(items) => Some(items),
+            _ => None,
+        };
+        // Of an empty list everybody would be let in, where nobody may have been meant.
+        let Some(items) = items.filter(|items| !items.is_empty()) else {
             let name = action.name();
             let why = format!("expected [[{name}]] on a line, and below it streams = \"..\" and who may {name} them");
             self.findings.push(Finding::fault(key, why));
@@ -73,17 +79,24 @@ impl ConfigFile {
     /// A table, or only its files.
     fn tokens(&mut self, value: &Spanned<DeValue<'_>>) -> Option<TokensText> {
         let DeValue::Table(table) = value.get_ref() else {
-            return Some(TokensText { keys: self.strings(value), ..TokensText::default() });
+            let keys = self.token_keys(value, Some(value))?;
+            return Some(TokensText { keys, ..TokensText::default() });
         };
         self.refuse_unknown(table, &TOKEN_KEYS);
-        let keys = entry(table, "keys").map(|(_, value)| self.strings(value)).unwrap_or_default();
-        if keys.is_empty() {
-            let why = "keys = [\"FILE\"] is missing: a public key as PEM, or secrets";
-            self.findings.push(Finding::fault(value.span(), why));
-            return None;
-        }
+        let keys = self.token_keys(value, entry(table, "keys").map(|(_, value)| value))?;
         let mut string = |key| entry(table, key).and_then(|(_, value)| self.string(value));
         Some(TokensText { keys, issuer: string("issuer"), audience: string("audience") })
+    }
+
+    /// The files in `keys`, of which `whole` needs one at least.
+    fn token_keys(&mut self, whole: &Spanned<DeValue<'_>>, keys: Option<&Spanned<DeValue<'_>>>) -> Option<Vec<Piece>> {
+        let before = self.findings.len();
+        let keys = keys.map(|keys| self.strings(keys)).unwrap_or_default();
+        if keys.is_empty() && self.findings.len() == before {
+            let why = "keys = [\"FILE\"] is missing: a public key as PEM, or secrets";
+            self.findings.push(Finding::fault(whole.span(), why));
+        }
+        Some(keys).filter(|keys| !keys.is_empty())
     }
 
     /// The rules, and what is wrong with them and with the files they name.
@@ -95,7 +108,7 @@ impl ConfigFile {
             let texts = self.access.iter().filter(|text| text.action == action);
             let rules = texts.filter_map(|text| Some((text, maker.rule(text)?)));
             let (texts, rules): (Vec<_>, Vec<_>) = rules.unzip();
-            for (later, earlier) in hidden(&rules) {
+            for (later, earlier) in hidden(&rules, covers) {
                 let line = self.text.place(texts[earlier].at.start);
                 let streams = rules[earlier].streams.as_ref().map_or("all streams".to_owned(), ToString::to_string);
                 let why = format!(

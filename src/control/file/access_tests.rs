@@ -92,6 +92,7 @@ fn what_is_wrong_is_said_at_its_place() {
     for (content, expected) in [
         ("publish = \"live/*\"", "1:1: expected [[publish]] on a line"),
         ("[play]\nopen = true", "1:2: expected [[play]] on a line"),
+        ("play = []", "1:1: expected [[play]] on a line"),
         ("play = [1]", "1:9: expected [[play]] on a line"),
         ("[[publish]]\nkey = \"x\"", "2:1: unknown key \"key\": did you mean keys?"),
         ("[[publish]]\nopen = true\nshards = 1", "3:1: shards is a setting of the node"),
@@ -110,6 +111,9 @@ fn what_is_wrong_is_said_at_its_place() {
         ("[[publish]]\nkeys = \"nowhere.txt\"", "2:9: "),
         ("[[publish]]\nkeys = [\"keys.txt\"]", "2:8: expected a string in quotes, not a list"),
         ("[[play]]\njwt = {}", "2:7: keys = [\"FILE\"] is missing"),
+        ("[[play]]\njwt = { keys = [] }", "2:7: keys = [\"FILE\"] is missing"),
+        ("[[play]]\njwt = []", "2:7: keys = [\"FILE\"] is missing"),
+        ("[[play]]\njwt = [1]", "2:8: expected a string in quotes"),
         ("[[play]]\njwt = { key = \"a\" }", "2:9: unknown key \"key\": did you mean keys?"),
         ("[[play]]\njwt = 1", "2:7: expected a string in quotes"),
         ("plays = 1", "1:1: unknown key \"plays\": did you mean play?"),
@@ -143,6 +147,18 @@ fn a_rule_that_is_half_understood_is_none() {
         let file = folder.read(content);
         assert!(file.findings.iter().any(Finding::is_fault) && file.access.is_empty(), "{content}");
     }
+}
+
+#[test]
+fn no_rule_is_left_out_without_a_word() {
+    let folder = Folder::new("unsaid");
+    let mut file = folder.read("[[play]]\njwt = \"links.secret\"\n[[play]]\nopen = true\n");
+    // As if it had been read wrongly.
+    file.access[0].tokens = Some(TokensText::default());
+    let (made, findings) = file.access();
+    let faults = findings.iter().filter(|finding| finding.is_fault()).collect::<Vec<_>>();
+    assert_eq!((made.rules.play.len(), faults.len()), (1, 1));
+    assert_eq!((faults[0].at.start, faults[0].text.as_str()), (0, "this rule cannot be used"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(super) use self::text::Text;
 use super::rules::{
     Finding, Maker, PullText, PushText,
     access::AccessText,
-    hidden,
+    hidden_pulls,
     secrets::{Secrets, veil},
 };
 use crate::{
@@ -116,7 +116,7 @@ impl ConfigFile {
         let pushes = self.pushes.iter().filter_map(|text| maker.push(text)).collect();
         let (texts, pulls): (Vec<_>, Vec<_>) = made.into_iter().filter_map(|(text, rule)| Some((text, rule?))).unzip();
         let mut findings = maker.findings;
-        for (later, earlier) in hidden(&pulls) {
+        for (later, earlier) in hidden_pulls(&pulls) {
             let (line, hiding) = (self.text.place(texts[earlier].streams.at.start), &pulls[earlier].pattern);
             let why =
                 format!("this rule never counts: the one for {hiding} has its streams ({line}); move this above it");

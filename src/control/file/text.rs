@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::super::rules::{Finding, secrets};
+use super::super::{
+    rules::{Finding, secrets},
+    small_file::others_read,
+};
 use crate::limits::CONFIG_BYTES_MAX;
 
 /// Columns of a line shown on either side of the place that is meant.
@@ -36,7 +39,7 @@ impl Text {
             let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
             format!("{}:{line}: not UTF-8; save the file as UTF-8", path.display())
         })?;
-        Ok(Self { path: path.to_owned(), content, others_read: secrets::others_read(mode) })
+        Ok(Self { path: path.to_owned(), content, others_read: others_read(mode) })
     }
 
     #[cfg(test)]

@@ -4,13 +4,11 @@
 //! [`limits::NETWORKS_MAX`] and [`limits::ACCESS_FILE_BYTES_MAX`].
 
 use std::{
-    io::Read,
     ops::Range,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use super::{Finding, Piece, secrets::others_read};
+use super::{super::small_file::SmallFile, Finding, Piece};
 use crate::{
     access::{
         Action,
@@ -79,8 +77,18 @@ impl<'a> AccessMaker<'a> {
         Self { folder, files: Vec::new(), findings: Vec::new() }
     }
 
-    /// `None` if something is wrong, which is among the findings then.
+    /// `None` if something is wrong, which is among the findings then: a rule that went without a word would leave its streams
+    /// to everybody.
     pub(in super::super) fn rule(&mut self, text: &AccessText) -> Option<Rule> {
+        let before = self.findings.len();
+        let rule = self.sound_rule(text);
+        if rule.is_none() && !self.findings.iter().skip(before).any(Finding::is_fault) {
+            self.fault(text.at.clone(), "this rule cannot be used");
+        }
+        rule
+    }
+
+    fn sound_rule(&mut self, text: &AccessText) -> Option<Rule> {
         let streams = text.streams.as_ref().map(|streams| {
             let parsed = Pattern::parse(&streams.text);
             parsed.map_err(|why| self.fault(streams.from(why.at), why.fault.to_string())).ok()
@@ -170,24 +178,24 @@ impl<'a> AccessMaker<'a> {
             sound &= matches!(added, Some(Ok(())));
         }
         if sound && tokens.is_empty() {
-            match text.keys.last() {
-                Some(file) => self.warn_of_nothing(file, "no key", "shardcast key --secret"),
-                None => return None,
-            }
+            // Whoever makes such a text sees to it that it names a file.
+            let file = text.keys.last()?;
+            self.warn_of_nothing(file, "no key", "shardcast key --secret");
         }
         sound.then_some(tokens)
     }
 
     fn read(&mut self, file: &Piece, is_secret: bool) -> Option<String> {
         let path = self.folder.join(&file.text);
-        let read = read(&path);
+        let read = SmallFile::read(&path, limits::ACCESS_FILE_BYTES_MAX);
         self.files.push(path.clone());
+        let read = read.and_then(|read| Ok((read.others_read(), read.others_write(), read.into_text()?)));
         match read {
-            Ok((text, mode)) => {
+            Ok((others_read, others_write, text)) => {
                 let shown = path.display();
-                if is_secret && others_read(mode) && !text.contains("-----BEGIN") {
+                if is_secret && others_read && !text.contains("-----BEGIN") {
                     self.warn(file, format!("every user can read {shown}: chmod o= {shown}"));
-                } else if mode & 0o002 != 0 {
+                } else if others_write {
                     self.warn(file, format!("every user can write {shown}: chmod o= {shown}"));
                 }
                 Some(text)
@@ -219,23 +227,6 @@ impl<'a> AccessMaker<'a> {
     }
 }
 
-/// The contents and the mode of a file. The error is the second half of a line.
-pub(in super::super) fn read(path: &Path) -> Result<(String, u32), String> {
-    let said = |error: std::io::Error| error.to_string();
-    let file = std::fs::File::open(path).map_err(said)?;
-    let found = file.metadata().map_err(said)?;
-    if !found.is_file() {
-        return Err("not a file".to_owned());
-    }
-    let mut content = Vec::new();
-    file.take(limits::ACCESS_FILE_BYTES_MAX + 1).read_to_end(&mut content).map_err(said)?;
-    if content.len() as u64 > limits::ACCESS_FILE_BYTES_MAX {
-        return Err(format!("longer than {} bytes", limits::ACCESS_FILE_BYTES_MAX));
-    }
-    let text = String::from_utf8(content).map_err(|_| "not UTF-8".to_owned())?;
-    Ok((text, found.permissions().mode()))
-}
-
 /// What is there has to be sound; what is not there may be missing.
 fn all<T>(made: Option<Option<T>>) -> Option<Option<T>> {
     match made {
@@ -244,15 +235,13 @@ fn all<T>(made: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-/// Which rules never count because an earlier one has all of their streams: pairs of the hidden and the hiding.
-pub(in super::super) fn hidden(rules: &[Rule]) -> Vec<(usize, usize)> {
-    let covers = |earlier: usize, later: usize| match (&rules[earlier].streams, &rules[later].streams) {
+/// Whether `earlier` has all streams of `later`.
+pub(in super::super) fn covers(earlier: &Rule, later: &Rule) -> bool {
+    match (&earlier.streams, &later.streams) {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(earlier), Some(later)) => earlier.covers(later),
-    };
-    let hiding = |later: usize| (0..later).find(|earlier| covers(*earlier, later));
-    (0..rules.len()).filter_map(|later| hiding(later).map(|earlier| (later, earlier))).collect()
+    }
 }
 
 #[cfg(test)]

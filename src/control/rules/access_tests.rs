@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::hidden, *};
 
 fn rule(streams: Option<&str>) -> Rule {
     let streams = streams.map(|streams| Pattern::parse(streams).unwrap());
@@ -7,7 +7,8 @@ fn rule(streams: Option<&str>) -> Rule {
 
 #[test]
 fn a_wider_rule_hides_later_ones() {
-    let hidden = |streams: &[Option<&str>]| hidden(&streams.iter().map(|streams| rule(*streams)).collect::<Vec<_>>());
+    let hidden =
+        |streams: &[Option<&str>]| hidden(&streams.iter().map(|streams| rule(*streams)).collect::<Vec<_>>(), covers);
     assert_eq!(hidden(&[Some("live/*"), Some("live/a"), None, Some("vod")]), [(1, 0), (3, 2)]);
     assert!(hidden(&[Some("live/a"), Some("live/*"), Some("*"), Some("*//*"), None]).is_empty());
 }

@@ -253,10 +253,16 @@ impl Maker<'_> {
     }
 }
 
-/// Which rules never count because an earlier one has all of their streams: pairs of the hidden and the hiding.
-pub(super) fn hidden(rules: &[PullRule]) -> Vec<(usize, usize)> {
-    let hiding = |index: usize| (0..index).find(|earlier| rules[*earlier].pattern.covers(&rules[index].pattern));
-    (0..rules.len()).filter_map(|index| hiding(index).map(|earlier| (index, earlier))).collect()
+/// See [`hidden`].
+pub(super) fn hidden_pulls(rules: &[PullRule]) -> Vec<(usize, usize)> {
+    hidden(rules, |earlier, later| earlier.pattern.covers(&later.pattern))
+}
+
+/// Which rules never count because an earlier one `covers` all of their streams: pairs of the hidden and the hiding.
+pub(super) fn hidden<R>(rules: &[R], covers: impl Fn(&R, &R) -> bool) -> Vec<(usize, usize)> {
+    let hiding = |later: &R, before: &[R]| before.iter().position(|earlier| covers(earlier, later));
+    let pairs = rules.iter().enumerate().map(|(index, later)| (index, hiding(later, &rules[..index])));
+    pairs.filter_map(|(index, earlier)| Some((index, earlier?))).collect()
 }
 
 #[cfg(test)]

@@ -7,15 +7,13 @@ use std::{
     cell::RefCell,
     ffi::OsString,
     fmt,
-    io::Read,
     ops::Range,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::Finding;
+use super::{super::small_file::SmallFile, Finding};
 use crate::{limits::SECRET_BYTES_MAX, relay::rules::Template};
 
 /// Where secrets come from.
@@ -99,26 +97,15 @@ impl Secrets {
 
     fn read_file(&self, path: &str, at: &Range<usize>, findings: &mut Vec<Finding>) -> Result<String, String> {
         let path = self.folder.join(path);
-        let said = |error: std::io::Error| format!("{}: {error}", path.display());
-        let file = std::fs::File::open(&path).map_err(said)?;
-        let found = file.metadata().map_err(said)?;
-        if !found.is_file() {
-            return Err(format!("{}: not a file", path.display()));
-        }
-        if others_read(found.permissions().mode()) {
+        let said = |why: String| format!("{}: {why}", path.display());
+        let file = SmallFile::read(&path, SECRET_BYTES_MAX).map_err(said)?;
+        if file.others_read() {
             let path = path.display();
             findings.push(Finding::warning(at.clone(), format!("every user can read {path}: chmod o= {path}")));
         }
         self.files.borrow_mut().push(path.clone());
-        let mut text = String::new();
-        file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(said)?;
-        // Editors end a file by a newline.
-        Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+        String::from_utf8(file.into_line()).map_err(|_| said("not UTF-8".to_owned()))
     }
-}
-
-pub(in super::super) fn others_read(mode: u32) -> bool {
-    mode & 0o004 != 0
 }
 
 /// Where `{env:..}` and `{file:..}` stand.

@@ -86,7 +86,7 @@ fn a_wider_rule_hides_later_ones() {
                 proxied: false,
             })
         };
-        hidden(&streams.iter().map(|streams| rule(streams).unwrap()).collect::<Vec<_>>())
+        hidden_pulls(&streams.iter().map(|streams| rule(streams).unwrap()).collect::<Vec<_>>())
     };
     assert_eq!(hidden(&["live/*", "live/a", "vod", "live/b*c", "vod/*"]), [(1, 0), (3, 0), (4, 2)]);
     assert!(hidden(&["live/a", "live/*", "vod/a*b", "vod/*b", "vod/a*"]).is_empty());

@@ -10,6 +10,8 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use md5::{Digest, Md5};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use crate::rtmp::hex::to_hex;
+
 /// A user and a password, as servers that ask for them take them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -127,7 +129,7 @@ impl Credentials {
 
 /// The digest of a text, as text.
 fn hexadecimal(text: &str) -> String {
-    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    to_hex(&Md5::digest(text))
 }
 
 #[cfg(test)]

@@ -63,8 +63,8 @@ pub struct ClientWords {
     pub page_url: String,
 }
 
-/// What a peer asked for or sent. A `Connect`, `Publish` or `Play` is answered with one of the session's methods; until it is, the
-/// host does not call `receive` (while a decision is pending the connection is not read).
+/// What a peer asked for or sent. A `Connect`, `Publish` or `Play` is answered with one of the session's methods; until it
+/// is, the host does not call `receive` (while a decision is pending the connection is not read).
 #[derive(Debug, PartialEq)]
 pub enum ServerEvent<'a> {
     /// `connect` with a usable app and tcUrl, which [`ServerSession::app`] and its kin have from here on. Only with
@@ -411,17 +411,17 @@ impl ServerSession {
         can
     }
 
-    /// Whether the client announced that it takes ReconnectRequests.
+    /// Whether the client announced that it takes ReconnectRequests, in a connect that the host may have yet to decide on.
     pub fn can_reconnect(&self) -> bool {
         self.caps_ex() & caps_ex::RECONNECT != 0
     }
 
-    /// Whether a connect was accepted.
+    /// Whether a sound connect came. The host may have yet to decide on it ([`ServerConfig::asks_connect`]).
     pub fn has_connected(&self) -> bool {
         self.connection.connect.is_some()
     }
 
-    /// The app of the accepted connect, its query included; empty before.
+    /// The app of the connect, its query included; empty before.
     pub fn app(&self) -> &str {
         self.connection.connect.as_ref().map_or("", Connect::app)
     }

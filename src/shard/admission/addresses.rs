@@ -8,32 +8,18 @@
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::super::{ceilings::Rate, close::TurnedAway};
-use crate::limits::{ADDRESSES_IDLE_MAX, ADDRESSES_SWEEP_PAUSE};
+use crate::{
+    access::network::customer,
+    limits::{ADDRESSES_IDLE_MAX, ADDRESSES_SWEEP_PAUSE},
+};
 
 const STRIPES: usize = 64;
-
-/// What counts as one client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Client {
-    V4(Ipv4Addr),
-    /// The first 64 bits.
-    V6(u64),
-}
-
-impl Client {
-    fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Self::V4(ip),
-            IpAddr::V6(ip) => Self::V6((ip.to_bits() >> 64) as u64),
-        }
-    }
-}
 
 /// A token bucket, as the time at which it is full again. At most `burst` tokens.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,7 +52,8 @@ struct Entry {
 
 #[derive(Debug, Default)]
 struct Stripe {
-    entries: HashMap<Client, Entry>,
+    /// By [`customer`].
+    entries: HashMap<IpAddr, Entry>,
     /// Those without connections.
     idle: usize,
     /// Of addresses there is no entry for.
@@ -115,7 +102,7 @@ impl Addresses {
 
     /// Counts a connection from `ip`; false if it is let in uncounted. `now` is the process's time.
     pub(super) fn enter(&self, ip: IpAddr, now: Duration) -> Result<bool, TurnedAway> {
-        let client = Client::of(ip);
+        let client = customer(ip);
         let mut stripe = self.stripe(client);
         if !stripe.entries.contains_key(&client) && stripe.idle >= self.idle_max {
             stripe.sweep(now);
@@ -142,7 +129,7 @@ impl Addresses {
 
     /// A connection that was counted has ended.
     pub(super) fn leave(&self, ip: IpAddr, now: Duration) {
-        let client = Client::of(ip);
+        let client = customer(ip);
         let mut stripe = self.stripe(client);
         let Some(entry) = stripe.entries.get_mut(&client) else { return };
         entry.connections = entry.connections.saturating_sub(1);
@@ -156,7 +143,7 @@ impl Addresses {
         }
     }
 
-    fn stripe(&self, client: Client) -> MutexGuard<'_, Stripe> {
+    fn stripe(&self, client: IpAddr) -> MutexGuard<'_, Stripe> {
         let index = self.hasher.hash_one(client) as usize % STRIPES;
         // Whoever panicked with it held left counts that are at worst off by one.
         self.stripes[index].lock().unwrap_or_else(PoisonError::into_inner)
@@ -165,6 +152,8 @@ impl Addresses {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const RATE: Rate = Rate { per_second: 10, burst: 3 };

@@ -8,13 +8,16 @@ use crate::{
     rtmp::{
         client::ClientRole,
         message::{Kind, type_id},
+        server::PlayRefusal,
     },
     shard::{
         close::{CloseReason, RefuseReason},
+        leaving::Departure,
         listen_addr::{SUCCESSOR_SHOWN_AS, UNIX_PEER},
         passing::Passing,
         predecessor::Predecessor,
         questions::{Callbacks, Decision, Event, Ticket},
+        reconnect::ReconnectRequest,
     },
 };
 
@@ -300,6 +303,81 @@ fn an_orderly_end_does_not_wait_for_decisions() {
     rig.decide_as(late, Decision::Allowed);
     rig.pass_ms(3_000);
     assert!(!rig.peers[connecting].open && !rig.peers[player].open && rig.cores[0].has_ended());
+}
+
+#[test]
+fn what_is_allowed_too_late_for_an_orderly_end_is_told_as_its_end() {
+    for (decision, told) in [(Decision::Allowed, 1), (refused("no"), 0)] {
+        let mut rig = rig(1, &[Event::Publish, Event::PublishDone]);
+        let (_, late) = waiting(&mut rig, ClientRole::Publish);
+        rig.cores[0].shutdown();
+        rig.settle();
+        assert_eq!(rig.asked(), ["publish live/show"]);
+        rig.decide_as(late, decision.clone());
+        rig.decide_as(late, decision);
+        assert_eq!(rig.asked()[1..], ["publish_done live/show"; 1][..told]);
+        rig.empty();
+    }
+}
+
+#[test]
+fn who_waits_for_a_connect_is_not_asked_to_reconnect_before_its_answer() {
+    let mut rig = rig(1, &[Event::Connect]);
+    let (player, _) = waiting(&mut rig, ClientRole::Play);
+    let request = ReconnectRequest {
+        tc_url: None,
+        description: "moving".to_owned(),
+        over: std::time::Duration::ZERO,
+        after_players: false,
+    };
+    assert_eq!(rig.cores[0].request_reconnect(request.into()), 1);
+    rig.pass_ms(500);
+    assert_eq!((rig.peers[player].statuses(0).len(), rig.metrics[0].reconnect_requests.get()), (0, 0));
+    rig.decide(Decision::Allowed);
+    rig.pass_ms(500);
+    let events = &rig.peers[player].events;
+    assert_eq!(events.iter().filter(|event| event.starts_with("Reconnect")).count(), 1, "{events:?}");
+    assert_eq!(rig.metrics[0].reconnect_requests.get(), 1);
+    rig.empty();
+}
+
+#[test]
+fn a_play_that_fails_does_not_end_a_connection_that_waits_to_publish() {
+    let mut rig = rig(1, &[Event::Publish]);
+    let player = rig.play(0, "show");
+    rig.also(player, 2, "publish", "reply");
+    let id = rig.peers[player].id;
+    assert!(rig.cores[0].is_held(id));
+    rig.cores[0].refuse_play(id, 1, PlayRefusal::Failed, "no form of it is left", CloseReason::PlayRefused);
+    rig.settle();
+    assert!(rig.peers[player].open);
+    rig.decide(Decision::Allowed);
+    assert_eq!(rig.peers[player].statuses(2).last().map(String::as_str), Some(STARTED));
+    rig.empty();
+}
+
+#[test]
+fn a_connection_that_waits_leaves_after_its_answer() {
+    for decision in [Decision::Allowed, refused("no")] {
+        let allowed = decision == Decision::Allowed;
+        let mut rig = rig(1, &[Event::Publish]);
+        let (publisher, _) = waiting(&mut rig, ClientRole::Publish);
+        let over = std::time::Duration::ZERO;
+        rig.cores[0].leave(Departure { request: None, over, others_stay: false });
+        rig.pass_ms(300);
+        assert!(rig.peers[publisher].open, "nobody has answered yet");
+        rig.decide(decision);
+        assert_eq!(
+            rig.peers[publisher].statuses(1).last().map(String::as_str),
+            Some(if allowed { STARTED } else { DENIED })
+        );
+        rig.pass_ms(300);
+        if allowed {
+            rig.video(publisher, 0, KEY);
+        }
+        assert_eq!((rig.peers[publisher].open, rig.closed(CloseReason::Drained)), (false, 1));
+        rig.empty();
+    }
 }
 
 #[test]

@@ -15,11 +15,14 @@ use crate::{
     rtmp::{
         chunk::ChunkWriter,
         client::ClientRole,
+        key::StreamKey,
         message::{Header, Kind, type_id},
     },
     shard::{
         close::{CloseReason, RefuseReason},
         config::Config,
+        questions::Ticket,
+        takeover::Asked,
     },
 };
 
@@ -380,5 +383,21 @@ fn without_a_credential_none_is_the_same() {
     rig.settle();
     assert_eq!(rig.peers[second].statuses(1), ["NetStream.Publish.BadName"]);
     assert!(rig.peers[first].open);
+    rig.empty();
+}
+
+#[test]
+fn a_name_that_comes_to_nobody_is_free() {
+    let mut rig = Rig::new(1);
+    let player = rig.play(0, "other");
+    let key = StreamKey::new("", "live", "show").unwrap();
+    let core = &mut rig.cores[0];
+    let Asked::Granted(claim) = core.ask_for_name(&key, None) else { panic!("nobody has it") };
+    assert!(core.directory.owner(&key).is_some());
+    // The one it is for has gone meanwhile.
+    let ticket = Ticket { shard: 0, conn: rig.peers[player].id, number: 7 };
+    core.end_wait_for_name(ticket, &key, Some(claim));
+    assert!(core.directory.owner(&key).is_none());
+    rig.publish(0, "show");
     rig.empty();
 }
