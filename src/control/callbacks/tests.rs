@@ -336,6 +336,25 @@ fn what_was_asked_is_answered_when_nobody_is_left_to_ask() {
 }
 
 #[test]
+fn whoever_asks_for_much_waits_behind_itself() {
+    let backend = Backend::start();
+    let running = start(&Plan { concurrency: 1, ..plan(backend.port) });
+    for number in 0..50 {
+        assert!(running.desk.take(question(Event::Play, number, number)));
+    }
+    let (_, mut first) = backend.next();
+    let mut other = question(Event::Play, 50, 50);
+    Arc::make_mut(&mut other.subject).peer = ([198, 51, 100, 9], 40_000).into();
+    assert!(running.desk.take(other));
+    assert!(backend.is_quiet(), "one at a time");
+    answer(&mut first, 200);
+    answer(&mut backend.next().1, 200);
+    answer(&mut backend.next().1, 200);
+    let decided = [running.next(), running.next(), running.next()].map(|(number, _)| number);
+    assert!(decided.contains(&50), "{decided:?}");
+}
+
+#[test]
 fn no_more_are_under_way_than_may_and_those_that_waited_too_long_are_not_sent() {
     let backend = Backend::start();
     let running = start(&Plan { concurrency: 2, timeout: Duration::from_millis(400), ..plan(backend.port) });
