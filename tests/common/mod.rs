@@ -3,7 +3,19 @@
 //!
 //! Nothing here uses the crate under test: what the server promises is checked with independent eyes. Every wait has a
 //! deadline; every child is ended by its own id.
-#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+#![allow(dead_code, unused_macros, reason = "each test binary uses its own part of the harness")]
+
+/// Makes a test of each function on the io_uring driver, and another on the legacy one; once in a file.
+macro_rules! on_both_drivers {
+    ($($name:ident),+ $(,)?) => {
+        mod uring {
+            $(#[test] fn $name() { super::$name($crate::common::server::Driver::Uring) })+
+        }
+        mod legacy {
+            $(#[test] fn $name() { super::$name($crate::common::server::Driver::Legacy) })+
+        }
+    };
+}
 
 pub mod amf;
 pub mod clients;

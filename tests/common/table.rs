@@ -69,15 +69,18 @@ pub fn has_test(path: &str, test: &str) -> bool {
 
 /// The functions that a file's `on_both_drivers!` makes tests of.
 fn on_both_drivers(text: &str) -> impl Iterator<Item = &str> {
-    let named = text.split("on_both_drivers!(").nth(1).and_then(|rest| rest.split(')').next());
-    named.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty())
+    let invocations = text.split("on_both_drivers!(").skip(1).filter_map(|rest| rest.split(')').next());
+    invocations.flat_map(|named| named.split(',')).map(str::trim).filter(|name| !name.is_empty())
 }
 
 /// Every test of a folder, as `path::test`.
 pub fn all_tests(folder: &str) -> Vec<String> {
     let of_file = |path: PathBuf| {
         let file = path.strip_prefix(root()).expect("below the root").display().to_string();
-        tests_of(&read(&path)).into_iter().map(move |test| format!("{file}::{}", test.name))
+        let text = read(&path);
+        let on_both = on_both_drivers(&text).map(ToOwned::to_owned);
+        let names: Vec<String> = tests_of(&text).into_iter().map(|test| test.name).chain(on_both).collect();
+        names.into_iter().map(move |name| format!("{file}::{name}"))
     };
     files_of(folder).into_iter().flat_map(of_file).collect()
 }
