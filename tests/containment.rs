@@ -12,6 +12,7 @@ use std::{
 };
 
 use common::{
+    is_root,
     rtmp::Peer,
     seconds,
     server::{Driver, Server, binary, has_landlock},
@@ -22,14 +23,8 @@ use common::{
 /// A user without a name, so that it owns nothing.
 const NOBODY_ELSE: u32 = 3_999_999;
 
-/// Only root can become another user.
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("NOT CHECKED: only root can become another user");
-    }
-    root
-}
+/// What needs root.
+const ANOTHER_USER: &str = "becoming another user needs";
 
 /// A folder of this test's own, for everybody.
 struct Folder(PathBuf);
@@ -72,7 +67,7 @@ fn assert_serves(server: &Server) {
 
 #[test]
 fn every_thread_gives_up_its_user_and_new_privileges() {
-    if !is_root() {
+    if !is_root(ANOTHER_USER) {
         return;
     }
     let user = format!("{NOBODY_ELSE}:{NOBODY_ELSE}");
@@ -97,7 +92,7 @@ fn every_thread_gives_up_its_user_and_new_privileges() {
 
 #[test]
 fn serving_as_root_is_warned_of_unless_it_is_asked_for() {
-    if !is_root() {
+    if !is_root(ANOTHER_USER) {
         return;
     }
     let warned = |flags: &[&str]| {
@@ -111,7 +106,7 @@ fn serving_as_root_is_warned_of_unless_it_is_asked_for() {
 
 #[test]
 fn who_may_not_change_its_user_is_told_in_one_line() {
-    if !is_root() {
+    if !is_root(ANOTHER_USER) {
         return;
     }
     let mut command = Command::new(binary());
@@ -124,7 +119,7 @@ fn who_may_not_change_its_user_is_told_in_one_line() {
 
 #[test]
 fn a_socket_file_goes_to_the_user_who_removes_it_at_the_end() {
-    if !is_root() {
+    if !is_root(ANOTHER_USER) {
         return;
     }
     let folder = Folder::new("contained-socket");

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{seconds, wait_for};
+use super::{not_checked, seconds, wait_for};
 
 /// Which driver the shards run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +49,20 @@ fn first_address(text: &str) -> Option<SocketAddr> {
 }
 
 /// Whether files can be fenced off here, as the node itself sees it. Says so if not.
+#[track_caller]
 pub fn has_landlock() -> bool {
     let server = Server::start(Driver::Auto, 1, &[]);
     wait_for("the log to begin", seconds(5), || server.log().contains("contained: ").then_some(()));
     let has = server.log().contains("files by Landlock");
     if !has {
-        eprintln!("NOT CHECKED: this kernel has no Landlock");
+        not_checked("this kernel has no Landlock");
     }
     has
+}
+
+/// Whether a process runs: one that has ended has no program, even where nobody asks after it and it stays as a zombie.
+pub fn lives(pid: u32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
 /// The server's program. `SHARDCAST_BIN` names another build of it.
@@ -189,13 +195,12 @@ impl Server {
         answer.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status")
     }
 
-    /// Waits until the process that has that pid is gone.
+    /// Waits until the process that has that pid has ended.
     #[track_caller]
     pub fn wait_gone_process(&mut self, pid: u32, patience: Duration) {
         wait_for(&format!("process {pid} to end"), patience, || {
-            // One of our own would stay as a zombie.
             let _ = self.child.try_wait();
-            (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+            (!lives(pid)).then_some(())
         });
     }
 

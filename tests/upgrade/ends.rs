@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::common::{
     rtmp::{Message, Peer, VIDEO, message},
     seconds,
-    server::{Driver, Server},
+    server::{Driver, Server, lives},
     wait_for,
 };
 
@@ -19,10 +19,6 @@ fn frame(stream: u32, number: u32) -> Message {
 fn kill(pid: u32, signal: &str) {
     let sent = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status();
     assert!(sent.expect("kill is on PATH").success(), "process {pid} is gone");
-}
-
-fn lives(pid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}/exe")).read_link().is_ok()
 }
 
 #[track_caller]
@@ -100,7 +96,7 @@ fn a_new_process_that_ends_in_order_leaves_nobody_to_take_connections() {
 
 #[test]
 fn a_signal_begins_the_drain_that_is_configured() {
-    let flags = "--drain-mode lb --drain-timeout-s 60 --drain-window-s 0 --drain-converge-s 2";
+    let flags = "--drain-mode lb --drain-timeout-s 60 --drain-window-s 0 --drain-converge-s 5";
     let mut server = Server::start(Driver::Auto, 2, &flags.split(' ').collect::<Vec<_>>());
     let old = server.pid();
     let mut player = Peer::player(server.rtmp, "show");
