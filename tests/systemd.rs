@@ -5,9 +5,8 @@
 mod common;
 
 use std::{
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::{fd::AsRawFd, unix::net::UnixDatagram},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -15,28 +14,29 @@ use common::{
     rtmp::Peer,
     seconds,
     server::{Driver, Server},
+    tool::Folder,
     wait_for,
 };
 
 /// A socket that messages come to.
 struct Manager {
     socket: UnixDatagram,
-    path: PathBuf,
+    folder: Folder,
 }
 
 impl Manager {
     fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("shardcast-{test}-{}.notify", std::process::id()));
-        let socket = UnixDatagram::bind(&path).expect("a new file");
+        let folder = Folder::new(test);
+        let socket = UnixDatagram::bind(folder.path("notify")).expect("a new file");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket");
-        Self { socket, path }
+        Self { socket, folder }
     }
 
     /// Starts a node that knows of the manager, with these variables besides; the shell's pid becomes the node's.
     fn start(&self, variables: &str, redirect: &str, flags: &[&str]) -> Server {
         let script = format!(
             "export NOTIFY_SOCKET={} LISTEN_PID=$$ {variables}; exec \"$@\" {redirect}",
-            self.path.to_str().expect("a plain path")
+            self.folder.path("notify").to_str().expect("a plain path")
         );
         Server::start_by(&["bash", "-c", &script, "bash"], Driver::Auto, 2, flags)
     }
@@ -53,12 +53,6 @@ impl Manager {
         let mut buffer = [0; 4_096];
         let length = self.socket.recv(&mut buffer).ok()?;
         Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
-    }
-}
-
-impl Drop for Manager {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -86,8 +80,9 @@ fn the_watchdog_is_fed_while_shards_turn() {
         manager.hear("WATCHDOG=1");
     }
     server.signal("STOP");
-    std::thread::sleep(seconds(6));
+    // What it said before.
     while manager.next().is_some() {}
+    std::thread::sleep(seconds(6));
     assert_eq!(manager.next(), None);
     server.signal("CONT");
     manager.hear("WATCHDOG=1");
@@ -96,19 +91,24 @@ fn the_watchdog_is_fed_while_shards_turn() {
     assert!(Peer::connected(server.rtmp).is_served());
 }
 
+/// A listener for programs that are started, as their first descriptor behind the usual three: its address, and how a shell
+/// hands it on.
+fn given() -> (TcpListener, SocketAddr, String) {
+    let given = TcpListener::bind("127.0.0.1:0").expect("free");
+    rustix::io::fcntl_setfd(&given, rustix::io::FdFlags::empty()).expect("it is open");
+    let addr = given.local_addr().expect("bound");
+    let number = given.as_raw_fd();
+    let redirect = if number == 3 { String::new() } else { format!("3<&{number} {number}<&-") };
+    (given, addr, redirect)
+}
+
 #[test]
 fn a_given_socket_is_listened_on_and_left_open() {
     let manager = Manager::new("systemd-given");
-    let given = TcpListener::bind("127.0.0.1:0").expect("free");
-    let addr = given.local_addr().expect("bound");
-    let number = given.as_raw_fd();
-    let_children_inherit(&given);
-    let redirect = format!("3<&{number} {number}<&-");
-    let redirect = if number == 3 { String::new() } else { redirect };
+    let (_given, addr, redirect) = given();
     let mut server = manager.start("LISTEN_FDS=1", &redirect, &["--rtmp", &addr.to_string()]);
     manager.hear("READY=1");
-    let mut peer = Peer::dial(addr).past_handshake();
-    assert_eq!(peer.connect("live").as_deref(), Some("NetConnection.Connect.Success"));
+    assert!(Peer::connected(addr).is_served());
     server.signal("TERM");
     server.wait_exit(seconds(10));
     // The manager's socket is as it was: who connects waits for the next process.
@@ -118,11 +118,7 @@ fn a_given_socket_is_listened_on_and_left_open() {
 #[test]
 fn a_given_socket_is_left_open_after_an_upgrade_too() {
     let manager = Manager::new("systemd-given-twice");
-    let given = TcpListener::bind("127.0.0.1:0").expect("free");
-    let addr = given.local_addr().expect("bound");
-    let number = given.as_raw_fd();
-    let_children_inherit(&given);
-    let redirect = if number == 3 { String::new() } else { format!("3<&{number} {number}<&-") };
+    let (_given, addr, redirect) = given();
     let mut server = manager.start("LISTEN_FDS=1", &redirect, &["--rtmp", &addr.to_string()]);
     server.upgrade();
     let pid = server.pid();
@@ -140,11 +136,7 @@ fn the_manager_hears_of_no_process_that_is_not_to_take_over() {
     server.wait_metric("shardcast_players", &[], |players| players == 1.0);
     assert_eq!(server.post("/api/drain?timeout_s=60&converge_s=60"), 202);
     server.signal("USR2");
+    server.wait_said("SIGUSR2 is ignored");
     std::thread::sleep(seconds(1));
     assert_eq!(manager.next(), None);
-}
-
-/// Lets programs that are started inherit it.
-fn let_children_inherit(listener: &TcpListener) {
-    rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty()).expect("it is open");
 }

@@ -323,6 +323,12 @@ impl Server {
         assert!(ended.is_none(), "the server ended: {ended:?}, signal {:?}", ended.and_then(|status| status.signal()));
     }
 
+    /// Waits until the log has these words.
+    #[track_caller]
+    pub fn wait_said(&self, words: &str) {
+        wait_for(&format!("{words:?} in the log"), seconds(10), || self.log().contains(words).then_some(()));
+    }
+
     pub fn log(&self) -> String {
         self.log.lock().expect("the log's only writer").clone()
     }

@@ -7,14 +7,12 @@ use std::{
     process::Command,
 };
 
-use crate::{
-    common::{
-        rtmp::Peer,
-        seconds,
-        server::{Server, binary},
-        wait_for,
-    },
-    folder::Folder,
+use crate::common::{
+    rtmp::Peer,
+    seconds,
+    server::{Server, binary},
+    tool::{Client, Folder},
+    wait_for,
 };
 
 fn run(program: &Path, flags: &[&str]) -> Server {
@@ -24,10 +22,7 @@ fn run(program: &Path, flags: &[&str]) -> Server {
 }
 
 fn copied(folder: &Folder) -> PathBuf {
-    // By a process of its own: a test that starts one meanwhile would hold the file open, which then cannot be run.
-    folder.put("node", |path| {
-        assert!(Command::new("cp").arg(binary()).arg(path).status().expect("cp is on PATH").success());
-    })
+    folder.put_copy("node", &binary())
 }
 
 fn script(folder: &Folder, text: &str) {
@@ -49,7 +44,7 @@ fn fails(server: &Server) -> String {
 
 #[test]
 fn the_old_process_serves_on() {
-    let folder = Folder::new("failing");
+    let folder = Folder::new("upgrade-failing");
     let program = copied(&folder);
     let socket = format!("unix:{}", folder.path("node.sock").display());
     let mut server = run(&program, &["--rtmp", &socket]);
@@ -85,7 +80,7 @@ fn the_old_process_serves_on() {
 
 #[test]
 fn a_new_process_that_hangs_is_stopped() {
-    let folder = Folder::new("hanging");
+    let folder = Folder::new("upgrade-hanging");
     let program = copied(&folder);
     let server = run(&program, &[]);
     script(&folder, "#!/bin/sh\nexec sleep 60\n");
@@ -101,30 +96,24 @@ fn a_new_process_that_hangs_is_stopped() {
 
 #[test]
 fn the_variable_is_not_for_others() {
-    let output = Command::new(binary())
-        .env("SHARDCAST_HANDOVER", "1")
-        .stdin(std::process::Stdio::null())
-        .output()
-        .expect("it runs");
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let mut node = Command::new(binary());
+    node.args(["--rtmp", "127.0.0.1:0", "--admin", "off"]).env("SHARDCAST_HANDOVER", "1");
+    let ended = Client::spawn(&mut node).wait(seconds(10));
+    assert_eq!(ended.status.code(), Some(2));
+    let said = ended.stderr;
     assert!(said.starts_with("shardcast: SHARDCAST_HANDOVER: ") && said.lines().count() == 1, "{said}");
 }
 
 #[test]
 fn a_relay_is_not_replaced_and_does_not_end_for_it() {
-    let mut relay = Command::new(binary())
-        .args(["relay", "rtmp://127.0.0.1:1/live/a", "rtmp://127.0.0.1:1/live/b"])
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("it runs");
-    std::thread::sleep(seconds(1));
-    let pid = relay.id().to_string();
-    assert!(Command::new("kill").args(["-USR2", &pid]).status().expect("kill is on PATH").success());
-    std::thread::sleep(seconds(1));
-    let ended = relay.try_wait().expect("a child");
-    let _ = relay.kill();
-    let said = relay.wait_with_output().expect("a child").stderr;
-    assert!(ended.is_none());
-    assert!(String::from_utf8_lossy(&said).contains("SIGUSR2 is ignored"));
+    let mut relay = Command::new(binary());
+    relay.args(["relay", "rtmp://127.0.0.1:1/live/a", "rtmp://127.0.0.1:1/live/b"]);
+    let mut relay = Client::spawn(&mut relay);
+    // It takes signals by the time that it says something.
+    wait_for("the relay to begin", seconds(10), || (!relay.said().is_empty()).then_some(()));
+    relay.signal("USR2");
+    wait_for("the signal to be noted", seconds(10), || relay.said().contains("SIGUSR2 is ignored").then_some(()));
+    assert!(relay.is_running());
+    relay.signal("TERM");
+    relay.wait(seconds(10));
 }

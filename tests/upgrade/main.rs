@@ -10,7 +10,6 @@ mod common;
 mod ends;
 mod failing;
 mod fenced;
-mod folder;
 mod sockets;
 mod storm;
 mod streams;
