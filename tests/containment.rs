@@ -78,7 +78,7 @@ fn serving_as_root_is_warned_of_unless_it_is_asked_for() {
     }
     let warned = |flags: &[&str]| {
         let server = Server::start(Driver::Auto, 1, flags);
-        wait_for("the log to begin", seconds(5), || server.log().contains("started shards").then_some(()));
+        server.wait_said("started shards");
         server.log().contains("WARN shardcast::control::containment: serves as root")
     };
     assert!(warned(&[]));

@@ -52,7 +52,7 @@ fn first_address(text: &str) -> Option<SocketAddr> {
 #[track_caller]
 pub fn has_landlock() -> bool {
     let server = Server::start(Driver::Auto, 1, &[]);
-    wait_for("the log to begin", seconds(5), || server.log().contains("contained: ").then_some(()));
+    server.wait_said("contained: ");
     let has = server.log().contains("files by Landlock");
     if !has {
         not_checked("this kernel has no Landlock");
@@ -327,6 +327,12 @@ impl Server {
     #[track_caller]
     pub fn wait_said(&self, words: &str) {
         wait_for(&format!("{words:?} in the log"), seconds(10), || self.log().contains(words).then_some(()));
+    }
+
+    /// How many lines of the log say that a connection was closed for that reason.
+    pub fn closed_lines(&self, reason: &str) -> usize {
+        let reason = format!("reason=\"{reason}\"");
+        self.log().lines().filter(|line| line.contains(" closed: ") && line.contains(&reason)).count()
     }
 
     pub fn log(&self) -> String {

@@ -85,11 +85,9 @@ fn a_new_process_that_hangs_is_stopped() {
     let server = run(&program, &[]);
     script(&folder, "#!/bin/sh\nexec sleep 60\n");
     server.signal("USR2");
-    wait_for("it to be started", seconds(5), || server.log().contains("is being started").then_some(()));
+    server.wait_said("is being started");
     server.signal("USR2");
-    wait_for("the second signal to be noted", seconds(5), || {
-        server.log().contains("SIGUSR2 is ignored until it is over").then_some(())
-    });
+    server.wait_said("SIGUSR2 is ignored until it is over");
     wait_for("its time to be over", seconds(20), || server.log().contains("was not ready within 10s").then_some(()));
     assert!(Peer::connected(server.rtmp).is_served());
 }

@@ -4,6 +4,7 @@ use crate::common::{
     rtmp::{Message, Peer, VIDEO, message},
     seconds,
     server::{Driver, Server},
+    wait_for,
 };
 
 /// Frame `number` of a stream whose every tenth frame is a keyframe.
@@ -134,11 +135,7 @@ fn names_that_nobody_publishes_cost_few_connections_to_the_old_process() {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     let mut player = Peer::player(server.rtmp, "show");
-    let by = std::time::Instant::now() + seconds(20);
-    while server.stream("show").is_none() {
-        assert!(std::time::Instant::now() < by, "it is never its turn");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    wait_for("its turn", seconds(20), || server.stream("show").map(drop));
     publisher.send(&frame(stream, 10));
     assert!(player.next_media().is_some());
     assert!(server.log().lines().count() < before + 30, "{}", server.log());
