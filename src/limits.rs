@@ -56,7 +56,6 @@ pub const CHUNK_BYTES_OUT_MAX: usize = 61_000;
 pub const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Largest assembly buffer a sender of media keeps from one message to the next.
 pub const ASSEMBLY_SPARE_BYTES_MAX: usize = 64 * 1024;
-
 /// Smallest allocation for a message of several chunks.
 pub const ASSEMBLY_BYTES_MIN: usize = 256;
 
@@ -173,7 +172,7 @@ pub const READ_BUDGET_BYTES: usize = 256 * 1024;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes kept of a connection that is not read, because what it asks for is not decided yet: what a read, and a TLS record
 /// begun before it, had behind the request.
-pub const UNREAD_BYTES_MAX: usize = READ_BYTES + TLS_SEAL_BYTES_MAX;
+pub const UNREAD_BYTES_MAX: usize = READ_BYTES + TLS_RECORD_BYTES_MAX;
 /// How much longer than callbacks may take a shard waits for their outcome.
 pub const DECISION_GRACE: Duration = Duration::from_millis(500);
 /// Coarse timers run this often.
@@ -295,7 +294,6 @@ pub const KEY_PAUSE_MAX: Duration = Duration::from_secs(300);
 pub const WRONG_KEY_ADDRESSES_MAX: usize = 4_096;
 /// Of these, those among which one is forgotten for another.
 pub const WRONG_KEY_ADDRESSES_LOOKED_AT: usize = 16;
-
 /// Work of a shard between two ticks on what clients bring along to prove their rights, in keys hashed; the next ones wait.
 pub const ACCESS_WORK_PER_TICK: u32 = 25_000;
 /// What a signature of a token or link costs of it.
@@ -332,10 +330,13 @@ pub const PROXY_TRUSTED_MAX: usize = 64;
 
 // TLS.
 
+/// Longest record: 2^14 bytes, and what encryption may add to them (RFC 5246, 6.2.3).
+pub const TLS_RECORD_BYTES_MAX: usize = 18 * 1024;
 /// Bytes of a send that are encrypted at a time, two records: what is held encrypted for one connection while it is sent.
 pub const TLS_SEAL_BYTES_MAX: usize = 32 * 1024;
-/// Largest block kept for the next bytes to be encrypted, and how many of them a shard keeps.
-pub const TLS_BLOCK_BYTES_MAX: usize = 40 * 1024;
+/// A block for encrypted bytes that there is no room for: those of a send, with their records' headers. And how many of them a
+/// shard keeps.
+pub const TLS_BLOCK_BYTES_MAX: usize = 33 * 1024;
 pub const TLS_BLOCKS_SPARE_MAX: usize = 64;
 /// Sessions of the process that clients may resume.
 pub const TLS_RESUMABLE_MAX: usize = 8 * 1024;

@@ -46,6 +46,11 @@ impl CertificateFiles {
             let why = format!("more than {TLS_PAIRS_MAX} certificates");
             return Err(FileFault { is_key: false, path: path.clone(), why });
         }
+        for (index, (path, _)) in self.pairs.iter().enumerate() {
+            if self.pairs[..index].iter().any(|(before, _)| before == path) {
+                return Err(FileFault { is_key: false, path: path.clone(), why: "given twice".to_owned() });
+            }
+        }
         self.pairs.iter().map(|(certificate, key)| read_pair(certificate, key.as_deref())).collect()
     }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::shard::{
     close::{CloseReason, RefuseReason, TurnedAway},
     fleet::ShardFacts,
-    metrics::ShardMetrics,
+    metrics::{Counter, ShardMetrics},
     overload::memory::Memory,
     relaying::report::RelayReport,
     tls::server::Server,
@@ -121,36 +121,38 @@ pub(super) fn render(sample: &Sample) -> String {
     if let Some(server) = sample.tls {
         certificates::expose(&mut out, server);
     }
-    let closed = "shardcast_connections_closed_total";
-    head(&mut out, closed, "counter", "Connections closed, by reason.");
-    for (shard, metrics) in sample.metrics.iter().enumerate() {
-        for reason in CloseReason::ALL {
-            let (label, n) = (reason.label(), metrics.closed(*reason).get());
-            line(&mut out, format_args!("{closed}{{shard=\"{shard}\",reason=\"{label}\"}} {n}"));
-        }
-    }
-    let turned_away = "shardcast_connections_turned_away_total";
-    head(&mut out, turned_away, "counter", "Connections closed as they were accepted, by reason.");
-    for (shard, metrics) in sample.metrics.iter().enumerate() {
-        for reason in TurnedAway::ALL {
-            let (label, n) = (reason.label(), metrics.turned_away(*reason).get());
-            line(&mut out, format_args!("{turned_away}{{shard=\"{shard}\",reason=\"{label}\"}} {n}"));
-        }
-    }
-    let refused = "shardcast_requests_refused_total";
-    head(&mut out, refused, "counter", "Requests refused on connections that live on, by reason.");
-    for (shard, metrics) in sample.metrics.iter().enumerate() {
-        for reason in RefuseReason::ALL {
-            let (label, n) = (reason.label(), metrics.refused(*reason).get());
-            line(&mut out, format_args!("{refused}{{shard=\"{shard}\",reason=\"{label}\"}} {n}"));
-        }
-    }
+    let closed = ("shardcast_connections_closed_total", "Connections closed, by reason.");
+    by_reason(&mut out, closed, sample.metrics, CloseReason::ALL, |shard, why| (why.label(), shard.closed(why)));
+    let turned_away =
+        ("shardcast_connections_turned_away_total", "Connections closed as they were accepted, by reason.");
+    by_reason(&mut out, turned_away, sample.metrics, TurnedAway::ALL, |shard, why| {
+        (why.label(), shard.turned_away(why))
+    });
+    let refused = ("shardcast_requests_refused_total", "Requests refused on connections that live on, by reason.");
+    by_reason(&mut out, refused, sample.metrics, RefuseReason::ALL, |shard, why| (why.label(), shard.refused(why)));
     relays::render(&mut out, sample.relays);
     if let Some(counts) = sample.callbacks {
         callbacks::render(&mut out, counts);
     }
     node(&mut out, sample);
     out
+}
+
+/// A counter that each shard has one of for each reason.
+fn by_reason<R: Copy>(
+    out: &mut String,
+    (name, help): (&str, &str),
+    shards: &[Arc<ShardMetrics>],
+    reasons: &[R],
+    of: impl Fn(&ShardMetrics, R) -> (&'static str, &Counter),
+) {
+    head(out, name, "counter", help);
+    for (shard, metrics) in shards.iter().enumerate() {
+        for reason in reasons {
+            let (label, counter) = of(metrics, *reason);
+            line(out, format_args!("{name}{{shard=\"{shard}\",reason=\"{label}\"}} {}", counter.get()));
+        }
+    }
 }
 
 /// How full each shard is, and what it does about it.

@@ -20,6 +20,8 @@ pub(super) struct Head {
     cr: bool,
     has_length: bool,
     has_coding: bool,
+    /// A line that is not empty came: the library skips however many empty ones before it.
+    begun: bool,
     /// The empty line came, or it is spoiled.
     done: bool,
 }
@@ -49,7 +51,8 @@ impl Head {
         match byte {
             b'\n' if !after_cr => return false,
             b'\n' => {
-                self.done = self.line_bytes == 0 && self.bytes > 2;
+                self.done = self.line_bytes == 0 && self.begun;
+                self.begun |= self.line_bytes > 0;
                 self.line_bytes = 0;
             }
             b'\r' => {}
@@ -93,6 +96,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_head_stays_as_it_is() {
+        assert_spoiled("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", false);
         assert_spoiled("GET / HTTP/1.1\r\nHost: a\r\n\r\n", false);
         assert_spoiled("POST /x?a:b HTTP/1.1\r\nContent-Length: 3\r\nHost: [::1]:80\r\n\r\na\nb", false);
         assert_spoiled("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", false);
@@ -103,6 +107,7 @@ mod tests {
         assert_spoiled("GET / HTTP/1.1\nHost: a\r\n\r\n", true);
         assert_spoiled("GET / HTTP/1.1\r\nHost: a\n\r\n", true);
         assert_spoiled("GET / HTTP/1.1\r\nHost: a\r\n\n", true);
+        assert_spoiled("\r\n\r\nGET / HTTP/1.1\nHost: a\r\n\r\n", true);
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl Reload {
         self.read = stamps(&self.paths);
         let applied = (self.apply)(cause).map(|others| {
             if let Some(paths) = others.filter(|paths| *paths != self.paths) {
-                self.read = stamps(&paths);
+                // They were read before anyone looked at them: they are read once more.
+                self.read = vec![None; paths.len()];
                 self.paths = paths;
             }
         });
@@ -220,6 +221,7 @@ mod tests {
         assert_eq!((reload.poll(), reload.poll()), (None, None), "that one does not count");
         assert_eq!(reload.reload(Cause::Hangup), Ok(()));
         assert_eq!(reload.paths(), std::slice::from_ref(&b));
+        assert_eq!((reload.poll(), reload.poll()), (None, Some(Ok(()))), "it may have changed while it was read");
         std::fs::write(&a, "22").expect("a file");
         assert_eq!((reload.poll(), reload.poll()), (None, None), "it no longer does");
         std::fs::write(&b, "333").expect("a file");

@@ -150,11 +150,15 @@ fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use std::ffi::OsString;
 
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     /// The link of a command line made at second 1000, or what is wrong with it. `SECRET` is a file.
     fn link(line: &str) -> Result<String, String> {
-        let file = std::env::temp_dir().join(format!("shardcast-sign-{}-{}", std::process::id(), line.len()));
+        static FILES: AtomicUsize = AtomicUsize::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let file = std::env::temp_dir().join(format!("shardcast-sign-{}-{number}", std::process::id()));
         std::fs::write(&file, "may 0123456789abcdef0123456789abcdef\nold fedcba9876543210\n").unwrap();
         let line = line.replace("SECRET", file.to_str().unwrap());
         let words = std::iter::once("sign").chain(line.split(' ')).map(OsString::from).collect::<Vec<_>>();

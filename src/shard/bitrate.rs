@@ -130,7 +130,8 @@ impl Core {
         });
         tracing::warn!(
             peer = %conn.peer(), stream, bits_per_s = rate,
-            "publishes more than --publish-bitrate-max ({most} bit/s): it is closed if that goes on for another {PUBLISH_RATE_WINDOW:?}"
+            "publishes more than --publish-bitrate-max ({most} bit/s): it is closed if that goes on for another \
+             {PUBLISH_RATE_WINDOW:?}"
         );
     }
 

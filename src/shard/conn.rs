@@ -70,7 +70,8 @@ pub(super) struct Conn {
     loose_ends: Option<Box<LooseEnds>>,
     /// Shard time in milliseconds, modulo 2^32, at which the send in flight last made progress.
     pub(super) sending_since_ms: Option<u32>,
-    peer_ip: End,
+    end: End,
+    /// Of a client.
     peer_port: u16,
     /// The use whose turn it is to send.
     turn: u8,
@@ -90,7 +91,7 @@ impl Conn {
             uses: Uses::default(),
             loose_ends: None,
             sending_since_ms: None,
-            peer_ip: match standing {
+            end: match standing {
                 Standing::Client => End::Client(peer.ip()),
                 Standing::SocketFile => End::SocketFile,
                 Standing::Successor => End::Successor,
@@ -105,7 +106,7 @@ impl Conn {
     }
 
     pub(super) fn standing(&self) -> Standing {
-        match self.peer_ip {
+        match self.end {
             End::Client(_) => Standing::Client,
             End::SocketFile => Standing::SocketFile,
             End::Successor => Standing::Successor,
@@ -119,11 +120,11 @@ impl Conn {
 
     /// Its client came by a socket file, and has no address.
     pub(super) fn is_local(&self) -> bool {
-        matches!(self.peer_ip, End::SocketFile)
+        matches!(self.end, End::SocketFile)
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
-        match self.peer_ip {
+        match self.end {
             End::Client(ip) => SocketAddr::new(ip, self.peer_port),
             End::SocketFile => UNIX_PEER,
             End::Successor => SUCCESSOR_SHOWN_AS,
@@ -132,8 +133,8 @@ impl Conn {
 
     /// The other end of a connection that had to be made first, or is behind a load balancer. Its standing stays.
     pub(super) fn set_peer(&mut self, peer: SocketAddr) {
-        if let End::Client(_) = self.peer_ip {
-            (self.peer_ip, self.peer_port) = (End::Client(peer.ip()), peer.port());
+        if let End::Client(_) = self.end {
+            (self.end, self.peer_port) = (End::Client(peer.ip()), peer.port());
         }
     }
 

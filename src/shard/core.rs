@@ -1,10 +1,10 @@
 //! A shard without its sockets: connections, streams and mesh as one deterministic state machine.
 //!
 //! The driver (a monoio runtime, or a simulation) says what happened: a connection came, sent bytes, closed, took a
-//! piece; mail may have come; time passed. After each call it drains [`Core::take_wakes`], [`Core::take_aborts`],
-//! [`Core::take_hurries`] and [`Core::take_dials`], and before it waits it calls [`Core::before_sleep`]. For each connection it keeps
-//! asking [`Core::transmit`] for the next piece until told to park. Sends are one at a time per connection and always reported by
-//! [`Core::sent`], which may say that this was all, so that asking is spared (`sending`).
+//! piece; mail may have come; time passed. After each call it drains [`Core::take_questions`], [`Core::take_holds`],
+//! [`Core::take_wakes`], [`Core::take_aborts`], [`Core::take_hurries`] and [`Core::take_dials`], and before it waits it calls
+//! [`Core::before_sleep`]. For each connection it keeps asking [`Core::transmit`] for the next piece until told to park. Sends
+//! are one at a time per connection and always reported by [`Core::sent`], which may say that this was all (`sending`).
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -55,7 +55,8 @@ pub struct Shared {
 impl Shared {
     /// For the shards of a process that begins.
     pub fn new(config: Config) -> Self {
-        let memory = Memory::new(config.ceilings.memory_bytes_max.unwrap_or(0), config.gop_bytes_max);
+        let ceilings = &config.ceilings;
+        let memory = Memory::new(ceilings.memory_bytes_max.unwrap_or(0), config.gop_bytes_max, ceilings.sheds);
         Self {
             memory: Arc::new(memory),
             admission: Arc::new(Admission::new(config.ceilings.clone())),

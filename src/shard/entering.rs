@@ -16,7 +16,12 @@ impl Core {
     /// end, not behind a load balancer that is yet to say who it is.
     pub fn admit(&mut self, standing: Standing, peer: SocketAddr, named: bool) -> Option<ConnId> {
         let ip = (named && standing == Standing::Client).then(|| peer.ip());
-        match self.admission.admit(ip, self.time.process()) {
+        let place = match standing {
+            // It stands for clients that are counted where they are.
+            Standing::Successor => Ok(Place::None),
+            _ => self.admission.admit(ip, self.time.process()),
+        };
+        match place {
             Ok(place) => {
                 let id = self.connect_as(standing, peer);
                 if let Some(conn) = self.conns.get_mut(id) {

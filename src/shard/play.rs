@@ -56,7 +56,9 @@ impl Core {
 
     /// It may play `key`, of which it gets the tracks of its `choice`.
     pub(super) fn grant_play(&mut self, id: ConnId, stream: u32, key: StreamKey, choice: TrackChoice) {
-        if let Err((reason, description)) = self.play_within_limits(&key) {
+        // A successor plays for clients that are counted there.
+        let is_successor = self.conns.get(id).is_some_and(|conn| conn.is_successor());
+        if let Some((reason, description)) = self.play_within_limits(&key).err().filter(|_| !is_successor) {
             self.metrics.refused(reason).add(1);
             self.refuse_play(id, stream, PlayRefusal::Failed, &description, CloseReason::PlayRefused);
             return;

@@ -70,7 +70,9 @@ impl Core {
             self.directory.release(key, claim.epoch, claim.resume);
             return;
         };
-        let provenance = Provenance { publisher: Some(conn.peer()), ..conn.session.provenance() };
+        // Who came by a socket file has no address to tell of.
+        let publisher = Some(conn.peer()).filter(|_| !conn.is_local());
+        let provenance = Provenance { publisher, ..conn.session.provenance() };
         conn.session.accept_publish(stream);
         if let Some(suppressed) = self.stream_lines.take(STREAM_LOG_LINES_PER_SECOND, self.time.now()) {
             tracing::info!(peer = %conn.peer(), stream = %key, suppressed, "publish");

@@ -3,8 +3,8 @@
 //! One send at a time is under way for each connection. The driver asks [`Core::transmit`] for it and reports it by
 //! [`Core::sent`], until it is told to park.
 
-use super::{close::CloseReason, conn::ConnId, core::Core, session::Session, uses::Use};
-use crate::egress::{Next, Piece};
+use super::{conn::ConnId, core::Core, session::Session, uses::Use};
+use crate::egress::{Next, Piece, TooSlow};
 
 /// What a connection does next.
 #[derive(Debug)]
@@ -113,13 +113,7 @@ impl Core {
                     return Next::Send(piece);
                 }
                 Next::TooSlow(why) => {
-                    let reason = CloseReason::from(why);
-                    self.log_close(
-                        id,
-                        reason,
-                        "it does not take what it is sent fast enough: its network is slower than the stream",
-                    );
-                    self.close(id, reason, true);
+                    self.close_slow_player(id, why);
                     return Next::Idle;
                 }
                 Next::Left => {
@@ -131,5 +125,12 @@ impl Core {
             }
         }
         Next::Idle
+    }
+
+    /// It did not keep up, or not at all.
+    pub(super) fn close_slow_player(&mut self, id: ConnId, why: TooSlow) {
+        let what = "it does not take what it is sent fast enough: its network is slower than the stream";
+        self.log_close(id, why.into(), what);
+        self.close(id, why.into(), true);
     }
 }

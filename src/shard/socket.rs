@@ -1,7 +1,8 @@
-//! One connection's socket: owned by the task that sends, through the runtime; read from and shut down by descriptor.
+//! One connection's socket: owned by the task that sends, through the runtime; read from, shut down and, over TLS, sent to at
+//! once by descriptor.
 
 use std::{
-    io,
+    io::{self, IoSlice, Write},
     mem::MaybeUninit,
     net::Shutdown,
     os::{
@@ -111,9 +112,8 @@ impl Handle {
     }
 
     /// Sends what there is room for, without waiting. `more` is to come at once: the kernel may send it along.
-    pub(super) fn send(&self, bytes: &[u8], more: bool) -> io::Result<usize> {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
-        SockRef::from(&self.fd()).send_with_flags(bytes, flags)
+    pub(super) fn writer(&self, more: bool) -> Writer<'_> {
+        Writer { handle: self, flags: libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 } }
     }
 
     /// Lets the kernel join small sends while earlier ones are unacknowledged (Nagle's algorithm), or not.
@@ -125,5 +125,25 @@ impl Handle {
     /// Ends the connection both ways, and with it whatever waits for it.
     pub(super) fn abort(&self) {
         shut(self.fd(), Shutdown::Both);
+    }
+}
+
+/// See [`Handle::writer`].
+pub(super) struct Writer<'a> {
+    handle: &'a Handle,
+    flags: i32,
+}
+
+impl Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        SockRef::from(&self.handle.fd()).send_with_flags(bytes, self.flags)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        SockRef::from(&self.handle.fd()).send_vectored_with_flags(slices, self.flags)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -38,7 +38,7 @@ impl Core {
         let merger = &mut self.streams.merger;
         merger.sample(busy, elapsed);
         let load = merger.load();
-        self.metrics.load_permille.set((merger.load() * 1_000.0) as i64);
+        self.metrics.load_permille.set((load * 1_000.0) as i64);
         self.metrics.merge_window_us.set(i64::try_from(merger.window().as_micros()).unwrap_or(i64::MAX));
         self.note_cpu(load);
     }
@@ -176,12 +176,7 @@ impl Core {
             }
         }
         for (id, why) in late {
-            self.log_close(
-                id,
-                CloseReason::from(why),
-                "it does not take what it is sent fast enough: its network is slower than the stream",
-            );
-            self.close(id, CloseReason::from(why), true);
+            self.close_slow_player(id, why);
         }
         for (id, message_stream) in waited {
             self.metrics.refused(RefuseReason::NotFound).add(1);

@@ -115,6 +115,14 @@ impl Tls {
         self.session.wants_write()
     }
 
+    /// Sends what is to be sent as far as `socket` takes it. True if that is all.
+    pub(super) fn send(&mut self, socket: &mut impl Write) -> bool {
+        while self.session.wants_write() {
+            let Ok(1..) = self.session.write_tls(socket) else { return false };
+        }
+        true
+    }
+
     /// Appends what is to be sent to `block`.
     pub(super) fn output(&mut self, block: &mut Vec<u8>) {
         while self.session.wants_write() {

@@ -20,7 +20,7 @@ use crate::{
     access::network::Network,
     limits,
     shard::{
-        close::TurnedAway,
+        close::{CloseReason, TurnedAway},
         config::Config,
         conn::{ConnId, Standing},
         listener::Listener,
@@ -172,7 +172,11 @@ impl Driver {
         };
         let taken = self.clone().take_in(socket, id, is_balancer, door);
         if taken.is_err() {
-            self.with_core(|core| core.remove(id));
+            self.with_core(|core| {
+                core.note_turned_away(peer, TurnedAway::Descriptors);
+                core.close(id, CloseReason::TurnedAway, true);
+                core.remove(id);
+            });
         }
         taken
     }

@@ -1,5 +1,6 @@
-//! A core on a runtime: the tasks that accept and read ([`reading`]), those that send ([`serving`]), those that connect
-//! ([`dialling`]) and speak TLS ([`secure`]), the connections that are not read for a while ([`holding`]), and the two here, which wait for mail and keep time.
+//! A core on a runtime: the tasks that accept ([`accepting`]), read ([`reading`]), send ([`serving`]), connect ([`dialling`]),
+//! speak TLS ([`secure`]) and hear load balancers ([`proxied`]), the connections that are not read for a while ([`holding`]),
+//! and the two tasks here, which wait for mail and keep time.
 //!
 //! Bounds: a task and a [`Slot`] for each connection; reads and accepts go by budgets. No future that is sending or accepting is
 //! ever dropped; deadlines end them by shutting the socket down.
@@ -124,7 +125,7 @@ pub(super) struct Driver {
     start: Instant,
     metrics: Arc<ShardMetrics>,
     nonblocking: bool,
-    /// One for each [`Set`] but the last.
+    /// Of [`Set::Players`] and [`Set::Publishers`]; the other two have their own.
     poller: Poller,
     ingest: Poller,
     secure: Secure,
@@ -140,7 +141,7 @@ pub(super) struct Driver {
     /// Where tasks that accept hear that they are to stop.
     gate: Gate,
     mailbox: Arc<Mailbox>,
-    /// A descriptor for the time when there are no others: see [`reading`].
+    /// A descriptor for the time when there are no others: see [`accepting`].
     reserve: RefCell<Option<OwnedFd>>,
     /// Of lines about accepts that failed.
     accept_lines: RefCell<LineBudget>,

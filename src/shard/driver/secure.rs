@@ -64,13 +64,14 @@ impl Secure {
     }
 }
 
-/// Empty blocks for encrypted bytes. A connection has one only while it sends.
+/// Empty blocks for encrypted bytes. A connection has one only while there is no room for what it sends.
 #[derive(Default)]
 struct Blocks(RefCell<Vec<Vec<u8>>>);
 
 impl Blocks {
+    /// Whole from the first: one that grew would double, beyond what a connection may hold.
     fn take(&self) -> Vec<u8> {
-        self.0.borrow_mut().pop().unwrap_or_default()
+        self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(limits::TLS_BLOCK_BYTES_MAX))
     }
 
     fn give_back(&self, mut block: Vec<u8>) {
@@ -84,32 +85,40 @@ impl Blocks {
 
 impl Driver {
     /// As [`Driver::serve`], over TLS: first its handshake.
-    pub(super) async fn serve_secure(self: Rc<Self>, mut socket: Socket, id: ConnId, session: SharedTls) {
-        if self.shake_hands(&mut socket, id, &session).await {
-            self.send_sealed(&mut socket, id, &session).await;
-            session.borrow_mut().tls.close();
-        } else {
-            let fault = session.borrow_mut().fault.take().unwrap_or(TlsFault::Truncated);
-            self.handshake_failed(id, fault);
-            // The peer need not be waited for.
-            self.stop_reading(id);
+    #[allow(clippy::manual_async_fn, reason = "as of `serve`")]
+    pub(super) fn serve_secure(
+        self: Rc<Self>,
+        mut socket: Socket,
+        id: ConnId,
+        session: SharedTls,
+    ) -> impl Future<Output = ()> {
+        async move {
+            if self.shake_hands(&mut socket, id, &session).await {
+                self.send_sealed(&mut socket, id, &session).await;
+                session.borrow_mut().tls.close();
+            } else {
+                let fault = session.borrow_mut().fault.take().unwrap_or(TlsFault::Truncated);
+                self.handshake_failed(id, fault);
+                // The peer need not be waited for.
+                self.stop_reading(id);
+            }
+            // The last word, or the alert that says what was wrong. It may be too late for it.
+            self.flush_sealed(&mut socket, id, &session, false).await;
+            socket.end();
+            while self.is_reading(id) {
+                self.woken(id).await;
+            }
+            self.forget(id);
+            self.secure.remove(id);
+            drop(socket);
+            self.with_core(|core| core.remove(id));
         }
-        // The last word, or the alert that says what was wrong. It may be too late for it.
-        self.flush_sealed(&mut socket, id, &session).await;
-        socket.end();
-        while self.is_reading(id) {
-            self.woken(id).await;
-        }
-        self.forget(id);
-        self.secure.remove(id);
-        drop(socket);
-        self.with_core(|core| core.remove(id));
     }
 
     /// False: it failed, or takes too long.
     async fn shake_hands(&self, socket: &mut Socket, id: ConnId, session: &SharedTls) -> bool {
         loop {
-            if !self.flush_sealed(socket, id, session).await {
+            if !self.flush_sealed(socket, id, session, false).await {
                 return !session.borrow().tls.is_handshaking();
             }
             if !session.borrow().tls.is_handshaking() {
@@ -142,22 +151,15 @@ impl Driver {
     async fn send_sealed(&self, socket: &mut Socket, id: ConnId, session: &SharedTls) {
         loop {
             // What TLS has to say by itself goes first.
-            if !self.flush_sealed(socket, id, session).await {
+            if !self.flush_sealed(socket, id, session, false).await {
                 return;
             }
             match self.transmit(id) {
                 Transmit::Close => return,
                 Transmit::Park => self.woken(id).await,
                 Transmit::Send(piece) => {
-                    let mut block = self.secure.blocks.take();
-                    let count = {
-                        let tls = &mut session.borrow_mut().tls;
-                        let count = tls.seal(piece.as_slice());
-                        tls.output(&mut block);
-                        count
-                    };
-                    if !self.send_block(socket, id, block, count < piece.len()).await {
-                        self.broke(id, session);
+                    let count = session.borrow_mut().tls.seal(piece.as_slice());
+                    if !self.flush_sealed(socket, id, session, count < piece.len()).await {
                         return;
                     }
                     let parks = self.core.borrow_mut().sent(id, piece, count);
@@ -173,12 +175,16 @@ impl Driver {
         }
     }
 
-    /// Sends what TLS has to say by itself. False: the connection broke, and the core knows.
-    async fn flush_sealed(&self, socket: &mut Socket, id: ConnId, session: &SharedTls) -> bool {
+    /// Sends what is encrypted: as far as there is room straight from the records, which are still in the CPU's cache. False: the
+    /// connection broke, and the core knows.
+    async fn flush_sealed(&self, socket: &mut Socket, id: ConnId, session: &SharedTls, more: bool) -> bool {
         while session.borrow().tls.wants_output() {
+            if self.send_at_once(id, session, more) {
+                return true;
+            }
             let mut block = self.secure.blocks.take();
             session.borrow_mut().tls.output(&mut block);
-            if !self.send_block(socket, id, block, false).await {
+            if !self.send_block(socket, id, block).await {
                 self.broke(id, session);
                 return false;
             }
@@ -194,10 +200,9 @@ impl Driver {
         }
     }
 
-    /// Sends all of a block, at once if there is room: then the next connection encrypts into the same block, which is still in the
-    /// CPU's cache. False: the connection broke.
-    async fn send_block(&self, socket: &mut Socket, id: ConnId, mut block: Vec<u8>, more: bool) -> bool {
-        let mut sent = self.send_at_once(id, &block, more);
+    /// Sends all of a block, as there is room for it. False: the connection broke.
+    async fn send_block(&self, socket: &mut Socket, id: ConnId, mut block: Vec<u8>) -> bool {
+        let mut sent = 0;
         while sent < block.len() {
             self.with_core(|core| core.progressed(id));
             let (result, rest) = socket.send_block(block.slice(sent..)).await;
@@ -210,11 +215,11 @@ impl Driver {
         is_all
     }
 
-    /// How much there was room for. Why not for more, the next send tells.
-    fn send_at_once(&self, id: ConnId, bytes: &[u8], more: bool) -> usize {
+    /// True if there was room for all. Why not, the next send tells.
+    fn send_at_once(&self, id: ConnId, session: &SharedTls, more: bool) -> bool {
         let slots = self.slots.borrow();
-        let Some(slot) = slots.get(id).and_then(Option::as_ref) else { return 0 };
-        slot.handle.send(bytes, more).unwrap_or(0)
+        let Some(slot) = slots.get(id).and_then(Option::as_ref) else { return false };
+        session.borrow_mut().tls.send(&mut slot.handle.writer(more))
     }
 
     /// Reads from those that have something to say.

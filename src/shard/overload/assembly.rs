@@ -2,10 +2,10 @@
 //! answer.
 //!
 //! Each connection may hold [`limits::IN_FLIGHT_BYTES_MAX`] of the former and [`limits::UNREAD_BYTES_MAX`] of the latter, which
-//! ten thousand of them must not. When together they hold more
-//! than the shard's part, those that hold most are closed until they hold three quarters of it: first whoever does not publish,
-//! who has nothing long to say; then publishers that hold more than is fair, an equal share of what there is or a long keyframe.
-//! So publishers keep to the bound, too, as far as those with no more than a keyframe do.
+//! ten thousand of them must not. When together they hold more than the shard's part, those that hold most are closed until
+//! they hold three quarters of it: first whoever does not publish, who has nothing long to say; then publishers that hold more
+//! than is fair, an equal share of what there is or a long keyframe. So publishers keep to the bound, too, as far as those with
+//! no more than a keyframe do.
 
 use super::super::{
     close::CloseReason,

@@ -18,6 +18,8 @@ use crate::limits::{GOP_BYTES_MAX_MIN, GOP_STEP, MEMORY_GOPS_CUT_PERCENT, MEMORY
 pub struct Memory {
     /// 0 for no limit.
     most: u64,
+    /// Whether anything is done about it; else it is only shown.
+    sheds: bool,
     used: AtomicU64,
     level: AtomicU8,
     /// In force, at most `gop_bytes_max`.
@@ -39,9 +41,10 @@ pub struct Weighed {
 }
 
 impl Memory {
-    pub fn new(most: u64, gop_bytes_max: usize) -> Self {
+    pub fn new(most: u64, gop_bytes_max: usize, sheds: bool) -> Self {
         Self {
             most,
+            sheds,
             used: AtomicU64::new(0),
             level: AtomicU8::new(0),
             gop_bytes: AtomicUsize::new(gop_bytes_max),
@@ -78,10 +81,10 @@ impl Memory {
     pub fn weigh(&self, accounted: u64, resident: u64, now: Duration) -> Weighed {
         let used = accounted.max(resident);
         let before = self.level();
-        let level = if self.most == 0 { Level::None } else { memory_level(used, self.most, before) };
+        let level = if self.most == 0 || !self.sheds { Level::None } else { memory_level(used, self.most, before) };
         self.used.store(used, Ordering::Relaxed);
         self.level.store(level as u8, Ordering::Relaxed);
-        if let Some(percent) = used.saturating_mul(100).checked_div(self.most) {
+        if let Some(percent) = used.saturating_mul(100).checked_div(self.most).filter(|_| self.sheds) {
             self.size_gops(percent, now);
         }
         self.weighed.fetch_add(1, Ordering::Relaxed);
@@ -113,7 +116,7 @@ mod tests {
 
     #[test]
     fn gops_shrink_while_memory_is_short_and_grow_when_it_is_not() {
-        let memory = Memory::new(1_000, 1 << 20);
+        let memory = Memory::new(1_000, 1 << 20, true);
         let mut now = Duration::ZERO;
         let mut weigh = |used: u64| {
             now += GOP_STEP;
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_larger_account_counts() {
-        let memory = Memory::new(1_000, 1 << 20);
+        let memory = Memory::new(1_000, 1 << 20, true);
         assert_eq!(memory.weigh(100, 850, Duration::ZERO).level, Level::Players);
         assert_eq!(memory.weigh(920, 850, Duration::ZERO).level, Level::Laggards);
         assert_eq!((memory.used(), memory.weighed()), (920, 2));
@@ -147,7 +150,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_is_pressing() {
-        let memory = Memory::new(0, 1 << 20);
+        let memory = Memory::new(0, 1 << 20, true);
         let weighed = memory.weigh(u64::MAX, u64::MAX, GOP_STEP);
         assert_eq!((weighed.level, memory.gop_bytes()), (Level::None, 1 << 20));
     }

@@ -54,11 +54,8 @@ impl Core {
 
     pub(super) fn tick_overload(&mut self) {
         let (cpu, memory) = (self.overload.cpu_level, self.memory.level());
-        self.overload.level = if self.config.ceilings.sheds { cpu.max(memory) } else { Level::None };
+        self.overload.level = cpu.max(memory);
         self.metrics.overload_level.set(i64::from(self.overload.level as u8));
-        if !self.config.ceilings.sheds {
-            return;
-        }
         self.fit_gops();
         let now = self.time.now();
         let weighed = self.memory.weighed();
@@ -87,6 +84,10 @@ impl Core {
         let mut found: Vec<(u64, ConnId)> = Vec::new();
         for (_, stream) in &self.streams.slab {
             for (_, watcher) in &stream.watchers {
+                // What is pushed is somebody's live stream elsewhere; what a successor plays is its players'.
+                if watcher.view.published || self.conns.get(watcher.conn).is_some_and(|conn| conn.is_successor()) {
+                    continue;
+                }
                 let log = stream.logs.iter().find(|log| log.epoch == watcher.epoch);
                 let Some(window) = log.and_then(|log| log.window(watcher.view)) else { continue };
                 let Some(player) = &watcher.player else { continue };

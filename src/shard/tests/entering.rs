@@ -10,7 +10,7 @@ use crate::{
         ceilings::Rate,
         close::{CloseReason, RefuseReason, TurnedAway},
         conn::Standing,
-        listen_addr::UNIX_PEER,
+        listen_addr::{SUCCESSOR_SHOWN_AS, UNIX_PEER},
     },
 };
 
@@ -121,4 +121,25 @@ fn a_stream_has_so_many_players_on_all_shards() {
     rig.play(1, "another");
     rig.lose(first, CloseReason::PeerClosed);
     rig.play(1, "a");
+}
+
+#[test]
+fn limits_are_not_for_a_successor_which_stands_for_clients_counted_elsewhere() {
+    let mut rig = Rig::with(1, |config| {
+        config.ceilings.connections_max = Some(3);
+        config.ceilings.players_per_stream_max = 1;
+    });
+    let publisher = rig.publish(0, "show");
+    let player = rig.play(0, "show");
+    let successor = rig.connect_from(0, SUCCESSOR_SHOWN_AS, ClientRole::Play, "show");
+    rig.settle();
+    rig.video(publisher, 0, AVC);
+    rig.video(publisher, 40, KEY);
+    assert_eq!(rig.seen(player, 1), [AVC, KEY]);
+    assert_eq!(rig.seen(successor, 1), [AVC, KEY]);
+    assert_eq!(rig.metrics[0].refused(RefuseReason::Audience).get(), 0);
+    for n in 0..5 {
+        assert_eq!(rig.cores[0].admit(Standing::Client, from(n), true).is_some(), n < 3);
+        assert!(rig.cores[0].admit(Standing::Successor, SUCCESSOR_SHOWN_AS, true).is_some());
+    }
 }
