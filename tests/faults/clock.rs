@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     audience::Ground,
-    common::{seconds, tool::scratch, wait_for},
+    common::{seconds, tool::scratch},
 };
 
 /// Where Debian and others have it.
