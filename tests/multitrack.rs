@@ -108,7 +108,7 @@ fn players_get_their_tracks(driver: Driver) {
         .iter()
         .flat_map(|(caps_ex, name, expected)| {
             (0..3).map(move |_| {
-                (Peer::player_announcing(server.rtmp, *caps_ex, name), format!("{name}, capsEx {caps_ex:?}"), expected)
+                (Peer::announcing(server.rtmp, *caps_ex).playing(name), format!("{name}, capsEx {caps_ex:?}"), expected)
             })
         })
         .collect();
@@ -167,7 +167,7 @@ fn an_old_ffmpeg_plays_track_0_as_if_there_were_no_other() {
 #[test]
 fn a_choice_that_makes_no_sense_is_refused_with_the_reason() {
     let server = Server::start(Driver::Auto, 1, &[]);
-    let mut player = Peer::player_announcing(server.rtmp, None, "tracks?track=v300");
+    let mut player = Peer::announcing(server.rtmp, None).playing("tracks?track=v300");
     let refusal = player.find("refusal", |message| {
         let values = message.values();
         let code = message.code().filter(|code| code == "NetStream.Play.Failed");

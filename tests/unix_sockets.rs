@@ -28,24 +28,7 @@ fn flag(path: &Path) -> String {
 }
 
 fn connected(path: &Path) -> Peer {
-    let mut peer = Peer::dial_unix(path).past_handshake();
-    assert_eq!(peer.connect("live").as_deref(), Some("NetConnection.Connect.Success"));
-    peer
-}
-
-fn publisher(path: &Path, name: &str) -> (Peer, u32) {
-    let mut peer = connected(path);
-    let stream = peer.create_stream();
-    assert_eq!(peer.publish(stream, name).as_deref(), Some("NetStream.Publish.Start"));
-    peer.use_chunk_size(60_000);
-    (peer, stream)
-}
-
-fn player(path: &Path, name: &str) -> Peer {
-    let mut peer = connected(path);
-    let stream = peer.create_stream();
-    peer.ask_play(stream, name);
-    peer
+    Peer::dial_unix(path).past_handshake().past_connect()
 }
 
 /// A keyframe.
@@ -62,11 +45,12 @@ fn streams_are_published_and_played_over_it_and_over_tcp() {
         let server = start(driver, 2, &path);
         assert!(server.banner.contains(&flag(&path)), "{}", server.banner);
         // Enough for both shards to have some.
-        let mut players = (0..8).map(|_| player(&path, "file")).collect::<Vec<_>>();
+        let mut players = (0..8).map(|_| connected(&path).playing("file")).collect::<Vec<_>>();
         players.push(Peer::player(server.rtmp, "file"));
-        let mut other_way = player(&path, "tcp");
+        let mut other_way = connected(&path).playing("tcp");
         server.wait_metric("shardcast_players", &[], |players| players == 10.0);
-        let (mut by_file, file_stream) = publisher(&path, "file");
+        let (mut by_file, file_stream) = connected(&path).publishing("file");
+        by_file.use_chunk_size(60_000);
         let (mut by_tcp, tcp_stream) = Peer::publisher(server.rtmp, "tcp");
         by_tcp.use_chunk_size(60_000);
         for number in 0..20 {

@@ -21,6 +21,7 @@ pub mod amf;
 pub mod clients;
 pub mod flv;
 pub mod media;
+pub mod moving;
 pub mod netns;
 pub mod nginx;
 pub mod packets;

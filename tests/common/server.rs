@@ -185,14 +185,9 @@ impl Server {
     }
 
     /// The status of an admin page that is posted to.
+    #[track_caller]
     pub fn post(&self, path: &str) -> u16 {
-        let mut stream = TcpStream::connect(self.admin).expect("the admin listener");
-        stream.set_read_timeout(Some(seconds(10))).expect("a TCP socket");
-        write!(stream, "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-            .expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status")
+        self.request("POST", path, "", "").0
     }
 
     /// Waits until the process that has that pid has ended.
@@ -206,9 +201,21 @@ impl Server {
 
     /// Status and body of an admin page.
     pub fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        self.try_request("GET", path, "", "")
+    }
+
+    /// Status and body of a request to an admin page; `headers` are whole lines.
+    #[track_caller]
+    pub fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+        self.try_request(method, path, headers, body).expect("the admin listener answers")
+    }
+
+    fn try_request(&self, method: &str, path: &str, headers: &str, body: &str) -> std::io::Result<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.admin, seconds(5))?;
-        stream.set_read_timeout(Some(seconds(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin)?;
+        stream.set_read_timeout(Some(seconds(10)))?;
+        let (admin, length) = (self.admin, body.len());
+        let usual = format!("Host: {admin}\r\nConnection: close\r\nContent-Length: {length}\r\n");
+        stream.write_all(format!("{method} {path} HTTP/1.1\r\n{usual}{headers}\r\n{body}").as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));

@@ -3,18 +3,13 @@
 use std::process::Command;
 
 use crate::common::{
-    rtmp::{Message, Peer, VIDEO, message},
+    moving::frame,
+    rtmp::Peer,
     seconds,
     server::{Driver, Server, lives},
     tool::Folder,
     wait_for,
 };
-
-fn frame(stream: u32, number: u32) -> Message {
-    let tag = if number.is_multiple_of(10) { 0x17 } else { 0x27 };
-    let payload = [&[tag, 1, 0, 0, 0][..], &number.to_be_bytes(), &[0x55; 200]].concat();
-    message(6, VIDEO, stream, number * 40, payload)
-}
 
 #[track_caller]
 fn kill(pid: u32, signal: &str) {
@@ -60,7 +55,7 @@ fn connections_are_taken_again_if_the_new_process_dies() {
     server.forget_successor();
     assert_eq!(server.pid(), old);
     assert!(Peer::connected(server.rtmp).is_served());
-    assert!(Peer::dial_unix(&file).past_handshake().connect("live").is_some());
+    assert!(Peer::dial_unix(&file).past_handshake().past_connect().is_served());
     assert_eq!(server.get("/readyz").expect("the admin listener").0, 200);
     let mut player = Peer::player(server.rtmp, "show");
     publisher.send(&frame(stream, 10));
