@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
+#[macro_use]
 mod common;
 
 use std::path::Path;
@@ -17,6 +18,8 @@ use common::{
 /// See `media/README.md`.
 const FILE: &[u8] = include_bytes!("media/tracks.flv");
 const NAME: &str = "tracks";
+
+on_both_drivers!(players_get_their_tracks);
 
 struct Tag {
     type_id: u8,
@@ -120,16 +123,6 @@ fn players_get_their_tracks(driver: Driver) {
             assert!(received == expected, "{who}: {} of {} {kind} messages, or others", received.len(), expected.len());
         }
     }
-}
-
-#[test]
-fn players_get_their_tracks_by_uring() {
-    players_get_their_tracks(Driver::Uring);
-}
-
-#[test]
-fn players_get_their_tracks_by_the_legacy_driver() {
-    players_get_their_tracks(Driver::Legacy);
 }
 
 /// An FLV file of track 0 alone.
