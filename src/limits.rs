@@ -181,7 +181,7 @@ pub const TICK: Duration = Duration::from_millis(100);
 pub const TIME_STEP_MAX: Duration = Duration::from_secs(1);
 /// A turn that took longer than this is counted.
 pub const SLOW_TURN: Duration = Duration::from_millis(100);
-/// How long the other shards have to end their streams after one panicked.
+/// How long the other shards have to end their streams after one panicked or hung.
 pub const PANIC_GRACE: Duration = Duration::from_secs(1);
 /// How long SIGTERM waits for players to take their last messages.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -411,6 +411,8 @@ pub const MEMORY_GOPS_GROW_PERCENT: u64 = 60;
 pub const GOP_STEP: Duration = Duration::from_secs(1);
 /// How often the memory is weighed.
 pub const MEMORY_WEIGH_PAUSE: Duration = Duration::from_millis(250);
+/// How often memory that is free is given back while memory is short.
+pub const MEMORY_GIVE_BACK_PAUSE: Duration = Duration::from_secs(1);
 /// Bounds of `--memory-max`.
 pub const MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;
 pub const MEMORY_BYTES_MOST: usize = 1 << 50;
@@ -532,6 +534,8 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Clients asked to reconnect are asked over this long, unless `over_ms` says otherwise; and at most.
 pub const RECONNECT_OVER_DEFAULT: Duration = Duration::from_secs(5);
 pub const RECONNECT_OVER_MAX_MS: u64 = 600_000;
+/// How long a shard of a process that was replaced has to say whose streams it plays, before publishers are asked.
+pub const RECONNECT_SAYING: Duration = TICK.saturating_mul(5);
 /// How long a node that drains takes for it at most (`--drain-timeout-s`).
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Over how long clients are moved (`--drain-window-s`).
@@ -567,9 +571,12 @@ pub const HANDOVER_DESCRIPTORS_MAX: usize = 64;
 pub const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(10);
 /// How often the process that is to be replaced looks whether the new one still runs.
 pub const SUCCESSOR_POLL: Duration = Duration::from_millis(50);
+/// How long the exit status is waited for of a new process that has closed its end of the socket pair.
+pub const SUCCESSOR_END_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections of one shard to the process before that have brought nothing yet: names that nobody publishes cost no more.
 pub const PREDECESSOR_TRIES_MAX: usize = 16;
-/// Processes of a node that replaced each other and may live at a time, for numbers of clients to differ by.
+/// Processes in a chain of upgrades whose clients have different numbers, for those who are told of them. From the 17th
+/// that lives at a time on, numbers may repeat.
 pub const GENERATIONS: u8 = 16;
 /// How long those who stay are served by a process that was replaced (`--upgrade-timeout-s`).
 pub const UPGRADE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3_600);

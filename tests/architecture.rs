@@ -61,6 +61,7 @@ const TENANTS: &[(&str, &str)] = &[
     ("hyper_rustls", "control"),
     ("hyper_util", "control"),
     ("landlock", "control"),
+    ("libmimalloc_sys", "control"),
     ("nix", "control"),
     ("tokio", "control"),
     ("tracing_subscriber", "control"),

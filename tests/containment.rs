@@ -72,6 +72,14 @@ fn every_thread_gives_up_its_user_and_new_privileges() {
 }
 
 #[test]
+fn every_thread_gives_up_new_privileges_without_a_fence_too() {
+    let server = Server::start(Driver::Auto, 2, &["--landlock", "off"]);
+    // The log's thread does it itself, when it comes to it.
+    let all = || of_threads(server.pid(), "NoNewPrivs:").iter().all(|value| value == "1").then_some(());
+    wait_for("all threads to give them up", seconds(5), all);
+}
+
+#[test]
 fn serving_as_root_is_warned_of_unless_it_is_asked_for() {
     if !is_root(ANOTHER_USER) {
         return;

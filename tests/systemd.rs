@@ -5,40 +5,55 @@
 mod common;
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    fs,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::{fd::AsRawFd, unix::net::UnixDatagram},
+    sync::mpsc,
     time::Duration,
 };
 
 use common::{
     rtmp::Peer,
     seconds,
-    server::{Driver, Server},
+    server::{Driver, Server, binary},
     tool::Folder,
     wait_for,
 };
 
-/// A socket that messages come to.
+/// A socket that messages come to. Descriptors that come with them are closed.
 struct Manager {
     socket: UnixDatagram,
     folder: Folder,
+    messages: mpsc::Receiver<String>,
 }
 
 impl Manager {
     fn new(test: &str) -> Self {
         let folder = Folder::new(test);
         let socket = UnixDatagram::bind(folder.path("notify")).expect("a new file");
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket");
-        Self { socket, folder }
+        let (say, messages) = mpsc::channel();
+        let reader = socket.try_clone().expect("descriptors");
+        // At once, as a manager does: few messages find room in the socket.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4_096];
+            while let Ok(length @ 1..) = reader.recv(&mut buffer) {
+                if say.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { socket, folder, messages }
     }
 
     /// Starts a node that knows of the manager, with these variables besides; the shell's pid becomes the node's.
     fn start(&self, variables: &str, redirect: &str, flags: &[&str]) -> Server {
-        let script = format!(
-            "export NOTIFY_SOCKET={} LISTEN_PID=$$ {variables}; exec \"$@\" {redirect}",
-            self.folder.path("notify").to_str().expect("a plain path")
-        );
-        Server::start_by(&["bash", "-c", &script, "bash"], Driver::Auto, 2, flags)
+        Server::start_by(&["bash", "-c", &self.script(variables, redirect), "bash"], Driver::Auto, 2, flags)
+    }
+
+    fn script(&self, variables: &str, redirect: &str) -> String {
+        let path = self.folder.path("notify");
+        let path = path.to_str().expect("a plain path");
+        format!("export NOTIFY_SOCKET={path} LISTEN_PID=$$ {variables}; exec \"$@\" {redirect}")
     }
 
     /// Waits for a message with that line, and returns it.
@@ -50,9 +65,20 @@ impl Manager {
     }
 
     fn next(&self) -> Option<String> {
-        let mut buffer = [0; 4_096];
-        let length = self.socket.recv(&mut buffer).ok()?;
-        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        self.messages.recv_timeout(Duration::from_millis(50)).ok()
+    }
+
+    /// The messages about kept sockets until there are no more.
+    fn kept(&self) -> Vec<String> {
+        let words = |text: String| text.starts_with("FDSTORE").then(|| text.replace('\n', " "));
+        std::iter::from_fn(|| self.messages.recv_timeout(seconds(1)).ok()).filter_map(words).collect()
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        // Its reader ends.
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 
@@ -139,4 +165,65 @@ fn the_manager_hears_of_no_process_that_is_not_to_take_over() {
     server.wait_said("SIGUSR2 is ignored");
     std::thread::sleep(seconds(1));
     assert_eq!(manager.next(), None);
+}
+
+#[test]
+fn a_kept_socket_is_the_nodes_and_not_the_managers() {
+    let manager = Manager::new("systemd-kept");
+    let (_kept, addr, redirect) = given();
+    let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=rtmp";
+    let mut server = manager.start(variables, &redirect, &["--rtmp", &addr.to_string()]);
+    assert!(Peer::connected(addr).is_served());
+    server.signal("TERM");
+    server.wait_exit(seconds(10));
+    assert!(TcpStream::connect(addr).is_err(), "nobody keeps it any more");
+}
+
+#[test]
+fn a_store_without_room_is_warned_of() {
+    let manager = Manager::new("systemd-room");
+    let server = manager.start("FDSTORE=2", "", &[]);
+    server.wait_said("FileDescriptorStoreMax=2 is less than the 3 there are");
+    let removed = ["rtmp", "rtmps", "admin"].map(|role| format!("FDSTOREREMOVE=1 FDNAME={role}"));
+    assert_eq!(manager.kept(), removed, "those of a process before");
+}
+
+#[test]
+fn an_address_that_is_dropped_is_neither_listened_on_nor_kept() {
+    let manager = Manager::new("systemd-dropped");
+    let config = manager.folder.path("config.toml");
+    let write = |rtmp: &[String]| {
+        let rest = "admin = \"127.0.0.1:0\"\nno-pin = true\nlandlock = \"off\"\nshards = 1\n";
+        fs::write(&config, format!("rtmp = {rtmp:?}\n{rest}")).expect("a file of ours");
+    };
+    // Of the system's choice once; then they are written down.
+    write(&["127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()]);
+    let script = manager.script("FDSTORE=8", "");
+    let path = config.to_str().expect("a plain path");
+    let mut server = Server::run(&["bash", "-c", &script, "bash", &binary(), "--config", path]);
+    let line = server.banner.lines().find(|line| line.starts_with("rtmp:")).expect("where it listens").to_owned();
+    let words = line.split([' ', ',']);
+    let addrs: Vec<SocketAddr> = words.filter_map(|word| word.trim_start_matches("rtmp://").parse().ok()).collect();
+    let [stays, dropped] = addrs[..] else { panic!("two addresses in {line}") };
+    let kept = |rtmp: usize| {
+        let removed = ["rtmp", "rtmps", "admin"].map(|role| format!("FDSTOREREMOVE=1 FDNAME={role}"));
+        let stored = ["rtmp"].repeat(rtmp).into_iter().chain(["admin"]);
+        removed.into_iter().chain(stored.map(|role| format!("FDSTORE=1 FDNAME={role}"))).collect::<Vec<_>>()
+    };
+    assert_eq!(manager.kept(), kept(2));
+    // The old process lives on, and has the socket as long.
+    let mut player = Peer::player(server.rtmp, "show");
+    server.wait_metric("shardcast_players", &[], |players| players == 1.0);
+    write(&[stays.to_string()]);
+    server.upgrade();
+    assert_eq!(manager.kept(), kept(1));
+    assert!(player.is_served());
+    assert!(TcpStream::connect(dropped).is_err(), "nobody takes connections there");
+    // What the old process has back is what it keeps.
+    server.signal("KILL");
+    server.wait_said("connections are taken here again");
+    server.forget_successor();
+    assert_eq!(manager.kept(), kept(1));
+    assert!(server.log().contains(&format!("{dropped}: nobody listens there any more")), "{}", server.log());
+    assert!(Peer::connected(stays).is_served() && player.is_served());
 }

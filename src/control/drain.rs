@@ -1,8 +1,7 @@
 //! `/api/drain`: takes the node out of service (POST), takes that back (DELETE), and says how far it is (GET).
 //!
-//! Parameters are those of the flags, `mode`, `url`, `timeout_s`, `window_s` and `converge_s`, in the query, the body or both;
-//! what is left out is as the flags have it. Refused: requests of a browser, and what the flags refuse. [`super::ending`] does
-//! the rest.
+//! Parameters are those of the flags, `mode`, `url`, `timeout_s`, `window_s` and `converge_s`; what is left out is as the flags
+//! have it. Refused: what [`parameters`](super::parameters) and the flags refuse. [`super::ending`] does the rest.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,9 +10,8 @@ use std::{
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{RawQuery, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::State,
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -24,7 +22,7 @@ use super::{
     args::{Drain, drain},
     course::Mode,
     ending::{Leave, Order},
-    reconnect::parameters,
+    parameters::{NoBrowser, Parameters},
 };
 use crate::{limits::FLAG_SECONDS_MAX, shard::fleet::Left};
 
@@ -106,7 +104,7 @@ fn report(node: &Node) -> Json<Report> {
         mode: mode.map(|mode| mode.to_string()),
         for_ms: since.map(|since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
         ready: node.is_ready(),
-        connections: node.fleet.metrics().iter().map(|shard| shard.connections.get()).sum(),
+        connections: node.fleet.connected(),
         left: node.fleet.left(),
     })
 }
@@ -115,17 +113,8 @@ pub(super) async fn get(State(node): State<Arc<Node>>) -> Response {
     report(&node).into_response()
 }
 
-pub(super) async fn post(
-    State(node): State<Arc<Node>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    if headers.contains_key(header::ORIGIN) {
-        return (StatusCode::FORBIDDEN, "not from a browser\n").into_response();
-    }
-    let body = String::from_utf8_lossy(&body);
-    let drain = match parse(&[query.as_deref().unwrap_or_default(), body.trim()], &node.board.defaults) {
+pub(super) async fn post(State(node): State<Arc<Node>>, given: Parameters) -> Response {
+    let drain = match parse(&given, &node.board.defaults) {
         Ok(drain) => drain,
         Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     };
@@ -137,10 +126,7 @@ pub(super) async fn post(
     (StatusCode::ACCEPTED, report(&node)).into_response()
 }
 
-pub(super) async fn delete(State(node): State<Arc<Node>>, headers: HeaderMap) -> Response {
-    if headers.contains_key(header::ORIGIN) {
-        return (StatusCode::FORBIDDEN, "not from a browser\n").into_response();
-    }
+pub(super) async fn delete(State(node): State<Arc<Node>>, _: NoBrowser) -> Response {
     if !node.order(Order::Stay).await {
         let why = "the node is not draining, or takes no connections any more\n";
         return (StatusCode::CONFLICT, why).into_response();
@@ -158,9 +144,9 @@ impl Node {
 }
 
 /// Reads the parameters of a drain; `defaults` has those that are absent.
-fn parse(texts: &[&str], defaults: &Drain) -> Result<Drain, String> {
+fn parse(given: &Parameters, defaults: &Drain) -> Result<Drain, String> {
     let mut drain = defaults.clone();
-    for (name, value) in parameters(texts, &["mode", "url", "timeout_s", "window_s", "converge_s"])? {
+    for (name, value) in given.read(&["mode", "url", "timeout_s", "window_s", "converge_s"])? {
         let fault = |why: String| format!("{name} {value:?}: {why}");
         match name {
             "mode" => drain.mode = drain::mode(&value).map_err(fault)?,
@@ -187,8 +173,9 @@ mod tests {
     #[test]
     fn what_is_not_given_is_as_the_flags_have_it() {
         let defaults = DrainSettings::default().plan;
-        assert_eq!(parse(&["", ""], &defaults), Ok(defaults.clone()));
-        let drain = parse(&["mode=lb&url=%2F%2Fb%2Flive", "timeout_s=7&window_s=3&converge_s=0"], &defaults).unwrap();
+        assert_eq!(parse(&Parameters::of("", ""), &defaults), Ok(defaults.clone()));
+        let given = Parameters::of("mode=lb&url=%2F%2Fb%2Flive", "timeout_s=7&window_s=3&converge_s=0");
+        let drain = parse(&given, &defaults).unwrap();
         let seconds = Duration::from_secs;
         assert_eq!((drain.mode, drain.url.as_deref()), (Mode::Lb, Some("//b/live")));
         assert_eq!((drain.timeout, drain.window, drain.converge), (seconds(7), seconds(3), seconds(0)));
@@ -208,8 +195,11 @@ mod tests {
             "to=x",
             "%FF",
         ] {
-            assert!(parse(&[text], &defaults).is_err(), "{text}");
+            assert!(parse(&Parameters::of(text, ""), &defaults).is_err(), "{text}");
         }
-        assert_eq!(parse(&["mode=x"], &defaults), Err("mode \"x\": expected anycast or lb".to_owned()));
+        assert_eq!(
+            parse(&Parameters::of("mode=x", ""), &defaults),
+            Err("mode \"x\": expected anycast or lb".to_owned())
+        );
     }
 }

@@ -207,7 +207,9 @@ fn stay(node: &Node) {
 
 /// Ends all streams in order.
 async fn end(node: &Node, causes: Causes) -> u8 {
-    let Causes { mut signals, ended, .. } = causes;
+    let Causes { mut signals, orders, ended, .. } = causes;
+    // Nobody carries them out any more: who gave one, or gives one yet, hears at once that it is refused.
+    drop(orders);
     upgrade::say_goodbye(&node.fleet);
     tracing::info!("ending: players get their last messages; again to stop at once");
     node.fleet.shutdown();

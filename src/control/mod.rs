@@ -1,16 +1,19 @@
 //! The control thread: everything that is not media.
 //!
 //! [`run`] reads the command line (`args`, `values`, `cores`, or that of `check`, `relay`, `key` and `sign`) and the
-//! configuration (`file`, `rules`). A node (`serving`) starts the log (`logs`), gives up what the process no longer needs
-//! (`containment`), starts the fleet of shards, says what runs (`banner`, `progress`) and then serves the admin listener (`admin`,
-//! `exposition`, `process`, `reconnect`, `drain`), asks other servers for the shards (`callbacks`) and reads files again that
-//! change (`reload`: `access`, `certificates`) until something ends the process (`ending`, `course`), a new process in its place for
-//! one (`upgrade`). It may block where shards may not. It never touches media.
+//! configuration (`file`, `rules`). A node (`serving`) starts the log (`logs`), takes the service manager's sockets (`systemd`,
+//! which also tells it how the node is), fits its bounds to the machine (`ceilings`), gives up what the process no longer needs
+//! (`containment`), starts the fleet of shards and says what runs (`banner`, `progress`). Then it serves the admin listener
+//! (`admin`, `head`, `reserve`; `exposition`, `process`; `reconnect` and `drain` by `parameters`), asks other servers for the
+//! shards (`callbacks`), weighs the process's memory (`overload`) and reads files again that change (`reload`: `access`,
+//! `certificates`) until something ends the process (`ending`, `course`), a new process in its place for one (`upgrade`). It may
+//! block where shards may not. It never touches media.
 
 mod access;
 #[cfg(test)]
 mod access_docs_tests;
 mod admin;
+mod allocator;
 mod args;
 mod banner;
 mod callbacks;
@@ -30,6 +33,7 @@ mod head;
 mod key;
 mod logs;
 mod overload;
+mod parameters;
 mod process;
 mod progress;
 mod reconnect;

@@ -1,11 +1,15 @@
-//! Weighs the process's memory a few times a second, where it has a limit: shards go by what is found.
+//! Weighs the process's memory a few times a second, where it has a limit: shards go by what is found. While it is short,
+//! what is free is given back to the kernel first.
 
 use std::sync::Arc;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{admin::Node, process};
-use crate::{limits::MEMORY_WEIGH_PAUSE, shard::overload::Level};
+use super::{admin::Node, allocator, process};
+use crate::{
+    limits::{MEMORY_GIVE_BACK_PAUSE, MEMORY_GOPS_CUT_PERCENT, MEMORY_WEIGH_PAUSE},
+    shard::overload::Level,
+};
 
 /// Begins, if there is anything to watch. It ends with the runtime.
 pub(super) fn spawn(node: &Arc<Node>) {
@@ -16,9 +20,10 @@ pub(super) fn spawn(node: &Arc<Node>) {
     tokio::spawn(async move {
         let mut ticks = interval(MEMORY_WEIGH_PAUSE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut given_back = None;
         loop {
-            ticks.tick().await;
-            let found = node.fleet.weigh_memory(process::resident_bytes());
+            let now = ticks.tick().await;
+            let found = node.fleet.weigh_memory(resident_bytes(node.fleet.memory().most(), now, &mut given_back));
             let (before, level) = (found.before, found.level);
             if level == before {
                 continue;
@@ -35,4 +40,16 @@ pub(super) fn spawn(node: &Arc<Node>) {
             }
         }
     });
+}
+
+/// What is resident of a process that may have `most`, once it has given back what it can, if that is due.
+fn resident_bytes(most: u64, now: Instant, given_back: &mut Option<Instant>) -> u64 {
+    let resident = process::resident_bytes();
+    let is_short = resident.saturating_mul(100) >= most.saturating_mul(MEMORY_GOPS_CUT_PERCENT);
+    if !is_short || given_back.is_some_and(|at| now < at + MEMORY_GIVE_BACK_PAUSE) {
+        return resident;
+    }
+    *given_back = Some(now);
+    allocator::give_back();
+    process::resident_bytes()
 }

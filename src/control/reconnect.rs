@@ -1,21 +1,19 @@
 //! Clients sent elsewhere on the operator's word: `POST /api/reconnect`, and the requests of a drain.
 //!
-//! Refused: requests of a browser (its pages may reach the loopback address), URLs that no client could connect to, and
-//! parameters that are unknown, empty or given twice. Bounds: [`ADMIN_BODY_BYTES_MAX`] of body, [`RECONNECT_OVER_MAX_MS`] of window.
+//! Refused: what [`parameters`](super::parameters) refuses, and URLs that no client could connect to. Bounds:
+//! [`RECONNECT_OVER_MAX_MS`] of window.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{RawQuery, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::State,
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
-use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
-use super::{admin::Node, args::Drain, course::Mode};
+use super::{admin::Node, args::Drain, course::Mode, parameters::Parameters};
 use crate::{
     limits::{RECONNECT_OVER_DEFAULT, RECONNECT_OVER_MAX_MS, STREAMS_PATIENCE},
     rtmp::url::RtmpUrl,
@@ -34,22 +32,13 @@ struct Asked {
     over_ms: u64,
 }
 
-pub(super) async fn post(
-    State(node): State<Arc<Node>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    if headers.contains_key(header::ORIGIN) {
-        return (StatusCode::FORBIDDEN, "not from a browser\n").into_response();
-    }
-    let body = String::from_utf8_lossy(&body);
-    let request = match parse(&[query.as_deref().unwrap_or_default(), body.trim()]) {
+pub(super) async fn post(State(node): State<Arc<Node>>, given: Parameters) -> Response {
+    let request = match parse(&given) {
         Ok(request) => request,
         Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     };
     let over_ms = u64::try_from(request.over.as_millis()).unwrap_or(u64::MAX);
-    let connections = node.fleet.metrics().iter().map(|shard| shard.connections.get()).sum();
+    let connections = node.fleet.connected();
     match ask(&node, request).await {
         Some(asked) => Json(Asked { asked, connections, over_ms }).into_response(),
         None => (StatusCode::INTERNAL_SERVER_ERROR, "the shards could not be asked; see the log\n").into_response(),
@@ -79,10 +68,10 @@ async fn ask(node: &Arc<Node>, request: ReconnectRequest) -> Option<usize> {
     Some(asked)
 }
 
-/// Reads `url=..&over_ms=..` from the query, the body, or both.
-fn parse(texts: &[&str]) -> Result<ReconnectRequest, String> {
+/// Reads `url=..&over_ms=..`.
+fn parse(given: &Parameters) -> Result<ReconnectRequest, String> {
     let (mut tc_url, mut over) = (None, RECONNECT_OVER_DEFAULT);
-    for (name, value) in parameters(texts, &["url", "over_ms"])? {
+    for (name, value) in given.read(&["url", "over_ms"])? {
         if name == "url" {
             RtmpUrl::check_reference(&value).map_err(|why| format!("url {value:?}: {why}"))?;
             tc_url = Some(value);
@@ -95,38 +84,18 @@ fn parse(texts: &[&str]) -> Result<ReconnectRequest, String> {
     Ok(ReconnectRequest { tc_url, description: DESCRIPTION.to_owned(), over, after_players: false })
 }
 
-/// The parameters `known` that are given, each once at most and not empty, in queries or bodies.
-pub(super) fn parameters<'a>(texts: &[&'a str], known: &[&str]) -> Result<Vec<(&'a str, String)>, String> {
-    let mut found: Vec<(&str, String)> = Vec::new();
-    for pair in texts.iter().flat_map(|text| text.split('&')).filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if !known.contains(&name) {
-            return Err(format!("unknown parameter {name:?}: expected {}", known.join(" or ")));
-        }
-        if found.iter().any(|(other, _)| *other == name) {
-            return Err(format!("{name}: given twice; an & in a value is written %26"));
-        }
-        // A plus sign stands for itself, as in paths.
-        let value = percent_decode_str(value).decode_utf8().map_err(|_| format!("{name}: not UTF-8"))?.into_owned();
-        if value.is_empty() {
-            return Err(format!("{name}: empty; leave it out or give it a value"));
-        }
-        found.push((name, value));
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn parameters_come_by_query_or_body() {
-        let read = |texts: &[&str]| parse(texts).map(|request| (request.tc_url, request.over.as_millis()));
+        let read =
+            |query, body| parse(&Parameters::of(query, body)).map(|request| (request.tc_url, request.over.as_millis()));
         let default = RECONNECT_OVER_DEFAULT.as_millis();
-        assert_eq!(read(&["", ""]), Ok((None, default)));
-        assert_eq!(read(&["url=rtmp://b/live&over_ms=0", ""]), Ok((Some("rtmp://b/live".into()), 0)));
-        assert_eq!(read(&["over_ms=7", "url=%2F%2Fb%2flive"]), Ok((Some("//b/live".into()), 7)));
+        assert_eq!(read("", ""), Ok((None, default)));
+        assert_eq!(read("url=rtmp://b/live&over_ms=0", ""), Ok((Some("rtmp://b/live".into()), 0)));
+        assert_eq!(read("over_ms=7", "url=%2F%2Fb%2flive"), Ok((Some("//b/live".into()), 7)));
     }
 
     #[test]
@@ -143,7 +112,7 @@ mod tests {
             "to=x",
             "%FF",
         ] {
-            assert!(parse(&[text]).is_err(), "{text}");
+            assert!(parse(&Parameters::of(text, "")).is_err(), "{text}");
         }
     }
 }

@@ -5,11 +5,12 @@
 //! wrong before the shards run is a [`Fault`].
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
 };
 
-use tokio::{runtime::Runtime, signal::unix::Signal, sync::oneshot, task::AbortHandle};
+use tokio::{runtime::Runtime, signal::unix::Signal, sync::oneshot};
 
 use super::{
     EXIT_FAILED, EXIT_USAGE, Fault,
@@ -25,18 +26,18 @@ use super::{
     reload::{self, Reload},
     say,
     systemd::{self, Manager},
-    upgrade::{self, Heir, Upgrades},
+    upgrade::{self, Heir, Program, Upgrades},
 };
 use crate::{
     limits,
     shard::{
         config::{Config, DriverChoice},
         fleet::{Fleet, FleetEnd, Sockets, StartError},
-        inherited::{Inherited, Listening, tcp_listener},
+        inherited::{ADMIN, Inherited, Listening, tcp_listener},
     },
 };
 
-fn failed(what: &str, error: std::io::Error) -> Fault {
+fn failed(what: &str, error: io::Error) -> Fault {
     Fault(EXIT_FAILED, format!("{what}: {error}"))
 }
 
@@ -53,6 +54,11 @@ pub(super) fn serve(settings: Settings, given: &Given) -> Result<u8, Fault> {
 }
 
 fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fault> {
+    // Before anything else is opened: the service manager's descriptors have certain numbers.
+    let mut inherited = Inherited::default();
+    let lasting = systemd::take_sockets(&mut inherited);
+    // Before anybody can have put another program in its place.
+    let program = Program::new(given.args());
     process::raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -63,7 +69,7 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
         let _within = runtime.enter();
         upgrade::catch().map_err(|error| failed("cannot catch SIGUSR2", error))?
     };
-    let opened = Opened::open(settings, given)?;
+    let opened = Opened::open(settings, given, inherited, lasting)?;
     let reloads = settings.reloads();
     let contained = containment::contain(&settings.containment, &opened.config, &reloads, log)
         .map_err(|failed| containment_fault(&failed, settings, given))?;
@@ -83,8 +89,8 @@ fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fau
     let board = Board::new(settings.drain.plan.clone());
     let counts = callbacks.as_ref().map(Callbacks::counts);
     let node = Arc::new(Node::new(Arc::new(fleet), log.clone(), order, counts, board));
-    let parts = Parts { orders, replaced, admin, heir, manager, reloads };
-    run(runtime, &node, callbacks, supervise(&node, parts, settings, given))
+    let parts = Parts { orders, program, replaced, lasting, admin, heir, manager, reloads };
+    run(runtime, &node, callbacks, supervise(&node, parts, settings))
 }
 
 /// Runs the node's tasks on this thread until it ends.
@@ -92,7 +98,7 @@ fn run(
     runtime: Runtime,
     node: &Arc<Node>,
     callbacks: Option<Callbacks>,
-    supervised: impl Future<Output = std::io::Result<u8>>,
+    supervised: impl Future<Output = io::Result<u8>>,
 ) -> Result<u8, Fault> {
     let outcome = runtime.block_on(async {
         if let Some(callbacks) = callbacks {
@@ -116,7 +122,7 @@ struct Opened {
     /// Lines for the log about that.
     found: Vec<String>,
     sockets: Sockets,
-    /// Somebody else keeps the sockets open beyond this process.
+    /// The service manager opened some of the sockets, and has them beyond this process.
     lasting: bool,
     admin: Option<TcpListener>,
     callbacks: Option<Callbacks>,
@@ -126,10 +132,8 @@ struct Opened {
 }
 
 impl Opened {
-    /// Takes what the service manager or the process before has open already, and binds what is left.
-    fn open(settings: &Settings, given: &Given) -> Result<Self, Fault> {
-        let mut inherited = Inherited::default();
-        let given_sockets = systemd::take_sockets(&mut inherited);
+    /// Takes what is in `inherited` or the process before has open, and binds what is left.
+    fn open(settings: &Settings, given: &Given, mut inherited: Inherited, lasting: bool) -> Result<Self, Fault> {
         let mut heir = Heir::claim(&mut inherited).map_err(|why| Fault(EXIT_USAGE, why))?;
         let manager = Manager::found();
         let admin = settings.admin.map(|addr| listen(addr, given, &mut inherited)).transpose()?;
@@ -146,16 +150,13 @@ impl Opened {
         for addr in inherited.left() {
             tracing::warn!("{addr} is not among the addresses to listen on any more: it is closed");
         }
-        let lasting = given_sockets > 0 || heir.as_ref().is_some_and(|heir| heir.lasting);
+        let lasting = lasting || heir.as_ref().is_some_and(|heir| heir.lasting);
         if let Some(heir) = &mut heir {
             heir.keep_unused(inherited);
         }
         Ok(Self { config, found, sockets, lasting, admin, callbacks, heir, manager })
     }
 }
-
-/// What the admin listener is for, as a successor is told.
-const ADMIN: &str = "admin";
 
 fn listen(addr: SocketAddr, given: &Given, inherited: &mut Inherited) -> Result<TcpListener, Fault> {
     let socket = inherited.take(ADMIN, &addr.into()).pop().map_or_else(|| TcpListener::bind(addr), tcp_listener);
@@ -167,7 +168,7 @@ fn listen(addr: SocketAddr, given: &Given, inherited: &mut Inherited) -> Result<
 fn start_fault(error: StartError, settings: &Settings, given: &Given) -> Fault {
     match error {
         StartError::InUse(addr) => {
-            let error = std::io::ErrorKind::AddrInUse.into();
+            let error = io::ErrorKind::AddrInUse.into();
             Fault(EXIT_USAGE, args::listen_fault(settings.flag_of(&addr), &addr, &error, given))
         }
         StartError::Listen { addr, source } => {
@@ -192,8 +193,11 @@ fn containment_fault(failed: &containment::Failed, settings: &Settings, given: &
 /// What the control thread serves with, besides the node.
 struct Parts {
     orders: Orders,
+    /// What an upgrade starts.
+    program: io::Result<Program>,
     /// SIGUSR2.
     replaced: Signal,
+    lasting: bool,
     admin: Option<TcpListener>,
     heir: Option<Heir>,
     manager: Option<Arc<Manager>>,
@@ -201,8 +205,8 @@ struct Parts {
 }
 
 /// Says that the node is ready, serves until its end, and returns the exit code.
-async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &Given) -> std::io::Result<u8> {
-    let Parts { orders, replaced, admin, heir, manager, reloads } = parts;
+async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings) -> io::Result<u8> {
+    let Parts { orders, program, replaced, lasting, admin, heir, manager, reloads } = parts;
     let signals = Signals::catch()?;
     let copy = admin.as_ref().map(|listener| admin_socket(listener, settings)).transpose()?;
     tracing::info!(shards = node.fleet.shards().len(), "started");
@@ -215,7 +219,10 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
     match &settings.face {
         Face::Banner => {
             // First: nobody can know yet that this process is there to be told.
-            await_upgrades(node, given, replaced, (admin, copy), manager.clone())?;
+            let others = copy.into_iter().collect();
+            let upgrades = Upgrades::new(program?, replaced, others, lasting, manager.clone());
+            upgrades.keep(&node.fleet)?;
+            tokio::spawn(upgrades.run(Arc::clone(node), admin));
             greet(node, admin_addr);
         }
         Face::Relay { title } => {
@@ -233,28 +240,8 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings, given: &
     Ok(ending::run(node, settings, Causes { signals, orders, ended, manager }).await)
 }
 
-/// Has the service manager keep the sockets, and a new process get them when one is asked for. `admin` is the task that serves
-/// the admin listener, and a copy of it.
-fn await_upgrades(
-    node: &Arc<Node>,
-    given: &Given,
-    asked: Signal,
-    admin: (Option<AbortHandle>, Option<Listening>),
-    manager: Option<Arc<Manager>>,
-) -> std::io::Result<()> {
-    let (admin, copy) = admin;
-    let listening: Vec<Listening> = node.fleet.listening()?.into_iter().chain(copy).collect();
-    if manager.as_ref().is_some_and(|manager| manager.keep(&listening)) {
-        node.fleet.leave_sockets_open();
-    }
-    let others = listening.into_iter().filter(|known| known.role == ADMIN).collect();
-    let upgrades = Upgrades::new(given.args(), asked, others, manager)?;
-    tokio::spawn(upgrades.run(Arc::clone(node), admin));
-    Ok(())
-}
-
 /// A copy for a successor.
-fn admin_socket(listener: &TcpListener, settings: &Settings) -> std::io::Result<Listening> {
+fn admin_socket(listener: &TcpListener, settings: &Settings) -> io::Result<Listening> {
     let chosen = settings.admin.is_some_and(|addr| addr.port() == 0);
     let (addr, copy) = (listener.local_addr()?, listener.try_clone()?);
     Ok(Listening { role: ADMIN.to_owned(), addr: addr.into(), chosen, sockets: vec![copy.into()] })
@@ -278,7 +265,7 @@ fn greet(node: &Node, admin: Option<SocketAddr>) {
 }
 
 /// The fleet's end, awaited on a thread of its own because [`Fleet::wait`] blocks.
-fn watch(fleet: &Arc<Fleet>) -> std::io::Result<oneshot::Receiver<FleetEnd>> {
+fn watch(fleet: &Arc<Fleet>) -> io::Result<oneshot::Receiver<FleetEnd>> {
     let (sender, receiver) = oneshot::channel();
     let fleet = Arc::clone(fleet);
     std::thread::Builder::new().name("watch".into()).spawn(move || {

@@ -4,7 +4,6 @@
 //! Without the variables nothing is done. What cannot be sent is passed over: nobody is served worse for that.
 
 use std::{
-    collections::BTreeSet,
     env,
     ffi::OsStr,
     io,
@@ -28,25 +27,29 @@ use tokio::time::sleep;
 use super::upgrade::descriptors;
 use crate::shard::{
     fleet::Fleet,
-    inherited::{Inherited, Listening},
+    inherited::{Inherited, Listening, ROLES},
     passing,
 };
 
-/// Sockets the manager gave to this process, all of which listen. Returns how many there were. To be called before anything
-/// else could have been opened.
-pub(super) fn take_sockets(inherited: &mut Inherited) -> usize {
+/// Sockets the manager gave to this process, all of which listen. True: it opened some of them itself, and has them beyond the
+/// end of this process; the others it kept for a process before ([`Manager::keep`]), and knows by the names from there. To be
+/// called before anything else is opened.
+pub(super) fn take_sockets(inherited: &mut Inherited) -> bool {
     let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
     if number("LISTEN_PID") != usize::try_from(std::process::id()).ok() {
-        return 0;
+        return false;
     }
-    let mut taken = 0;
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    let mut opened = false;
     for socket in descriptors::given(number("LISTEN_FDS").unwrap_or(0)) {
+        let is_kept = names.next().is_some_and(|name| ROLES.contains(&name));
         match inherited.add(socket, None) {
-            Ok(()) => taken += 1,
+            Ok(()) => opened |= !is_kept,
             Err(why) => tracing::warn!("a socket of the service manager's is closed: {why}"),
         }
     }
-    taken
+    opened
 }
 
 /// The manager, if there is one that wants to know.
@@ -75,12 +78,14 @@ impl Manager {
         self.tell(&format!("READY=1\nMAINPID={}\nSTATUS=serving", std::process::id()));
     }
 
-    /// A new process is being started, or this one serves on after all.
-    pub(super) fn reloading(&self, begins: bool) {
-        match begins {
-            true => self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=upgrading", monotonic_us())),
-            false => self.ready(),
-        }
+    /// A new process is being started.
+    pub(super) fn reloading(&self) {
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=upgrading", monotonic_us()));
+    }
+
+    /// None was started after all, and this process leaves service.
+    pub(super) fn leaving(&self) {
+        self.tell("READY=1\nSTATUS=leaving");
     }
 
     pub(super) fn stopping(&self) {
@@ -95,18 +100,24 @@ impl Manager {
     /// The process that took over is gone: this one speaks for the service again.
     pub(super) fn note_back(&self) {
         self.replaced.store(false, Ordering::Relaxed);
-        self.ready();
     }
 
     /// Has the manager keep the sockets for the next process, whenever this one ends, in place of those it has. False: it does
     /// not, because its unit has no room for them.
     pub(super) fn keep(&self, listening: &[Listening]) -> bool {
         let room = env::var("FDSTORE").ok().and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
-        if listening.iter().map(|known| known.sockets.len()).sum::<usize>() > room {
+        if room == 0 {
             return false;
         }
-        let roles: BTreeSet<&str> = listening.iter().map(|known| known.role.as_str()).collect();
-        roles.into_iter().for_each(|role| self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={role}")));
+        // Also what this process does not listen on: the one before did.
+        ROLES.iter().for_each(|role| self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={role}")));
+        let count = listening.iter().map(|known| known.sockets.len()).sum::<usize>();
+        if count > room {
+            tracing::warn!(
+                "the service manager keeps no sockets: FileDescriptorStoreMax={room} is less than the {count} there are"
+            );
+            return false;
+        }
         listening.iter().flat_map(|known| known.sockets.iter().map(move |socket| (known, socket))).all(
             |(known, socket)| {
                 let text = format!("FDSTORE=1\nFDNAME={}", known.role);

@@ -129,12 +129,13 @@ impl Splice {
     pub fn lead(&self, timestamp: u32) -> Option<(u32, i64)> {
         let (newest, last) = self.newest.zip(self.video.last)?;
         let place = timestamp.wrapping_add(self.shared_offset(newest, timestamp)?);
-        Some((place, i64::from(ahead(place, last)) - i64::from(ahead(last, place))))
+        Some((place, lead_ms(place, last)))
     }
 
-    /// Whether video of the source at hand, at its `timestamp`, is at `place` in the stream or further on.
-    pub fn is_at(&self, timestamp: u32, place: u32) -> bool {
-        !is_after(place, timestamp.wrapping_add(self.offset))
+    /// How many milliseconds `place` in the stream is ahead of video of the source at hand, at its `timestamp`; 0 or less: it
+    /// has come there.
+    pub fn lead_over(&self, place: u32, timestamp: u32) -> i64 {
+        lead_ms(place, timestamp.wrapping_add(self.offset))
     }
 
     /// Whether the source's clock is, or can now be, placed on the timeline.
@@ -279,6 +280,11 @@ fn ahead(a: u32, b: u32) -> u32 {
 
 fn not_before(floor: Option<u32>, timestamp: u32) -> u32 {
     floor.filter(|floor| is_after(*floor, timestamp)).unwrap_or(timestamp)
+}
+
+/// How far `a` is ahead of `b`, if not behind it.
+fn lead_ms(a: u32, b: u32) -> i64 {
+    i64::from(ahead(a, b)) - i64::from(ahead(b, a))
 }
 
 fn apart(a: u32, b: u32) -> u32 {

@@ -88,12 +88,6 @@ impl DialDesk {
     }
 }
 
-/// How TLS servers that are no nodes are checked, too: by the certificates in the file `ca` alone, or by the system's. Reads
-/// files. The error is for people.
-pub fn client_config(ca: Option<&std::path::Path>) -> Result<Arc<ClientConfig>, String> {
-    tls::client_config(ca)
-}
-
 fn addresses(host: &str) -> Result<Vec<IpAddr>, String> {
     let found = (host, 0).to_socket_addrs().map_err(|error| error.to_string())?;
     Ok(found.map(|addr| addr.ip()).collect())

@@ -1,7 +1,8 @@
 //! All shards of the process, as the control thread sees them: started together, asked, ended in order.
 //!
 //! A shard that panics, or that the watchdog finds hung, takes the process down: its thread stops where it is (tearing its
-//! runtime down would free buffers the kernel may still read), the others get [`limits::PANIC_GRACE`] to end their streams, and [`Fleet::wait`] returns.
+//! runtime down would free buffers the kernel may still read), the others get [`limits::PANIC_GRACE`] to end their streams, and
+//! [`Fleet::wait`] returns.
 
 mod ends;
 mod mailbox;
@@ -218,6 +219,11 @@ impl Fleet {
 
     pub fn metrics(&self) -> &[Arc<ShardMetrics>] {
         &self.metrics
+    }
+
+    /// How many connections there are, whatever they do.
+    pub fn connected(&self) -> i64 {
+        self.metrics.iter().map(|shard| shard.connections.get()).sum()
     }
 
     /// Bytes of all stream logs of the process.

@@ -14,10 +14,16 @@ use socket2::SockRef;
 
 use super::listen_addr::ListenAddr;
 
+/// What sockets are for, as successors and the service manager are told: the flags without their dashes.
+pub const RTMP: &str = "rtmp";
+pub const RTMPS: &str = "rtmps";
+pub const ADMIN: &str = "admin";
+pub const ROLES: [&str; 3] = [RTMP, RTMPS, ADMIN];
+
 /// Sockets of one address, by which others listen on it too.
 #[derive(Debug)]
 pub struct Listening {
-    /// What it is for: the flag without its dashes.
+    /// One of [`ROLES`].
     pub role: String,
     pub addr: ListenAddr,
     /// The system chose the port.
@@ -30,6 +36,12 @@ impl Listening {
     pub fn try_clone(&self) -> io::Result<Self> {
         let sockets = self.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
         Ok(Self { role: self.role.clone(), addr: self.addr.clone(), sockets, ..*self })
+    }
+
+    /// Drops the sockets that another process has shut. False: none is left.
+    pub(super) fn drop_shut(&mut self) -> bool {
+        self.sockets.retain(|socket| SockRef::from(socket).is_listener().unwrap_or(false));
+        !self.sockets.is_empty()
     }
 }
 
@@ -53,10 +65,6 @@ impl Inherited {
         let addr = listens_on(&socket)?;
         self.sockets.push(Known { addr, chosen_for, socket });
         Ok(())
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.sockets.is_empty()
     }
 
     /// All sockets that listen on `asked`, in the order in which they were added.
@@ -189,6 +197,6 @@ mod tests {
         let path = folder.path("node.sock");
         pool.add(UnixListener::bind(&path).expect("a new file").into(), None).expect("it listens");
         assert_eq!(pool.take("rtmp", &ListenAddr::Unix(path)).len(), 1);
-        assert!(pool.is_empty());
+        assert!(pool.left().is_empty());
     }
 }

@@ -87,6 +87,7 @@ impl Core {
     pub fn stay(&mut self) {
         self.leaving = None;
         self.reconnecting = None;
+        self.keep_no_publisher();
         for (_, stream) in &mut self.streams.slab {
             for player in stream.watchers.iter_mut().filter_map(|(_, watcher)| watcher.player.as_mut()) {
                 player.set_leaving(false);
@@ -100,6 +101,9 @@ impl Core {
     /// Lets go of those whose moment has come. Called at ticks.
     pub(super) fn let_go(&mut self) {
         let Some(mut leaving) = self.leaving.take() else { return };
+        if leaving.departure.request.as_ref().is_some_and(|request| request.after_players) {
+            self.keep_publishers();
+        }
         let now = self.time.now();
         let (mut idle, mut plays) = (Vec::new(), Vec::new());
         while let Some((_, id)) = leaving.queue.pop_if(|(at, _)| *at <= now) {

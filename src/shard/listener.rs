@@ -178,13 +178,14 @@ impl Bound {
             given.push(listener.into());
         } else {
             self.others_files.push(path.to_owned());
+            for socket in &given {
+                // It listens already: this gives it the backlog alone.
+                SockRef::from(socket).listen(options.backlog)?;
+            }
         }
         self.keep(addr.clone(), false, given.iter().map(AsFd::as_fd))?;
         for socket in given {
-            let listener = inherited::unix_listener(socket)?;
-            for listeners in &mut self.by_shard {
-                listeners.push(Listener::Unix(listener.try_clone()?));
-            }
+            share_unix(socket, &mut self.by_shard)?;
         }
         self.addrs.push(addr);
         Ok(())
@@ -209,13 +210,17 @@ pub(super) fn share(listening: Listening, by_shard: &mut [Vec<Listener>]) -> io:
     for (index, socket) in listening.sockets.into_iter().enumerate() {
         match listening.addr {
             ListenAddr::Tcp(_) => by_shard[index % shards].push(Listener::Tcp(inherited::tcp_listener(socket)?)),
-            ListenAddr::Unix(_) => {
-                let listener = inherited::unix_listener(socket)?;
-                for listeners in &mut *by_shard {
-                    listeners.push(Listener::Unix(listener.try_clone()?));
-                }
-            }
+            ListenAddr::Unix(_) => share_unix(socket, by_shard)?,
         }
+    }
+    Ok(())
+}
+
+/// Every shard takes connections from the socket of a file.
+fn share_unix(socket: OwnedFd, by_shard: &mut [Vec<Listener>]) -> io::Result<()> {
+    let listener = inherited::unix_listener(socket)?;
+    for listeners in by_shard {
+        listeners.push(Listener::Unix(listener.try_clone()?));
     }
     Ok(())
 }
@@ -279,16 +284,18 @@ fn steer(listener: Option<&TcpListener>, cpus: &[Option<usize>]) -> Result<(), O
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::{
         net::TcpStream,
         time::{Duration, Instant},
     };
 
-    use super::*;
-    use crate::limits;
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use socket2::SockAddr;
+
+    use super::*;
+    use crate::{limits, shard::testing::Folder};
 
     const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -337,6 +344,24 @@ mod tests {
         let addr = bound.addrs[0].tcp().expect("an address");
         assert_ne!(addr.port(), 0);
         assert!(bound.by_shard.iter().all(|listeners| tcp(&listeners[0]).local_addr().expect("bound") == addr));
+    }
+
+    #[test]
+    fn an_inherited_socket_file_gets_the_backlog_that_is_asked_for() {
+        let folder = Folder::new("backlog");
+        let path = folder.path("node.sock");
+        let mut inherited = Inherited::default();
+        inherited.add(UnixListener::bind(&path).expect("a new file").into(), None).expect("it listens");
+        let options = SocketOptions { backlog: 1, ..SocketOptions::default() };
+        let addrs = [ListenAddr::Unix(path.clone())];
+        let _bound = super::bind_all("rtmp", &addrs, &[None], &options, &mut inherited).expect("it was inherited");
+        let connect = || {
+            let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).expect("descriptors");
+            client.connect(&SockAddr::unix(&path).expect("a short path")).map(|()| client)
+        };
+        // The kernel lets one more wait.
+        let _waiting = [connect().expect("room"), connect().expect("room")];
+        assert_eq!(connect().expect_err("no room").kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

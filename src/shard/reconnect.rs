@@ -1,20 +1,18 @@
 //! Clients asked to go on at another server: ReconnectRequest (Enhanced RTMP v2), for those that announced it.
 //!
 //! A request is for the connections there are, each at a moment of its own within a window, so that they do not all
-//! arrive elsewhere at once. Players come first, publishers in the last quarter: who plays waits on the new server when
-//! its publisher comes. Everybody is served until it leaves. Nothing is kept in a connection: a request in force is a list
-//! here, bounded by the connections there were; a new one takes its place.
+//! arrive elsewhere at once; newcomers to a node that leaves are asked as they come. Players come first, publishers in the
+//! last quarter: who plays waits on the new server when its publisher comes. Beyond the window a publisher waits for players
+//! that could follow it nowhere ([`ReconnectRequest::after_players`]). Everybody is served until it leaves. Nothing is kept in
+//! a connection: a request in force is a list here, bounded by the connections there are; a new one takes its place.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{conn::ConnId, core::Core, uses::Use};
-use crate::limits;
+use crate::limits::RECONNECT_SAYING;
 
 /// Share of the window that belongs to players, in quarters.
 const PLAYERS_QUARTERS: u32 = 3;
-
-/// How long a shard has to say whose streams it plays.
-const SAYING: Duration = limits::TICK.saturating_mul(5);
 
 /// Where clients are asked to go, and how hastily.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +56,7 @@ impl Core {
         let asked = here.len();
         let split = players_share(request.over);
         // Until then other shards have said whom they have.
-        let publishers_from = if request.after_players { split.max(SAYING) } else { split };
+        let publishers_from = if request.after_players { split.max(RECONNECT_SAYING) } else { split };
         let mut queue = self.spread(&players, Duration::ZERO, split);
         queue.extend(self.spread(&publishers, publishers_from, request.over.saturating_sub(split)));
         queue.sort_unstable_by_key(|(at, _)| std::cmp::Reverse(*at));
@@ -98,9 +96,6 @@ impl Core {
         let Some(mut reconnecting) = self.reconnecting.take() else { return };
         let now = self.time.now();
         let mut later = Vec::new();
-        if reconnecting.request.after_players {
-            self.keep_publishers();
-        }
         while let Some((at, id)) = reconnecting.queue.pop_if(|(at, _)| *at <= now) {
             if !reconnecting.here.contains(&id) {
                 continue;
@@ -121,12 +116,20 @@ impl Core {
         self.reconnecting = Some(reconnecting).filter(|reconnecting| !reconnecting.here.is_empty());
     }
 
-    /// Says of which streams this shard has players that the publisher is to stay for.
-    fn keep_publishers(&self) {
+    /// Says of which streams this shard has players that the publisher is to stay for. At each tick of a departure that asks
+    /// publishers after players: other shards wait for it, whether or not there is anybody to be asked here.
+    pub(super) fn keep_publishers(&self) {
         for (_, stream) in &self.streams.slab {
             let stays = |id| self.conns.get(id).is_some_and(|conn| !conn.is_successor());
             let keep = stream.watchers.iter().any(|(_, watcher)| !watcher.view.published && stays(watcher.conn));
             self.directory.keep_for(&stream.key, self.port.shard(), keep);
+        }
+    }
+
+    /// Takes that back.
+    pub(super) fn keep_no_publisher(&self) {
+        for (_, stream) in &self.streams.slab {
+            self.directory.keep_for(&stream.key, self.port.shard(), false);
         }
     }
 

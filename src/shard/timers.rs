@@ -50,8 +50,9 @@ impl Core {
         self.judge_more();
         self.tick_streams();
         self.tick_relays();
-        self.ask_to_reconnect();
+        // It says who plays, before publishers are asked.
         self.let_go();
+        self.ask_to_reconnect();
         self.turn();
     }
 

@@ -16,7 +16,7 @@ use std::{
 
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection, pki_types::ServerName};
 
-pub(super) use self::roots::client_config;
+pub use self::roots::client_config;
 use super::dial::TlsFault;
 use crate::limits;
 

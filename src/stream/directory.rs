@@ -281,6 +281,7 @@ impl Directory {
     pub fn unfollow(&self, key: &StreamKey, shard: usize) {
         self.update(key, |name| {
             name.followers &= !(1 << shard);
+            name.kept_for &= !(1 << shard);
             name.drop_resume();
         });
     }
@@ -354,6 +355,20 @@ mod tests {
         let claim = directory.claim(&key("a"), publisher(0)).expect("free");
         assert_eq!(claim.followers, 1 << 3);
         assert_eq!(directory.follow(&key("a"), 1), Ok(directory.owner(&key("a"))));
+    }
+
+    #[test]
+    fn a_publisher_is_kept_for_nobody_who_has_gone() {
+        let directory = Directory::default();
+        directory.claim(&key("a"), publisher(0)).expect("free");
+        for shard in [1, 2] {
+            directory.follow(&key("a"), shard).expect("room");
+            directory.keep_for(&key("a"), shard, true);
+        }
+        directory.unfollow(&key("a"), 1);
+        assert!(directory.is_kept(&key("a")));
+        directory.unfollow(&key("a"), 2);
+        assert!(!directory.is_kept(&key("a")));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use super::{
     common::{
         moving::{GOP, able_player, able_publisher, frame, next_number, wait_asked},
-        rtmp::{Got, Peer},
+        rtmp::{Got, Peer, VIDEO, message},
         seconds, wait_for,
     },
     scene::{accepts, readiness, report, start},
@@ -86,6 +86,30 @@ fn what_cannot_be_done_is_refused() {
     server.wait_metric("shardcast_players", &[], |players| players == 1.0);
     assert_eq!(server.request("POST", "/api/drain?url=//b/live&timeout_s=60", "", "").0, 202);
     assert_eq!(server.request("POST", "/api/drain", "", "").0, 409, "it is draining already");
+}
+
+#[test]
+fn a_node_that_ends_refuses_at_once() {
+    let mut server = start(1, "");
+    let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
+    publisher.use_chunk_size(0xffff);
+    // Its last messages take as long as they may.
+    let _player = Peer::player_with_buffer(server.rtmp, "show", 4_096);
+    server.wait_metric("shardcast_players", &[], |players| players == 1.0);
+    for number in 0..40 {
+        let tag = if number == 0 { 0x17 } else { 0x27 };
+        let payload = [&[tag, 1, 0, 0, 0][..], &[0x55; 200_000]].concat();
+        publisher.send(&message(6, VIDEO, stream, number, payload));
+    }
+    server.wait_messages("show", 40);
+    server.signal("TERM");
+    wait_for("the node to end", seconds(5), || (report(&server)["state"] == "ending").then_some(()));
+    let asked = Instant::now();
+    for method in ["POST", "DELETE"] {
+        assert_eq!(server.request(method, "/api/drain", "", "").0, 409);
+    }
+    assert!(asked.elapsed() < seconds(2), "{:?}", asked.elapsed());
+    assert_eq!(server.wait_exit(seconds(12)).code(), Some(0));
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl Source {
     fn assert_one_timeline(&self, who: &str, player: &Player) {
         let mut offset = None;
         for track in [Track::Audio, Track::Video] {
-            let (mut last, mut gaps) = (None, 0);
+            let (mut last, mut gaps) = (None, Vec::new());
             for arrival in player.received.iter().filter(|arrival| arrival.track == track) {
                 let Some((_, place, time)) = self.places.get(&arrival.payload).filter(|place| place.0 == track) else {
                     assert!(arrival.payload[1] == 0, "{who}: {track:?} that was never sent, after {last:?}");
@@ -148,12 +148,14 @@ impl Source {
                 assert_eq!(ours, first, "{who}: {track:?} {place} is off the timeline, after {last:?}");
                 if let Some(last) = last {
                     assert!(*place > last, "{who}: {track:?} {place} came after {last}");
-                    gaps += usize::from(*place > last + 1);
+                    if *place > last + 1 {
+                        gaps.push(last + 1..*place);
+                    }
                 }
                 last = Some(*place);
             }
             assert!(last.is_some(), "{who}: no {track:?}");
-            assert!(gaps <= 1, "{who}: {gaps} gaps in {track:?}");
+            assert!(gaps.len() <= 1, "{who}: {track:?} lacks {gaps:?}");
         }
     }
 }

@@ -2,15 +2,21 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    net::{TcpListener, TcpStream},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::{fs::PermissionsExt, net::UnixListener},
+    },
     path::{Path, PathBuf},
     process::Command,
 };
 
+use shardcast::shard::passing::Passing;
+
 use crate::common::{
     rtmp::Peer,
     seconds,
-    server::{Server, binary},
+    server::{Driver, Server, binary},
     tool::{Client, Folder},
     wait_for,
 };
@@ -93,6 +99,19 @@ fn a_new_process_that_hangs_is_stopped() {
 }
 
 #[test]
+fn a_drain_stops_a_new_process_that_does_not_listen_yet() {
+    let folder = Folder::new("upgrade-draining");
+    let program = copied(&folder);
+    let server = run(&program, &[]);
+    script(&folder, "#!/bin/sh\nexec sleep 60\n");
+    server.signal("USR2");
+    server.wait_said("is being started");
+    assert_eq!(server.post("/api/drain?mode=lb&timeout_s=60&converge_s=60"), 202);
+    server.wait_said("the new one is stopped");
+    assert!(Peer::connected(server.rtmp).is_served(), "until the balancer knows");
+}
+
+#[test]
 fn the_variable_is_not_for_others() {
     let mut node = Command::new(binary());
     node.args(["--rtmp", "127.0.0.1:0", "--admin", "off"]).env("SHARDCAST_HANDOVER", "1");
@@ -100,6 +119,35 @@ fn the_variable_is_not_for_others() {
     assert_eq!(ended.status.code(), Some(2));
     let said = ended.stderr;
     assert!(said.starts_with("shardcast: SHARDCAST_HANDOVER: ") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn an_old_process_that_talks_nonsense_is_taken_over_from_all_the_same() {
+    let folder = Folder::new("upgrade-nonsense");
+    let file = folder.path("node.sock");
+    let (stays, dropped) = (UnixListener::bind(&file).expect("a new file"), TcpListener::bind("127.0.0.1:0"));
+    let dropped = dropped.expect("free");
+    let addr = dropped.local_addr().expect("bound");
+    let (ours, theirs) = Passing::pair().expect("descriptors");
+    for (message, socket) in [
+        (r#"{"hello":{"version":1,"pid":1,"generation":0}}"#, None),
+        (r#"{"listening":{"role":"rtmp","chosen":false}}"#, Some(stays.as_fd())),
+        (r#"{"listening":{"role":"rtmp","chosen":false}}"#, Some(dropped.as_fd())),
+        (r#""all""#, None),
+    ] {
+        ours.send(message.as_bytes(), socket.as_slice()).expect("room");
+    }
+    // Instead of `yours`, which it will be asked for.
+    ours.send(b"junk", &[]).expect("room");
+    rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty()).expect("it is open");
+    let script = format!("export SHARDCAST_HANDOVER=1; exec \"$@\" 0<&{}", theirs.as_fd().as_raw_fd());
+    let socket = format!("unix:{}", file.display());
+    let mut server = Server::start_by(&["bash", "-c", &script, "bash"], Driver::Auto, 1, &["--rtmp", &socket]);
+    server.wait_said("the process before this one cannot be heard");
+    assert!(TcpStream::connect(addr).is_err(), "nobody takes connections there");
+    server.signal("TERM");
+    server.wait_exit(seconds(10));
+    assert!(!file.exists(), "it was the new one's to remove");
 }
 
 #[test]

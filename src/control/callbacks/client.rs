@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use tower_service::Service;
 
 use super::Plan;
-use crate::{limits, shard::dial};
+use crate::{limits, shard::tls};
 
 /// What a server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Client {
             return Ok(Self::Plain(pool.build(connector)));
         }
         connector.enforce_http(false);
-        let tls = dial::client_config(plan.ca.as_deref())?;
+        let tls = tls::client_config(plan.ca.as_deref())?;
         let builder = HttpsConnectorBuilder::new().with_tls_config((*tls).clone()).https_or_http().enable_http1();
         Ok(Self::Secure(pool.build(builder.wrap_connector(connector))))
     }

@@ -108,8 +108,8 @@ pub(super) fn contain(
             .and_then(|()| account.become_it())
             .map_err(Failed::User)?;
     }
-    // Best effort: kernels before 3.5 do not have it.
-    let _ = rustix::thread::set_no_new_privs(true);
+    no_new_privileges();
+    log.on_its_thread(Box::new(no_new_privileges));
     let fence = match containment.landlock {
         Landlock::Off => Fence::Off,
         mode => {
@@ -120,6 +120,11 @@ pub(super) fn contain(
     Ok(InForce { root, user: containment.user.as_ref().map(ToString::to_string), fence })
 }
 
+/// Of this thread, and of all that it starts. Best effort: kernels before 3.5 do not have it.
+fn no_new_privileges() {
+    let _ = rustix::thread::set_no_new_privs(true);
+}
+
 /// Socket files become the user's, who removes them at the end.
 fn hand_over<'a>(addrs: impl Iterator<Item = &'a ListenAddr>, account: &Account) -> io::Result<()> {
     for addr in addrs {
@@ -127,6 +132,8 @@ fn hand_over<'a>(addrs: impl Iterator<Item = &'a ListenAddr>, account: &Account)
             match account.own(path) {
                 // Not root: whether that matters, becoming the user tells.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+                // It was inherited, and its file removed meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 owned => owned?,
             }
         }
@@ -185,6 +192,12 @@ mod tests {
         allowed.reread(&live.join("cert.pem"));
         assert_eq!(allowed.read, [live, archive.canonicalize().unwrap()]);
         std::fs::remove_dir_all(place).unwrap();
+    }
+
+    #[test]
+    fn a_socket_whose_file_is_gone_is_nobodys() {
+        let gone = std::env::temp_dir().join(format!("shardcast-gone-{}.sock", std::process::id()));
+        hand_over([&ListenAddr::Unix(gone)].into_iter(), &Account::read("root").unwrap()).unwrap();
     }
 
     #[test]

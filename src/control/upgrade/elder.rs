@@ -3,12 +3,10 @@
 //! Bounds: one new process at a time, [`SUCCESSOR_PATIENCE`] to be ready in.
 
 use std::{
-    ffi::OsString,
     io,
     os::fd::{AsFd, BorrowedFd},
     process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
 use tokio::{
@@ -29,7 +27,7 @@ use crate::{
         ending::{Leave, Order},
         systemd::Manager,
     },
-    limits::{HANDOVER_DESCRIPTORS_MAX, SUCCESSOR_PATIENCE, SUCCESSOR_POLL},
+    limits::{HANDOVER_DESCRIPTORS_MAX, SUCCESSOR_END_PATIENCE, SUCCESSOR_PATIENCE, SUCCESSOR_POLL},
     shard::{
         fleet::Fleet,
         inherited::{Listening, tcp_listener},
@@ -47,6 +45,8 @@ pub(in crate::control) struct Upgrades {
     asked: Signal,
     /// Sockets that are not the fleet's.
     others: Vec<Listening>,
+    /// The service manager opened sockets itself, and goes on listening on them.
+    lasting: bool,
     manager: Option<Arc<Manager>>,
 }
 
@@ -70,14 +70,40 @@ pub(in crate::control) async fn refuse(mut asked: Signal) {
 }
 
 impl Upgrades {
-    /// `args` of this process, its name first. `others`: what it listens on besides the fleet's sockets.
+    /// `others`: what this process listens on besides the fleet's sockets. `lasting`: the service manager opened some of all.
     pub(in crate::control) fn new(
-        args: &[OsString],
+        program: Program,
         asked: Signal,
         others: Vec<Listening>,
+        lasting: bool,
         manager: Option<Arc<Manager>>,
-    ) -> io::Result<Self> {
-        Ok(Self { program: Program::new(args)?, asked, others, manager })
+    ) -> Self {
+        Self { program, asked, others, lasting, manager }
+    }
+
+    /// Has the service manager keep what is listened on here, if it has room, in place of what it has.
+    pub(in crate::control) fn keep(&self, fleet: &Fleet) -> io::Result<()> {
+        let Some(manager) = &self.manager else { return Ok(()) };
+        let others = self.others.iter().map(Listening::try_clone).collect::<io::Result<Vec<_>>>()?;
+        let listening: Vec<Listening> = fleet.listening()?.into_iter().chain(others).collect();
+        if manager.keep(&listening) {
+            fleet.leave_sockets_open();
+        }
+        Ok(())
+    }
+
+    /// No new process is started after all, or none is left.
+    fn note_alone(&self, node: &Node) {
+        let Some(manager) = &self.manager else { return };
+        if node.board.is_serving() {
+            manager.ready();
+        } else if node.board.is_draining() {
+            manager.leaving();
+        }
+        // The new process may have had others kept.
+        if let Err(error) = self.keep(&node.fleet) {
+            tracing::warn!("the service manager keeps the sockets of a process that is gone: {error}");
+        }
     }
 
     /// Whenever a new process has been asked for and listens, has this one leave. `admin` is the task that takes connections
@@ -93,6 +119,7 @@ impl Upgrades {
                     tracing::warn!("connections are taken here again");
                     admin = self.serve_admin(&node);
                     self.manager.iter().for_each(|manager| manager.note_back());
+                    self.note_alone(&node);
                 } else {
                     tracing::info!("nobody takes connections: this process ends once its clients have left");
                     node.fleet.release_listeners();
@@ -102,7 +129,7 @@ impl Upgrades {
             }
             tracing::warn!("this process leaves already: the new one is stopped");
             drop(successor);
-            self.manager.iter().for_each(|manager| manager.reloading(false));
+            self.note_alone(&node);
         }
     }
 
@@ -129,24 +156,31 @@ impl Upgrades {
                 continue;
             }
             tracing::info!(program = %self.program.path.display(), "upgrading: the new process is being started");
-            self.manager.iter().for_each(|manager| manager.reloading(true));
-            let begun = begin(&self.program, &self.others, &node.fleet);
-            tokio::pin!(begun);
-            let outcome = loop {
-                tokio::select! {
-                    outcome = &mut begun => break outcome,
-                    _ = self.asked.recv() => {
-                        tracing::warn!("an upgrade is under way: SIGUSR2 is ignored until it is over");
+            self.manager.iter().for_each(|manager| manager.reloading());
+            let outcome = {
+                let begun = begin(&self.program, &self.others, self.lasting, &node.fleet);
+                tokio::pin!(begun);
+                loop {
+                    tokio::select! {
+                        outcome = &mut begun => break Some(outcome),
+                        _ = self.asked.recv() => {
+                            tracing::warn!("an upgrade is under way: SIGUSR2 is ignored until it is over");
+                        }
+                        // Better before it takes connections than when it is ready.
+                        () = sleep(SUCCESSOR_POLL) => {
+                            if !node.board.is_serving() {
+                                break None;
+                            }
+                        }
                     }
                 }
             };
             match outcome {
-                Ok(successor) => return successor,
-                Err(why) => {
-                    tracing::error!("the upgrade failed, this process serves on: {why}");
-                    self.manager.iter().for_each(|manager| manager.reloading(false));
-                }
+                Some(Ok(successor)) => return successor,
+                Some(Err(why)) => tracing::error!("the upgrade failed, this process serves on: {why}"),
+                None => tracing::warn!("this process leaves meanwhile: the new one is stopped"),
             }
+            self.note_alone(node);
         }
     }
 }
@@ -163,7 +197,7 @@ impl Starting {
 
 /// How a process ended, of one that has closed its end of the socket pair.
 async fn ended(child: &mut Child) -> Option<ExitStatus> {
-    let by = Instant::now() + Duration::from_secs(1);
+    let by = Instant::now() + SUCCESSOR_END_PATIENCE;
     loop {
         match child.try_wait() {
             Ok(None) if Instant::now() < by => sleep(SUCCESSOR_POLL).await,
@@ -182,7 +216,7 @@ impl Drop for Starting {
     }
 }
 
-async fn begin(program: &Program, others: &[Listening], fleet: &Fleet) -> Result<Successor, String> {
+async fn begin(program: &Program, others: &[Listening], lasting: bool, fleet: &Fleet) -> Result<Successor, String> {
     let path = program.path.display();
     let failed = |error: io::Error| format!("cannot start {path}: {error}");
     let (ours, theirs) = Passing::pair().map_err(failed)?;
@@ -198,7 +232,7 @@ async fn begin(program: &Program, others: &[Listening], fleet: &Fleet) -> Result
     let mut starting = Starting(Some(child));
     let line = Line::new(ours).map_err(failed)?;
     let ready = async {
-        give(&line, others, fleet).await?;
+        give(&line, others, lasting, fleet).await?;
         is_ready(&line).await
     };
     match timeout(SUCCESSOR_PATIENCE, ready).await {
@@ -215,7 +249,7 @@ async fn begin(program: &Program, others: &[Listening], fleet: &Fleet) -> Result
 }
 
 /// Sends all sockets.
-async fn give(line: &Line, others: &[Listening], fleet: &Fleet) -> io::Result<()> {
+async fn give(line: &Line, others: &[Listening], lasting: bool, fleet: &Fleet) -> io::Result<()> {
     let hello = Message::Hello { version: VERSION, pid: std::process::id(), generation: fleet.generation() };
     line.send(&hello, &[]).await?;
     let listening = fleet.listening()?;
@@ -226,7 +260,7 @@ async fn give(line: &Line, others: &[Listening], fleet: &Fleet) -> io::Result<()
             line.send(&message, &some).await?;
         }
     }
-    if fleet.leaves_sockets_open() {
+    if lasting {
         line.send(&Message::Lasting, &[]).await?;
     }
     line.send(&Message::All, &[]).await

@@ -32,7 +32,7 @@ pub(in crate::control) struct Heir {
     passing: Passing,
     /// The old process.
     pid: u32,
-    /// The sockets outlive this process as well.
+    /// The service manager opened some of the sockets, and goes on listening on them.
     pub(in crate::control) lasting: bool,
     predecessor: Arc<Predecessor>,
     /// Sockets that this process has no use for.
@@ -73,11 +73,22 @@ impl Heir {
     /// Says that this process listens and has the old one leave, then waits for its end. The manager hears once it has agreed.
     pub(in crate::control) async fn take_over(self, fleet: Arc<Fleet>, manager: Option<Arc<Manager>>) {
         let Self { passing, pid, lasting, predecessor, unused } = self;
-        // The manager's are the manager's.
-        let unused = Some(unused).filter(|_| !lasting);
-        if let Err(error) = hand_over(passing, pid, &fleet, manager.as_deref(), unused).await {
+        let agreed = agree(passing).await;
+        // Also if the old process cannot be heard: then its sockets are ours all the same.
+        manager.iter().for_each(|manager| manager.ready());
+        fleet.own_files();
+        if !lasting {
+            unused.shut();
+        }
+        let heard = match agreed {
+            Ok(line) => {
+                tracing::info!(pid, "took over: the process before this one serves those it has until they leave");
+                until_its_end(&line).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = heard {
             tracing::warn!(pid, "the process before this one cannot be heard: {error}");
-            manager.iter().for_each(|manager| manager.ready());
         }
         predecessor.note_gone();
         tracing::info!(pid, "the process before this one has ended");
@@ -105,25 +116,20 @@ pub(in crate::control) fn say_goodbye(fleet: &Fleet) {
     let _ = fleet.predecessor().map(|known| known.tell(&Message::Goodbye.bytes()));
 }
 
-async fn hand_over(
-    passing: Passing,
-    pid: u32,
-    fleet: &Fleet,
-    manager: Option<&Manager>,
-    unused: Option<Inherited>,
-) -> io::Result<()> {
+/// Says that this process listens, and waits until the old one takes no more connections, or has ended.
+async fn agree(passing: Passing) -> io::Result<Line> {
     let line = Line::new(passing)?;
-    // What fails here is that the old process has ended: then its sockets are ours all the same.
+    // What fails here is that it has ended, which is heard next.
     let _ = line.send(&Message::Ready, &[]).await;
     while let Some((message, _)) = line.receive().await? {
         if message == Message::Yours {
             break;
         }
     }
-    manager.into_iter().for_each(Manager::ready);
-    fleet.own_files();
-    unused.into_iter().for_each(Inherited::shut);
-    tracing::info!(pid, "took over: the process before this one serves those it has until they leave");
+    Ok(line)
+}
+
+async fn until_its_end(line: &Line) -> io::Result<()> {
     while line.receive().await?.is_some() {}
     Ok(())
 }

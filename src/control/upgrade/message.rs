@@ -1,8 +1,9 @@
 //! What the two processes of an upgrade say to each other: JSON, one message in each packet, some with descriptors.
 //!
 //! Old to new: `hello`, any number of `listening`, `lasting` if it is so, `all`; then `yours` in answer to `ready`. New to old:
-//! `ready`, then any number of `connection`, `drain` if it is asked to, and `goodbye`. What neither knows is passed over, so that later releases can say more; what they could not do without
-//! changes [`VERSION`], and a program that does not know it ends with one line.
+//! `ready`, then any number of `connection`, `drain` if it is asked to, and `goodbye`. What one of them does not know is passed
+//! over, so that later releases can say more; what they could not do without changes [`VERSION`], and a program that does not
+//! know it ends with one line.
 
 use std::{io, time::Duration};
 
@@ -32,7 +33,7 @@ pub(super) enum Message {
         /// The system chose the port.
         chosen: bool,
     },
-    /// Somebody else has the sockets too: they are to listen beyond the new process's end.
+    /// The service manager opened some of them: they are to listen beyond the new process's end.
     Lasting,
     /// There are no more sockets.
     All,

@@ -1,9 +1,9 @@
 //! A new process in place of one that runs, without a connection refused in between: `SIGUSR2`.
 //!
 //! The old process ([`elder`]) starts the program that is now where its own was ([`program`]), gives it all listening sockets
-//! over a socket pair ([`message`] says in what words, [`line`] is an end of it) and serves on until the new one ([`heir`]) says that it listens. From
-//! then on the new one alone takes connections, from the very same sockets, and the old one serves those it has until they
-//! leave. Streams whose publishers are still there come to the new one over connections between the two.
+//! over a socket pair ([`message`] says in what words, [`line`] is an end of it) and serves on until the new one ([`heir`]) says
+//! that it listens. From then on the new one alone takes connections, from the very same sockets, and the old one serves those
+//! it has until they leave. Streams whose publishers are still there come to the new one over connections between the two.
 //!
 //! A new process that fails to start changes nothing. It inherits the one end of the socket pair, as its standard input, and no
 //! other descriptor ([`descriptors`]).
@@ -18,6 +18,7 @@ mod program;
 pub(super) use self::{
     elder::{Upgrades, catch, refuse},
     heir::{Heir, pass_on, say_goodbye},
+    program::Program,
 };
 
 /// The environment variable by which the new process knows what it is, and the version of what the two say to each other.

@@ -10,14 +10,14 @@ use std::{
 
 /// See the file's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Program {
+pub(in crate::control) struct Program {
     pub(super) path: PathBuf,
     pub(super) args: Vec<OsString>,
 }
 
 impl Program {
     /// `args` with the program's name first. To be called early: the file may be another one later.
-    pub(super) fn new(args: &[OsString]) -> io::Result<Self> {
+    pub(in crate::control) fn new(args: &[OsString]) -> io::Result<Self> {
         let running = env::current_exe()?;
         let name = args.first().map(PathBuf::from).unwrap_or_default();
         let named = absolute(&name, env::var_os("PATH")).filter(|named| is_same(named, &running));

@@ -16,14 +16,11 @@ use std::{
 use super::{Fleet, StartError, lock, mailbox::Command};
 use crate::shard::{
     config::Config,
-    inherited::{Inherited, Listening},
+    inherited::{Inherited, Listening, RTMP, RTMPS},
     listen_addr::ListenAddr,
     listener::{self, Bound, Listener},
     unix_file::UnixFile,
 };
-
-/// What sockets for TLS are for, as a successor is told.
-const RTMPS: &str = "rtmps";
 
 /// By shard.
 type Listeners = Vec<Vec<Listener>>;
@@ -45,7 +42,7 @@ impl Sockets {
     pub fn inherit(config: &Config, inherited: &mut Inherited) -> Result<Self, StartError> {
         let mut bind =
             |role, addrs: &[ListenAddr]| listener::bind_all(role, addrs, &config.cpus, &config.sockets, inherited);
-        Ok(Self { rtmp: bind("rtmp", &config.rtmp)?, rtmps: bind(RTMPS, &config.rtmps)? })
+        Ok(Self { rtmp: bind(RTMP, &config.rtmp)?, rtmps: bind(RTMPS, &config.rtmps)? })
     }
 }
 
@@ -90,11 +87,6 @@ impl Fleet {
         self.open.lasting.store(true, Ordering::Relaxed);
     }
 
-    /// Whether that has been said.
-    pub fn leaves_sockets_open(&self) -> bool {
-        self.open.lasting.load(Ordering::Relaxed)
-    }
-
     /// Socket files that were another process's are this one's from now on, to be removed at its end.
     pub fn own_files(&self) {
         for path in lock(&self.open.others_files).drain(..) {
@@ -123,8 +115,12 @@ impl Fleet {
         }
     }
 
-    /// Takes connections again after [`lend_listeners`](Self::lend_listeners). Errors: there are no descriptors for it.
+    /// Takes connections again after [`lend_listeners`](Self::lend_listeners), but for addresses that the successor has given
+    /// up. Errors: there are no descriptors for it.
     pub fn take_listeners_back(&self) -> io::Result<()> {
+        for known in lock(&self.open.listening).extract_if(.., |known| !known.drop_shut()) {
+            tracing::warn!("{}: nobody listens there any more: the process that has died gave it up", known.addr);
+        }
         let shards = self.mailboxes.len();
         let (mut plain, mut secure) = (Listeners::new(), Listeners::new());
         plain.resize_with(shards, Vec::new);
@@ -150,7 +146,7 @@ impl Fleet {
 
     /// Takes no more connections; socket files are removed.
     pub fn stop_accepting(&self) {
-        if self.leaves_sockets_open() {
+        if self.open.lasting.load(Ordering::Relaxed) {
             self.release_listeners();
             return;
         }

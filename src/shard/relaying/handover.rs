@@ -2,8 +2,9 @@
 //!
 //! Two sources of one timeline are seldom in step. One that is ahead is gone over to once the other has come to the keyframe
 //! that it has sent. One that is behind would have to be waited for a whole GOP, as its keyframe has been sent when it comes:
-//! the stream of the source that serves is held back from its next keyframe on until the other one sends the same; what is
-//! held is sent after all if that takes too long. Bounds: [`HANDOVER_MAX`] in time, [`HANDOVER_BYTES_MAX`].
+//! the stream of the source that serves is held back from its next keyframe on until the other one sends the same. What is
+//! held is sent after all if that takes too long, or if the other one is not gone over to there. Bounds: [`HANDOVER_MAX`] in
+//! time, [`HANDOVER_BYTES_MAX`].
 
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ impl Handover {
     /// The other source's keyframe is to be at `place` in the stream, `lead_ms` ahead of what was sent. True if that is to be
     /// bridged: not for sources further apart, nor if this is what the stream is held back for.
     pub(super) fn arm(&mut self, place: u32, lead_ms: i64) -> bool {
-        let bridges = Duration::from_millis(lead_ms.unsigned_abs()) < HANDOVER_MAX / 2;
+        let bridges = is_near(lead_ms);
         match self {
             Self::Holding { .. } => bridges && lead_ms <= 0,
             _ => {
@@ -66,9 +67,7 @@ impl Handover {
     }
 
     pub(super) fn take(&mut self, kind: Kind, timestamp: u32, payload: &[u8], now: Duration) -> Holds {
-        let is_keyframe =
-            || kind == Kind::Video && media::classify_video(payload).is_ok_and(|tag| tag.role == Role::Keyframe);
-        if matches!(self, Self::Due) && is_keyframe() {
+        if matches!(self, Self::Due) && is_keyframe(kind, payload) {
             *self = Self::Holding { held: Vec::new(), bytes: 0, since: now };
         }
         let Self::Holding { held, bytes, since } = self else { return Holds::No };
@@ -90,6 +89,29 @@ impl Handover {
             _ => Vec::new(),
         }
     }
+
+    /// The other source is gone over to. Gives what was held up to the keyframe that it begins with: by its clock, if that is
+    /// in step, else up to the newest. `lead_ms` says how far that keyframe is ahead of held video at a timestamp; `None` if
+    /// the source is on a clock of its own.
+    pub(super) fn end_before(&mut self, lead_ms: impl Fn(u32) -> Option<i64>) -> Vec<Held> {
+        let mut held = self.end();
+        let lead = |held: &Held| lead_ms(held.timestamp).filter(|_| held.kind == Kind::Video);
+        let its = held.iter().position(|held| lead(held).is_some_and(|lead_ms| lead_ms <= 0));
+        let newest = || held.iter().rposition(|held| is_keyframe(held.kind, &held.payload)).unwrap_or(0);
+        let is_in_step = || held.iter().filter_map(lead).any(is_near);
+        let cut = its.unwrap_or_else(|| if is_in_step() { held.len() } else { newest() });
+        held.truncate(cut);
+        held
+    }
+}
+
+/// Whether sources so far apart are in step.
+fn is_near(lead_ms: i64) -> bool {
+    Duration::from_millis(lead_ms.unsigned_abs()) < HANDOVER_MAX / 2
+}
+
+fn is_keyframe(kind: Kind, payload: &[u8]) -> bool {
+    kind == Kind::Video && media::classify_video(payload).is_ok_and(|tag| tag.role == Role::Keyframe)
 }
 
 #[cfg(test)]
@@ -124,6 +146,24 @@ mod tests {
         assert_eq!(handover.place(), Some(9_000));
         assert_eq!(handover.take(Kind::Video, 0, KEY, Duration::ZERO), Holds::No);
         assert!(handover.end().is_empty() && handover.place().is_none());
+    }
+
+    #[test]
+    fn what_the_other_source_does_not_send_is_given_back() {
+        let ended = |keyframe_at: Option<i64>| {
+            let mut handover = Handover::Due;
+            for (timestamp, payload) in [(80, KEY), (120, INTER), (160, KEY), (200, INTER)] {
+                assert_eq!(handover.take(Kind::Video, timestamp, payload, Duration::ZERO), Holds::Yes);
+                assert_eq!(handover.take(Kind::Audio, timestamp + 5, SOUND, Duration::ZERO), Holds::Yes);
+            }
+            let held = handover.end_before(|timestamp| keyframe_at.map(|at| at - i64::from(timestamp)));
+            assert!(handover.end().is_empty());
+            held.last().map(|held| held.timestamp)
+        };
+        assert_eq!(ended(Some(80)), None, "it has all of it");
+        assert_eq!((ended(Some(160)), ended(Some(240))), (Some(125), Some(205)), "it has missed some of it");
+        assert_eq!((ended(Some(900)), ended(None)), (Some(125), Some(125)), "it may begin with the newest keyframe");
+        assert!(Handover::Due.end_before(|_| None).is_empty());
     }
 
     #[test]

@@ -144,6 +144,10 @@ impl Core {
                         Taken::Begins => {
                             pull.hear(leg.leg, Heard::Media { begins: true }, now, &mut self.relays.health);
                             self.drive_pull(index);
+                            // Where the source is not taken here, nothing is to wait for it.
+                            if self.relays.pulls.get(index).is_some_and(|pull| pull.live != Some(leg.leg)) {
+                                self.end_handover(index);
+                            }
                         }
                     }
                     continue;

@@ -89,6 +89,12 @@ impl Prelude {
         self.bytes = self.held.iter().map(|kept| kept.message.payload.len()).sum();
     }
 
+    /// The time of the keyframe that its video begins with.
+    pub(super) fn keyframe(&self) -> Option<u32> {
+        let mut coded = self.held.iter().filter(|kept| kept.is_coded).map(|kept| &kept.message);
+        coded.find(|message| message.kind == Kind::Video).map(|message| message.timestamp)
+    }
+
     /// All that was kept, in order.
     pub(super) fn release(&mut self) -> Vec<Held> {
         std::mem::take(self).held.into_iter().map(|kept| kept.message).collect()

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Provenance,
     handover::{Handover, Holds},
-    prelude::Prelude,
+    prelude::{Held, Prelude},
     rate::Rate,
 };
 use crate::{
@@ -161,11 +161,19 @@ impl Pull {
         if bridges { Taken::Apart } else { Taken::Begins }
     }
 
+    /// What is held back of the stream that the source at `leg`, which is gone over to, does not send. Nothing is held any
+    /// more.
+    pub(super) fn held_before(&mut self, leg: Leg) -> Vec<Held> {
+        let keyframe = self.leg_mut(leg).and_then(|known| known.prelude.keyframe());
+        let place = keyframe.and_then(|timestamp| self.splice.lead(timestamp)).map(|(place, _)| place);
+        self.handover.end_before(|timestamp| place.map(|place| self.splice.lead_over(place, timestamp)))
+    }
+
     /// The leg that waits for the source that serves to come to this message, which is not the stream's then. It waits no
     /// more.
     fn waiting_leg(&mut self, kind: Kind, timestamp: u32) -> Option<Leg> {
         let place = self.handover.place().filter(|_| kind == Kind::Video)?;
-        if !self.splice.is_at(timestamp, place) {
+        if self.splice.lead_over(place, timestamp) > 0 {
             return None;
         }
         self.handover = Handover::default();

@@ -178,6 +178,9 @@ impl Core {
     /// A leg's messages are the stream's from now on.
     fn go_live(&mut self, index: usize, leg: Leg) {
         let now = self.time.now();
+        // A source may have been waited for at one keyframe, and be gone over to at a later one.
+        let held = self.relays.pulls.get_mut(index).map(|pull| pull.held_before(leg)).unwrap_or_default();
+        self.publish_held(index, held);
         let Some(pull) = self.relays.pulls.get_mut(index) else { return };
         let Some(conn) = pull.legs.iter().find(|known| known.leg == leg).map(|known| known.conn) else { return };
         let (key, label) = (pull.key.clone(), pull.label_of(leg));
@@ -207,8 +210,6 @@ impl Core {
         pull.live = Some(leg);
         pull.dark_since = None;
         pull.since = now;
-        // Its like comes from the source that serves now.
-        pull.handover = Handover::default();
         let held = pull.leg_mut(leg).map(|known| known.prelude.release()).unwrap_or_default();
         self.publish_held(index, held);
     }

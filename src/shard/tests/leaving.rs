@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::rig::{AAC, AVC, INTER, KEY, Rig, SOUND, frame};
 use crate::{
-    rtmp::{capabilities::Capabilities, client::ClientRole, message::Kind},
+    rtmp::{capabilities::Capabilities, client::ClientRole, key::StreamKey, message::Kind},
     shard::{
         close::CloseReason, core::Core, leaving::Departure, listen_addr::SUCCESSOR_SHOWN_AS,
         reconnect::ReconnectRequest,
@@ -240,7 +240,8 @@ fn a_publisher_stays_with_a_replaced_process_as_long_as_players_do() {
         let publisher = rig.publish(0, "show");
         let player = plain(&mut rig, core, ClientRole::Play, "show");
         let able = rig.play(core, "show");
-        let alone = rig.publish(1, "alone");
+        // Its shard has players that are not asked, and nobody who is.
+        let alone = rig.publish(1 - core, "alone");
         // What the process that took over plays can be had from the publisher there.
         let successor = rig.connect_from(1 - core, SUCCESSOR_SHOWN_AS, ClientRole::Play, "show");
         rig.settle();
@@ -280,5 +281,21 @@ fn who_may_stay_stays() {
     rig.pass_ms(5_000);
     assert!(players.iter().chain([&publisher]).all(|peer| rig.peers[*peer].open));
     assert_eq!((players_left(&rig), publishers_left(&rig)), (0, 0));
+    rig.empty();
+}
+
+#[test]
+fn after_all_no_publisher_is_kept() {
+    let mut rig = Rig::new(2);
+    let publisher = rig.publish(0, "show");
+    let player = plain(&mut rig, 1, ClientRole::Play, "show");
+    rig.video(publisher, 0, KEY);
+    leave(&mut rig, &replaced(0));
+    let key = StreamKey::new("", "live", "show").expect("valid");
+    assert!(rig.shared.directory.is_kept(&key));
+    rig.cores.iter_mut().for_each(Core::stay);
+    rig.pass_ms(1_000);
+    assert!(!rig.shared.directory.is_kept(&key));
+    assert!(rig.peers[player].open);
     rig.empty();
 }

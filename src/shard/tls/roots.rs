@@ -9,9 +9,9 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-/// How other nodes are checked: by the certificates in the file `ca` alone, or by the system's. Reads files. The error is for
-/// people.
-pub(in super::super) fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+/// How other nodes are checked, and servers of callbacks: by the certificates in the file `ca` alone, or by the system's. Reads
+/// files. The error is for people.
+pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let roots = match ca {
         Some(path) => roots_in(path).map_err(|why| format!("{}: {why}", path.display()))?,
         None => system_roots()?,

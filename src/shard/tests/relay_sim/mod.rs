@@ -9,7 +9,7 @@ mod content;
 mod model;
 #[path = "../../../../tests/simulation/rng.rs"]
 #[allow(dead_code, reason = "another simulation uses the rest")]
-mod rng;
+pub(super) mod rng;
 mod scene;
 mod stage;
 

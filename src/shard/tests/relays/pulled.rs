@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     super::{
         liar::Lie,
+        relay_sim::rng::Rng,
         rig::{AAC, AVC, INTER, KEY},
         world::{Health, World},
     },
@@ -278,31 +279,50 @@ fn what_is_always_on_and_published_here_asks_no_source() {
 #[test]
 fn the_stream_goes_back_to_a_primary_that_is_behind_without_a_gap() {
     for (primary_ms, backup_ms) in [(0, 120), (120, 0), (0, 0)] {
-        let mut world = edge_of_two();
-        world.health[1] = Health::Down;
-        let publishers = [(1, world.begin(1, "show")), (2, world.begin(2, "show"))];
-        let player = world.ask(0, 0, "show");
-        // The publishers of one stream, one of which is late.
-        let frame = |world: &mut World, which: usize, at_ms: i64| {
-            let Some(timestamp) = u32::try_from(at_ms).ok() else { return };
-            let payload = [if timestamp % 2_000 == 0 { KEY } else { INTER }, &timestamp.to_be_bytes()].concat();
-            world.send(publishers[which].0, publishers[which].1, timestamp, Kind::Video, &payload);
-        };
-        for at_ms in (0..60_000_i64).step_by(40) {
-            if at_ms == 8_000 {
-                world.health[1] = Health::Well;
-            }
-            frame(&mut world, 0, at_ms - primary_ms);
-            frame(&mut world, 1, at_ms - backup_ms);
-            world.pass_ms(40);
-        }
-        let report = RelayReport::of([world.nodes[0].cores[0].relay_report()].into_iter());
-        assert!(report.pulls[0].source.contains("n1"), "it is back: {report:?}");
-        let times: Vec<_> = world.frames(0, player).into_iter().map(|(timestamp, _)| timestamp).collect();
-        let gaps: Vec<_> = times.windows(2).filter(|pair| pair[1] != pair[0] + 40).collect();
-        assert!(gaps.is_empty(), "behind by {primary_ms}, {backup_ms}: {gaps:?}");
-        world.empty();
+        go_back(2_000, [primary_ms, backup_ms], || true);
     }
+}
+
+/// Keyframes are as far apart as a stream is held back for.
+#[test]
+fn the_stream_goes_back_without_a_gap_whatever_the_delays_on_the_way() {
+    for seed in 1..200 {
+        println!("seed {seed}");
+        let mut random = Rng::new(seed);
+        go_back(1_000, [40, 0], || random.chance(50));
+    }
+}
+
+/// A primary and a backup with the publishers of one stream, which are behind the clock by `behind_ms`. The primary is
+/// there from the eighth second on; its stream has no gaps in it. `sends` says whether one of them sends what it has.
+fn go_back(gop_ms: u32, behind_ms: [i64; 2], mut sends: impl FnMut() -> bool) {
+    let mut world = edge_of_two();
+    world.health[1] = Health::Down;
+    let publishers = [(1, world.begin(1, "show")), (2, world.begin(2, "show"))];
+    let player = world.ask(0, 0, "show");
+    let mut next = [0_u32; 2];
+    for at_ms in (0..30_000_i64).step_by(40) {
+        if at_ms == 8_000 {
+            world.health[1] = Health::Well;
+        }
+        for which in [0, 1] {
+            let due = if sends() { at_ms - behind_ms[which] } else { -1 };
+            while i64::from(next[which]) <= due {
+                let timestamp = next[which];
+                let frame = if timestamp.is_multiple_of(gop_ms) { KEY } else { INTER };
+                let payload = [frame, &timestamp.to_be_bytes()].concat();
+                world.send(publishers[which].0, publishers[which].1, timestamp, Kind::Video, &payload);
+                next[which] += 40;
+            }
+        }
+        world.pass_ms(40);
+    }
+    let report = RelayReport::of([world.nodes[0].cores[0].relay_report()].into_iter());
+    assert!(report.pulls[0].source.contains("n1"), "it is back: {report:?}");
+    let times: Vec<_> = world.frames(0, player).into_iter().map(|(timestamp, _)| timestamp).collect();
+    let gaps: Vec<_> = times.windows(2).filter(|pair| pair[1] != pair[0] + 40).collect();
+    assert!(gaps.is_empty(), "behind by {behind_ms:?}: {gaps:?}");
+    world.empty();
 }
 
 #[test]
