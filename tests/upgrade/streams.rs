@@ -66,6 +66,10 @@ fn players_stay_when_their_encoder_comes_to_the_new_process(driver: Driver) {
     // At once, while the stream is still had from the old process, and a second time in the usual way.
     for round in 1..3 {
         drop(publisher);
+        if round == 2 {
+            // Its shard may hear of that later than another one of who comes next.
+            server.wait_metric("shardcast_publishers", &[], |publishers| publishers == 0.0);
+        }
         let (next, stream) = Peer::publisher(server.rtmp, "show");
         publisher = next;
         publisher.send(&frame(stream, round * 10));
