@@ -332,11 +332,12 @@ pub const PROXY_TRUSTED_MAX: usize = 64;
 
 /// Longest record: 2^14 bytes, and what encryption may add to them (RFC 5246, 6.2.3).
 pub const TLS_RECORD_BYTES_MAX: usize = 18 * 1024;
-/// Bytes of a send that are encrypted at a time, two records: what is held encrypted for one connection while it is sent.
-pub const TLS_SEAL_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of a send that are encrypted at a time, a record and a half: what is held encrypted for one connection while it is sent.
+/// With the rest of its session, a player is to take 40 KiB at most.
+pub const TLS_SEAL_BYTES_MAX: usize = 24 * 1024;
 /// A block for encrypted bytes that there is no room for: those of a send, with their records' headers. And how many of them a
 /// shard keeps.
-pub const TLS_BLOCK_BYTES_MAX: usize = 33 * 1024;
+pub const TLS_BLOCK_BYTES_MAX: usize = 25 * 1024;
 pub const TLS_BLOCKS_SPARE_MAX: usize = 64;
 /// Sessions of the process that clients may resume.
 pub const TLS_RESUMABLE_MAX: usize = 8 * 1024;
@@ -419,7 +420,7 @@ pub const MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;
 pub const MEMORY_BYTES_MOST: usize = 1 << 50;
 /// What a connection is reckoned to take besides what is counted: its session, its task, its place in tables.
 pub const CONNECTION_BYTES: u64 = 4 * 1024;
-/// And that over TLS besides: keys, buffers of records. What is being sent to it (33 KiB at most) is not reckoned with.
+/// And that over TLS besides: keys, buffers of records. What is being sent to it (25 KiB at most) is not reckoned with.
 pub const TLS_CONNECTION_BYTES: u64 = 10 * 1024;
 /// Share of a core from which on a shard is full, below which it has slack, and for how long, before overload goes a level up or
 /// down.

@@ -90,8 +90,8 @@ pub(super) struct Args {
     #[arg(value_parser = values::rtmp_addr, help_heading = "Listening")]
     rtmp: Vec<ListenAddr>,
 
-    /// Address of the admin listener (/healthz /readyz /metrics /api/streams /api/relays /api/reconnect /api/drain), or 'off'. It has
-    /// no passwords: keep it private
+    /// Address of the admin listener (/healthz /readyz /metrics /api/streams /api/relays /api/reconnect /api/drain), or
+    /// 'off'. It has no passwords: keep it private
     #[arg(long, env = "SHARDCAST_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     #[arg(value_parser = values::admin_addr, help_heading = "Listening")]
     admin: AdminAddr,

@@ -180,8 +180,8 @@ impl Broadcast {
         self.views.iter_mut().find(|view| view.key() == key)
     }
 
-    /// Writes the stream in another form too, from its first join point on if that is held, else from the newest. False if it has as many forms as it may
-    /// ([`VIEWS_MAX`], not counting the common one, everything and what is pushed).
+    /// Writes the stream in another form too, from its first join point on if that is held, else from the newest. False if
+    /// it has as many forms as it may ([`VIEWS_MAX`], not counting the common one, everything and what is pushed).
     pub fn add_view(&mut self, key: ViewKey) -> bool {
         if self.views.iter().any(|view| view.key() == key) {
             return true;

@@ -152,7 +152,8 @@ impl Merger {
         followers.map(|shard| self.windows.get(shard)).fold(self.window(), Duration::max)
     }
 
-    /// How long what `view` has gathered may wait; it may have waited to be read before. Audio alone may wait for the video message it is sent with.
+    /// How long what `view` has gathered may wait; it may have waited to be read before. Audio alone may wait for the video
+    /// message it is sent with.
     pub(super) fn patience(&self, window: Duration, view: &View, now_ms: u32) -> Duration {
         let holds = self.hold_audio > window && view.video_flows(now_ms) && view.log().window().gathers_audio_only();
         if holds { self.hold_audio } else { window.saturating_sub(self.read_pause()) }
@@ -181,8 +182,8 @@ impl Merger {
 }
 
 /// The window at `load`, a share of one core. A message waits for the window, the time until it is read included, and then
-/// for the pass that sends it, which takes `load` windows: both together stay within `target`. The root rises at once, because a short window already
-/// spares most sends.
+/// for the pass that sends it, which takes `load` windows: both together stay within `target`. The root rises at once,
+/// because a short window already spares most sends.
 fn window_at(load: f64, target: Duration) -> Duration {
     let filled = (load - MERGE_LOAD_START) / (MERGE_LOAD_FULL - MERGE_LOAD_START);
     target.mul_f64(filled.clamp(0.0, 1.0).sqrt() / (1.0 + load))

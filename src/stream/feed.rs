@@ -1,7 +1,8 @@
 //! How a follower shard gets a log: the segments and the index of messages, never the bytes.
 //!
-//! A feed says everything that happened since the previous one, so a queue that was full delays and loses nothing. The
-//! first is a snapshot from the newest join point on, or from a message that may become one. The owner holds a [`FeedPosition`] per follower.
+//! A feed says everything that happened since the previous one, so a queue that was full delays and loses nothing. The first
+//! is a snapshot from the newest join point on, or from a message that may become one. The owner holds a [`FeedPosition`]
+//! per follower.
 
 use std::sync::Arc;
 
