@@ -21,7 +21,7 @@ use crate::{
         fleet::Fleet,
         inherited::Inherited,
         passing::{Passed, Passing},
-        predecessor::Predecessor,
+        predecessor::{Elder, Predecessor},
     },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -56,8 +56,9 @@ impl Heir {
         let failed = |error: io::Error| format!("cannot take over from the process before: {error}");
         let nothing = File::open("/dev/null").map_err(failed)?;
         rustix::stdio::dup2_stdin(nothing).map_err(|errno| failed(errno.into()))?;
-        let Received { pid, generation, lasting } = receive_sockets(&passing, inherited).map_err(failed)?;
-        let predecessor = Arc::new(Predecessor::new(passing.try_clone().map_err(failed)?, generation));
+        let Received { pid, generation, elders, lasting } = receive_sockets(&passing, inherited).map_err(failed)?;
+        let nearest = Elder { pid, passing: passing.try_clone().map_err(failed)? };
+        let predecessor = Arc::new(Predecessor::new([nearest].into_iter().chain(elders), generation));
         Ok(Some(Self { passing, pid, lasting, predecessor, unused: Inherited::default() }))
     }
 
@@ -87,12 +88,31 @@ impl Heir {
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = heard {
-            tracing::warn!(pid, "the process before this one cannot be heard: {error}");
+        note_end(pid, &heard);
+        let succeeds = Message::Succeeds { pid: std::process::id() }.bytes();
+        loop {
+            match predecessor.note_gone(&succeeds) {
+                Ok(None) => break,
+                Ok(Some(Elder { pid, passing })) => {
+                    tracing::info!(pid, "the one before it is the process before this one from now on, if it is still there");
+                    let heard = match Line::new(passing) {
+                        Ok(line) => until_its_end(&line).await,
+                        Err(error) => Err(error),
+                    };
+                    note_end(pid, &heard);
+                }
+                // It is given up for the next one.
+                Err(error) => tracing::warn!("the process before this one cannot be heard: {error}"),
+            }
         }
-        predecessor.note_gone();
-        tracing::info!(pid, "the process before this one has ended");
     }
+}
+
+fn note_end(pid: u32, heard: &io::Result<()>) {
+    if let Err(error) = heard {
+        tracing::warn!(pid, "the process before this one cannot be heard: {error}");
+    }
+    tracing::info!(pid, "the process before this one has ended");
 }
 
 /// The process that was replaced is told to leave as this one is.
@@ -112,8 +132,9 @@ pub(in crate::control) fn pass_on(drain: &Drain, fleet: &Fleet) {
 
 /// This process ends because it is to.
 pub(in crate::control) fn say_goodbye(fleet: &Fleet) {
-    // What fails here is that the other process has ended.
-    let _ = fleet.predecessor().map(|known| known.tell(&Message::Goodbye.bytes()));
+    if let Some(known) = fleet.predecessor() {
+        known.take_leave(&Message::Goodbye.bytes());
+    }
 }
 
 /// Says that this process listens, and waits until the old one takes no more connections, or has ended.
@@ -139,19 +160,25 @@ async fn until_its_end(line: &Line) -> io::Result<()> {
 struct Received {
     pid: u32,
     generation: u8,
+    /// Those before it, the nearest first.
+    elders: Vec<Elder>,
     lasting: bool,
 }
 
 /// Everything up to `all`.
 fn receive_sockets(passing: &Passing, inherited: &mut Inherited) -> io::Result<Received> {
     let by = Instant::now() + SUCCESSOR_PATIENCE;
-    let (mut pid, mut generation, mut lasting) = (None, 0, false);
+    let (mut pid, mut generation, mut elders, mut lasting) = (None, 0, Vec::new(), false);
     loop {
         let Passed { bytes, descriptors } = receive_by(passing, by)?;
         match Message::read(&bytes)? {
             Message::Hello { version: VERSION, pid: theirs, generation: of } => (pid, generation) = (Some(theirs), of),
             Message::Hello { version, .. } => {
                 return Err(io::Error::other(format!("it speaks version {version}, this release {VERSION}")));
+            }
+            Message::Elder { pid } => {
+                let lines = descriptors.into_iter().filter_map(Passing::new);
+                elders.extend(lines.map(|passing| Elder { pid, passing }));
             }
             Message::Listening { role, chosen } => {
                 for socket in descriptors {
@@ -161,7 +188,7 @@ fn receive_sockets(passing: &Passing, inherited: &mut Inherited) -> io::Result<R
             Message::Lasting => lasting = true,
             Message::All => {
                 let pid = pid.ok_or_else(|| io::Error::other("it did not say hello"))?;
-                return Ok(Received { pid, generation, lasting });
+                return Ok(Received { pid, generation, elders, lasting });
             }
             _ => {}
         }
