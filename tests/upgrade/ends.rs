@@ -9,24 +9,24 @@ use crate::common::{
     wait_for,
 };
 
-fn frame(stream: u32, number: u32) -> Message {
+pub fn frame(stream: u32, number: u32) -> Message {
     let tag = if number.is_multiple_of(10) { 0x17 } else { 0x27 };
     let payload = [&[tag, 1, 0, 0, 0][..], &number.to_be_bytes(), &[0x55; 200]].concat();
     message(6, VIDEO, stream, number * 40, payload)
 }
 
 #[track_caller]
-fn kill(pid: u32, signal: &str) {
+pub fn kill(pid: u32, signal: &str) {
     let sent = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status();
     assert!(sent.expect("kill is on PATH").success(), "process {pid} is gone");
 }
 
-fn lives(pid: u32) -> bool {
+pub fn lives(pid: u32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}/exe")).read_link().is_ok()
 }
 
 #[track_caller]
-fn wait_said(server: &Server, what: &str) {
+pub fn wait_said(server: &Server, what: &str) {
     wait_for(&format!("{what:?} to be said"), seconds(10), || server.log().contains(what).then_some(()));
 }
 

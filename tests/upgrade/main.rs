@@ -18,6 +18,7 @@ macro_rules! on_both_drivers {
     };
 }
 
+mod chain;
 mod ends;
 mod failing;
 mod fenced;
