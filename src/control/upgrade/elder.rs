@@ -19,6 +19,7 @@ use super::{
     VARIABLE,
     behind::{Behind, End, ended},
     descriptors,
+    guards::{Guarding, Guards},
     line::Line,
     message::{Message, VERSION},
     program::Program,
@@ -50,6 +51,7 @@ pub(in crate::control) struct Upgrades {
     others: Vec<Listening>,
     /// The service manager opened sockets itself, and goes on listening on them.
     lasting: bool,
+    guarding: Guarding,
     manager: Option<Arc<Manager>>,
 }
 
@@ -79,9 +81,10 @@ impl Upgrades {
         asked: Signal,
         others: Vec<Listening>,
         lasting: bool,
+        guarding: Guarding,
         manager: Option<Arc<Manager>>,
     ) -> Self {
-        Self { program, asked, others, lasting, manager }
+        Self { program, asked, others, lasting, guarding, manager }
     }
 
     /// Has the service manager keep what is listened on here, if it has room, in place of what it has.
@@ -161,7 +164,7 @@ impl Upgrades {
             tracing::info!(program = %self.program.path.display(), "upgrading: the new process is being started");
             self.manager.iter().for_each(|manager| manager.reloading());
             let outcome = {
-                let begun = begin(&self.program, &self.others, self.lasting, &node.fleet);
+                let begun = begin(&self.program, &self.others, self.lasting, self.guarding.now(), &node.fleet);
                 tokio::pin!(begun);
                 loop {
                     tokio::select! {
@@ -208,7 +211,13 @@ impl Drop for Starting {
     }
 }
 
-async fn begin(program: &Program, others: &[Listening], lasting: bool, fleet: &Fleet) -> Result<Successor, String> {
+async fn begin(
+    program: &Program,
+    others: &[Listening],
+    lasting: bool,
+    guards: Guards,
+    fleet: &Fleet,
+) -> Result<Successor, String> {
     let path = program.path.display();
     let failed = |error: io::Error| format!("cannot start {path}: {error}");
     let (ours, theirs) = Passing::pair().map_err(failed)?;
@@ -224,7 +233,7 @@ async fn begin(program: &Program, others: &[Listening], lasting: bool, fleet: &F
     let mut starting = Starting(Some(child));
     let line = Line::new(ours).map_err(failed)?;
     let ready = async {
-        give(&line, others, lasting, fleet).await?;
+        give(&line, others, lasting, guards, fleet).await?;
         is_ready(&line).await
     };
     match timeout(SUCCESSOR_PATIENCE, ready).await {
@@ -241,8 +250,8 @@ async fn begin(program: &Program, others: &[Listening], lasting: bool, fleet: &F
 }
 
 /// Sends all sockets.
-async fn give(line: &Line, others: &[Listening], lasting: bool, fleet: &Fleet) -> io::Result<()> {
-    let hello = Message::Hello { version: VERSION, pid: std::process::id(), generation: fleet.generation() };
+async fn give(line: &Line, others: &[Listening], lasting: bool, guards: Guards, fleet: &Fleet) -> io::Result<()> {
+    let hello = Message::Hello { version: VERSION, pid: std::process::id(), generation: fleet.generation(), guards };
     line.send(&hello, &[]).await?;
     for elder in fleet.predecessor().map(Predecessor::elders).transpose()?.unwrap_or_default() {
         line.send(&Message::Elder { pid: elder.pid }, &[elder.passing.as_fd()]).await?;
@@ -276,7 +285,10 @@ impl Successor {
     async fn serve(mut self, asked: &mut Signal, node: &Node) -> bool {
         // It lives on when this process ends.
         let Some(mut behind) = self.starting.0.take().map(Behind::new) else { return false };
-        tracing::info!(pid = behind.pid(), "a new process has taken over: those who are here are served until they leave");
+        tracing::info!(
+            pid = behind.pid(),
+            "a new process has taken over: those who are here are served until they leave"
+        );
         // What fails here is that the new process has ended, which is heard next.
         let _ = self.line.send(&Message::Yours, &[]).await;
         let mut in_order = false;

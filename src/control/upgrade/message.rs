@@ -10,6 +10,7 @@ use std::{io, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::guards::Guards;
 use crate::{
     control::{args::Drain, course::Mode},
     limits::FLAG_SECONDS_MAX,
@@ -26,11 +27,11 @@ pub(super) enum Message {
         /// What is not known of it counts as the first.
         #[serde(default)]
         generation: u8,
+        #[serde(default)]
+        guards: Guards,
     },
     /// Comes with the line to a process that is still there, the nearest first.
-    Elder {
-        pid: u32,
-    },
+    Elder { pid: u32 },
     /// Comes with sockets of one address. Several follow each other where there are more than one message takes.
     Listening {
         /// The flag it was for, without its dashes.
@@ -53,9 +54,7 @@ pub(super) enum Message {
     /// The new process ends because it is to: what it has is nobody's.
     Goodbye,
     /// The process between the two has ended, and the one that says this serves on.
-    Succeeds {
-        pid: u32,
-    },
+    Succeeds { pid: u32 },
     #[serde(other)]
     Unknown,
 }
@@ -78,7 +77,9 @@ impl Message {
         let known = serde_json::from_slice::<Self>(bytes);
         known.or_else(|why| match serde_json::from_slice::<serde_json::Value>(bytes) {
             Ok(serde_json::Value::Object(parts))
-                if parts.keys().all(|name| !matches!(name.as_str(), "hello" | "elder" | "listening" | "drain" | "succeeds")) =>
+                if parts
+                    .keys()
+                    .all(|name| !matches!(name.as_str(), "hello" | "elder" | "listening" | "drain" | "succeeds")) =>
             {
                 Ok(Self::Unknown)
             }
@@ -95,7 +96,7 @@ mod tests {
     #[test]
     fn every_message_is_read_as_it_was_written() {
         let listening = Message::Listening { role: "rtmp".to_owned(), chosen: true };
-        let hello = Message::Hello { version: 1, pid: 7, generation: 3 };
+        let hello = Message::Hello { version: 1, pid: 7, generation: 3, guards: Guards { publish: true, play: false } };
         let url = Some("//b/live".to_owned());
         let drain = Message::Drain { lb: true, url, timeout_ms: 1, window_ms: 2, converge_ms: 3 };
         let (elder, succeeds) = (Message::Elder { pid: 7 }, Message::Succeeds { pid: 8 });
@@ -110,8 +111,17 @@ mod tests {
     fn later_releases_may_say_more() {
         assert_eq!(Message::read(b"\"farewell\"").expect("a word"), Message::Unknown);
         assert_eq!(Message::read(br#"{"farewell":{"at":1}}"#).expect("a word with parts"), Message::Unknown);
-        let hello = br#"{"hello":{"version":1,"pid":7,"mood":"good"}}"#;
-        assert_eq!(Message::read(hello).expect("a part more"), Message::Hello { version: 1, pid: 7, generation: 0 });
+        let hello = br#"{"hello":{"version":1,"pid":7,"mood":"good","guards":{"play":true,"mood":true}}}"#;
+        let guards = Guards { publish: false, play: true };
+        let read = Message::Hello { version: 1, pid: 7, generation: 0, guards };
+        assert_eq!(Message::read(hello).expect("parts more"), read);
+    }
+
+    #[test]
+    fn earlier_releases_said_less() {
+        let hello = br#"{"hello":{"version":1,"pid":7}}"#;
+        let read = Message::Hello { version: 1, pid: 7, generation: 0, guards: Guards::default() };
+        assert_eq!(Message::read(hello).expect("parts less"), read);
     }
 
     #[test]

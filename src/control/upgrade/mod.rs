@@ -8,12 +8,13 @@
 //! Several upgrades make a chain. The new process gets the lines to all before it along with the sockets, so that the end of a
 //! line says that nobody behind is left ([`behind`]): only then, and if it was not to be, are connections taken again.
 //!
-//! A new process that fails to start changes nothing. It inherits the one end of the socket pair, as its standard input, and no
-//! other descriptor ([`descriptors`]).
+//! A new process that fails to start changes nothing, and one that would open the node does not start ([`guards`]). It inherits
+//! the one end of the socket pair, as its standard input, and no other descriptor ([`descriptors`]).
 
 mod behind;
 pub(super) mod descriptors;
 mod elder;
+mod guards;
 mod heir;
 mod line;
 mod message;
@@ -21,6 +22,7 @@ mod program;
 
 pub(super) use self::{
     elder::{Upgrades, catch, refuse},
+    guards::Guarding,
     heir::{Heir, pass_on, say_goodbye},
     program::Program,
 };

@@ -30,7 +30,8 @@ use crate::{
 };
 
 /// Of a listener: what is said of it.
-const SHUT: &str = "no more connections are taken here: another process that has the socket too has shut it; restart the node";
+const SHUT: &str =
+    "no more connections are taken here: another process that has the socket too has shut it; restart the node";
 
 /// What those who connect to a listener have to do first.
 #[derive(Clone, Default)]
