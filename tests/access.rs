@@ -184,9 +184,7 @@ fn who_guesses_keys_is_made_to_wait() {
     }
     assert_eq!(publishes(&server, &format!("show?key={key}")), DENIED, "a right key is no exception");
     // All shards count together.
-    wait_for("the log to say so", seconds(5), || {
-        server.log().contains("too many wrong keys came from this address").then_some(())
-    });
+    server.wait_said("too many wrong keys came from this address");
     wait_for("the pause to end", seconds(20), || {
         (publishes(&server, &format!("show?key={key}")) == STARTED).then_some(())
     });

@@ -7,48 +7,24 @@ mod common;
 use std::{
     fs,
     os::unix::{fs::symlink, process::CommandExt},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
 use common::{
+    is_root,
     rtmp::Peer,
     seconds,
     server::{Driver, Server, binary, has_landlock},
-    tool::Client,
+    tool::{Client, Folder},
     wait_for,
 };
 
 /// A user without a name, so that it owns nothing.
 const NOBODY_ELSE: u32 = 3_999_999;
 
-/// Only root can become another user.
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("NOT CHECKED: only root can become another user");
-    }
-    root
-}
-
-/// A folder of this test's own, for everybody.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let path = std::env::temp_dir().join(format!("shardcast-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).expect("it is ours");
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+/// What needs root.
+const ANOTHER_USER: &str = "becoming another user needs";
 
 /// What the kernel says of a property of each thread.
 fn of_threads(pid: u32, property: &str) -> Vec<String> {
@@ -72,7 +48,7 @@ fn assert_serves(server: &Server) {
 
 #[test]
 fn every_thread_gives_up_its_user_and_new_privileges() {
-    if !is_root() {
+    if !is_root(ANOTHER_USER) {
         return;
     }
     let user = format!("{NOBODY_ELSE}:{NOBODY_ELSE}");
@@ -105,12 +81,12 @@ fn every_thread_gives_up_new_privileges_without_a_fence_too() {
 
 #[test]
 fn serving_as_root_is_warned_of_unless_it_is_asked_for() {
-    if !is_root() {
+    if !is_root(ANOTHER_USER) {
         return;
     }
     let warned = |flags: &[&str]| {
         let server = Server::start(Driver::Auto, 1, flags);
-        wait_for("the log to begin", seconds(5), || server.log().contains("started shards").then_some(()));
+        server.wait_said("started shards");
         server.log().contains("WARN shardcast::control::containment: serves as root")
     };
     assert!(warned(&[]));
@@ -119,10 +95,12 @@ fn serving_as_root_is_warned_of_unless_it_is_asked_for() {
 
 #[test]
 fn who_may_not_change_its_user_is_told_in_one_line() {
-    if !is_root() {
+    if !is_root(ANOTHER_USER) {
         return;
     }
-    let mut command = Command::new(binary());
+    // The build's folder may be out of reach for others.
+    let folder = Folder::new("contained-user");
+    let mut command = Command::new(folder.put_copy("node", &binary()));
     command.args(["--rtmp", "127.0.0.1:0", "--admin", "off", "--user", "root"]).uid(NOBODY_ELSE).gid(NOBODY_ELSE);
     let ended = Client::spawn(&mut command).wait(seconds(10));
     assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
@@ -132,11 +110,11 @@ fn who_may_not_change_its_user_is_told_in_one_line() {
 
 #[test]
 fn a_socket_file_goes_to_the_user_who_removes_it_at_the_end() {
-    if !is_root() {
+    if !is_root(ANOTHER_USER) {
         return;
     }
     let folder = Folder::new("contained-socket");
-    let file = folder.0.join("rtmp.sock");
+    let file = folder.path("rtmp.sock");
     let user = format!("{NOBODY_ELSE}:{NOBODY_ELSE}");
     let rtmp = format!("unix:{}", file.display());
     let mut server = Server::start(Driver::Auto, 1, &["--rtmp", &rtmp, "--user", &user]);
@@ -150,14 +128,14 @@ fn a_socket_file_goes_to_the_user_who_removes_it_at_the_end() {
 /// What a pull by TLS says of its file of root certificates once that leads to another folder than at start.
 fn pull_with_moved_certificates(landlock: &str) -> String {
     let (named, elsewhere) = (Folder::new(&format!("named-{landlock}")), Folder::new(&format!("elsewhere-{landlock}")));
-    let file = named.0.join("ca.pem");
+    let file = named.path("ca.pem");
     fs::write(&file, "as at start").expect("a file");
     let ca = file.to_str().expect("UTF-8");
     let pull = "live/*=rtmps://127.0.0.1:1/live/{stream}";
     let server = Server::start(Driver::Auto, 1, &["--upstream-ca", ca, "--pull", pull, "--landlock", landlock]);
-    fs::write(elsewhere.0.join("ca.pem"), "not there at start").expect("a file");
+    fs::write(elsewhere.path("ca.pem"), "not there at start").expect("a file");
     fs::remove_file(&file).expect("it is ours");
-    symlink(elsewhere.0.join("ca.pem"), &file).expect("a link");
+    symlink(elsewhere.path("ca.pem"), &file).expect("a link");
     let _player = Peer::player(server.rtmp, "moved");
     wait_for("the pull to fail", seconds(10), || {
         let log = server.log();

@@ -69,6 +69,19 @@ fn every_target_of_the_fuzzer_is_replayed() {
     assert_eq!(fuzzed, TARGETS);
 }
 
+/// What is checked of those who are let in is checked of somebody only as long as the seeds let them in.
+#[test]
+fn seeds_of_access_open_what_they_are_to_open() {
+    let opens = |name: &str| {
+        let seed = fs::read_to_string(corpus("access").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        targets::access::opens(seed.lines().next().unwrap_or_default())
+    };
+    for name in ["key", "link", "link_for_a_network", "token"] {
+        assert!(opens(name), "{name}");
+    }
+    assert!(!opens("link_that_ran_out"));
+}
+
 /// `cargo test --test fuzz_corpora -- --ignored` writes the seeds anew, after the protocol changed.
 #[test]
 #[ignore = "writes into fuzz/corpus"]

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
+#[macro_use]
 mod common;
 
 use std::path::Path;
@@ -17,6 +18,8 @@ use common::{
 /// See `media/README.md`.
 const FILE: &[u8] = include_bytes!("media/tracks.flv");
 const NAME: &str = "tracks";
+
+on_both_drivers!(players_get_their_tracks);
 
 struct Tag {
     type_id: u8,
@@ -108,7 +111,7 @@ fn players_get_their_tracks(driver: Driver) {
         .iter()
         .flat_map(|(caps_ex, name, expected)| {
             (0..3).map(move |_| {
-                (Peer::player_announcing(server.rtmp, *caps_ex, name), format!("{name}, capsEx {caps_ex:?}"), expected)
+                (Peer::announcing(server.rtmp, *caps_ex).playing(name), format!("{name}, capsEx {caps_ex:?}"), expected)
             })
         })
         .collect();
@@ -120,16 +123,6 @@ fn players_get_their_tracks(driver: Driver) {
             assert!(received == expected, "{who}: {} of {} {kind} messages, or others", received.len(), expected.len());
         }
     }
-}
-
-#[test]
-fn players_get_their_tracks_by_uring() {
-    players_get_their_tracks(Driver::Uring);
-}
-
-#[test]
-fn players_get_their_tracks_by_the_legacy_driver() {
-    players_get_their_tracks(Driver::Legacy);
 }
 
 /// An FLV file of track 0 alone.
@@ -167,7 +160,7 @@ fn an_old_ffmpeg_plays_track_0_as_if_there_were_no_other() {
 #[test]
 fn a_choice_that_makes_no_sense_is_refused_with_the_reason() {
     let server = Server::start(Driver::Auto, 1, &[]);
-    let mut player = Peer::player_announcing(server.rtmp, None, "tracks?track=v300");
+    let mut player = Peer::announcing(server.rtmp, None).playing("tracks?track=v300");
     let refusal = player.find("refusal", |message| {
         let values = message.values();
         let code = message.code().filter(|code| code == "NetStream.Play.Failed");

@@ -8,7 +8,6 @@ use std::{
     fs,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::{fd::AsRawFd, unix::net::UnixDatagram},
-    path::PathBuf,
     sync::mpsc,
     time::Duration,
 };
@@ -17,20 +16,21 @@ use common::{
     rtmp::Peer,
     seconds,
     server::{Driver, Server, binary},
+    tool::Folder,
     wait_for,
 };
 
 /// A socket that messages come to. Descriptors that come with them are closed.
 struct Manager {
     socket: UnixDatagram,
-    path: PathBuf,
+    folder: Folder,
     messages: mpsc::Receiver<String>,
 }
 
 impl Manager {
     fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("shardcast-{test}-{}.notify", std::process::id()));
-        let socket = UnixDatagram::bind(&path).expect("a new file");
+        let folder = Folder::new(test);
+        let socket = UnixDatagram::bind(folder.path("notify")).expect("a new file");
         let (say, messages) = mpsc::channel();
         let reader = socket.try_clone().expect("descriptors");
         // At once, as a manager does: few messages find room in the socket.
@@ -42,7 +42,7 @@ impl Manager {
                 }
             }
         });
-        Self { socket, path, messages }
+        Self { socket, folder, messages }
     }
 
     /// Starts a node that knows of the manager, with these variables besides; the shell's pid becomes the node's.
@@ -51,7 +51,8 @@ impl Manager {
     }
 
     fn script(&self, variables: &str, redirect: &str) -> String {
-        let path = self.path.to_str().expect("a plain path");
+        let path = self.folder.path("notify");
+        let path = path.to_str().expect("a plain path");
         format!("export NOTIFY_SOCKET={path} LISTEN_PID=$$ {variables}; exec \"$@\" {redirect}")
     }
 
@@ -76,7 +77,8 @@ impl Manager {
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        let _ = (self.socket.shutdown(Shutdown::Both), fs::remove_file(&self.path));
+        // Its reader ends.
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 
@@ -104,8 +106,9 @@ fn the_watchdog_is_fed_while_shards_turn() {
         manager.hear("WATCHDOG=1");
     }
     server.signal("STOP");
-    std::thread::sleep(seconds(6));
+    // What it said before.
     while manager.next().is_some() {}
+    std::thread::sleep(seconds(6));
     assert_eq!(manager.next(), None);
     server.signal("CONT");
     manager.hear("WATCHDOG=1");
@@ -114,19 +117,24 @@ fn the_watchdog_is_fed_while_shards_turn() {
     assert!(Peer::connected(server.rtmp).is_served());
 }
 
+/// A listener for programs that are started, as their first descriptor behind the usual three: its address, and how a shell
+/// hands it on.
+fn given() -> (TcpListener, SocketAddr, String) {
+    let given = TcpListener::bind("127.0.0.1:0").expect("free");
+    rustix::io::fcntl_setfd(&given, rustix::io::FdFlags::empty()).expect("it is open");
+    let addr = given.local_addr().expect("bound");
+    let number = given.as_raw_fd();
+    let redirect = if number == 3 { String::new() } else { format!("3<&{number} {number}<&-") };
+    (given, addr, redirect)
+}
+
 #[test]
 fn a_given_socket_is_listened_on_and_left_open() {
     let manager = Manager::new("systemd-given");
-    let given = TcpListener::bind("127.0.0.1:0").expect("free");
-    let addr = given.local_addr().expect("bound");
-    let number = given.as_raw_fd();
-    let_children_inherit(&given);
-    let redirect = format!("3<&{number} {number}<&-");
-    let redirect = if number == 3 { String::new() } else { redirect };
+    let (_given, addr, redirect) = given();
     let mut server = manager.start("LISTEN_FDS=1", &redirect, &["--rtmp", &addr.to_string()]);
     manager.hear("READY=1");
-    let mut peer = Peer::dial(addr).past_handshake();
-    assert_eq!(peer.connect("live").as_deref(), Some("NetConnection.Connect.Success"));
+    assert!(Peer::connected(addr).is_served());
     server.signal("TERM");
     server.wait_exit(seconds(10));
     // The manager's socket is as it was: who connects waits for the next process.
@@ -136,11 +144,7 @@ fn a_given_socket_is_listened_on_and_left_open() {
 #[test]
 fn a_given_socket_is_left_open_after_an_upgrade_too() {
     let manager = Manager::new("systemd-given-twice");
-    let given = TcpListener::bind("127.0.0.1:0").expect("free");
-    let addr = given.local_addr().expect("bound");
-    let number = given.as_raw_fd();
-    let_children_inherit(&given);
-    let redirect = if number == 3 { String::new() } else { format!("3<&{number} {number}<&-") };
+    let (_given, addr, redirect) = given();
     let mut server = manager.start("LISTEN_FDS=1", &redirect, &["--rtmp", &addr.to_string()]);
     server.upgrade();
     let pid = server.pid();
@@ -153,11 +157,7 @@ fn a_given_socket_is_left_open_after_an_upgrade_too() {
 fn a_socket_that_somebody_else_shuts_is_not_tried_again_and_the_node_is_not_ready() {
     for driver in [Driver::Uring, Driver::Legacy] {
         let manager = Manager::new(&format!("systemd-shut-{driver:?}"));
-        let given = TcpListener::bind("127.0.0.1:0").expect("free");
-        let addr = given.local_addr().expect("bound");
-        let number = given.as_raw_fd();
-        let_children_inherit(&given);
-        let redirect = if number == 3 { String::new() } else { format!("3<&{number} {number}<&-") };
+        let (given, addr, redirect) = given();
         let script = manager.script("LISTEN_FDS=1", &redirect);
         let flags = ["--rtmp", &addr.to_string()];
         let server = Server::start_by(&["bash", "-c", &script, "bash"], driver, 2, &flags);
@@ -183,6 +183,7 @@ fn the_manager_hears_of_no_process_that_is_not_to_take_over() {
     server.wait_metric("shardcast_players", &[], |players| players == 1.0);
     assert_eq!(server.post("/api/drain?timeout_s=60&converge_s=60"), 202);
     server.signal("USR2");
+    server.wait_said("SIGUSR2 is ignored");
     std::thread::sleep(seconds(1));
     assert_eq!(manager.next(), None);
 }
@@ -190,14 +191,10 @@ fn the_manager_hears_of_no_process_that_is_not_to_take_over() {
 #[test]
 fn a_kept_socket_is_the_nodes_and_not_the_managers() {
     let manager = Manager::new("systemd-kept");
-    let kept = TcpListener::bind("127.0.0.1:0").expect("free");
-    let addr = kept.local_addr().expect("bound");
-    let number = kept.as_raw_fd();
-    let_children_inherit(&kept);
-    let redirect = if number == 3 { String::new() } else { format!("3<&{number} {number}<&-") };
+    let (_kept, addr, redirect) = given();
     let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=rtmp";
     let mut server = manager.start(variables, &redirect, &["--rtmp", &addr.to_string()]);
-    assert_eq!(Peer::dial(addr).past_handshake().connect("live").as_deref(), Some("NetConnection.Connect.Success"));
+    assert!(Peer::connected(addr).is_served());
     server.signal("TERM");
     server.wait_exit(seconds(10));
     assert!(TcpStream::connect(addr).is_err(), "nobody keeps it any more");
@@ -207,8 +204,7 @@ fn a_kept_socket_is_the_nodes_and_not_the_managers() {
 fn a_store_without_room_is_warned_of() {
     let manager = Manager::new("systemd-room");
     let server = manager.start("FDSTORE=2", "", &[]);
-    let warned = || server.log().contains("FileDescriptorStoreMax=2 is less than the 3 there are").then_some(());
-    wait_for("a warning", seconds(5), warned);
+    server.wait_said("FileDescriptorStoreMax=2 is less than the 3 there are");
     let removed = ["rtmp", "rtmps", "admin"].map(|role| format!("FDSTOREREMOVE=1 FDNAME={role}"));
     assert_eq!(manager.kept(), removed, "those of a process before");
 }
@@ -216,7 +212,7 @@ fn a_store_without_room_is_warned_of() {
 #[test]
 fn an_address_that_is_dropped_is_neither_listened_on_nor_kept() {
     let manager = Manager::new("systemd-dropped");
-    let config = std::env::temp_dir().join(format!("shardcast-systemd-dropped-{}.toml", std::process::id()));
+    let config = manager.folder.path("config.toml");
     let write = |rtmp: &[String]| {
         let rest = "admin = \"127.0.0.1:0\"\nno-pin = true\nlandlock = \"off\"\nshards = 1\n";
         fs::write(&config, format!("rtmp = {rtmp:?}\n{rest}")).expect("a file of ours");
@@ -246,17 +242,9 @@ fn an_address_that_is_dropped_is_neither_listened_on_nor_kept() {
     assert!(TcpStream::connect(dropped).is_err(), "nobody takes connections there");
     // What the old process has back is what it keeps.
     server.signal("KILL");
-    wait_for("the old process to serve", seconds(10), || {
-        server.log().contains("connections are taken here again").then_some(())
-    });
+    server.wait_said("connections are taken here again");
     server.forget_successor();
     assert_eq!(manager.kept(), kept(1));
     assert!(server.log().contains(&format!("{dropped}: nobody listens there any more")), "{}", server.log());
     assert!(Peer::connected(stays).is_served() && player.is_served());
-    let _ = fs::remove_file(&config);
-}
-
-/// Lets programs that are started inherit it.
-fn let_children_inherit(listener: &TcpListener) {
-    rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty()).expect("it is open");
 }

@@ -27,7 +27,7 @@ impl Scene {
 
     fn with(flags: &[&str]) -> Self {
         let server = Server::start(Driver::Auto, 2, flags);
-        let player = Peer::player_announcing(server.rtmp, Some(CAPS_MULTITRACK), "show");
+        let player = Peer::announcing(server.rtmp, Some(CAPS_MULTITRACK)).playing("show");
         server.wait_metric("shardcast_players", &[], |players| players == 1.0);
         let (publisher, stream) = Peer::publisher(server.rtmp, "show");
         Self { server, publisher, stream, player, sent: 0 }

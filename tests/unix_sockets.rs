@@ -8,37 +8,16 @@ mod common;
 use std::{
     fs,
     os::unix::{fs::PermissionsExt, net::UnixListener},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    path::Path,
+    process::Command,
 };
 
 use common::{
     rtmp::{Message, Peer, VIDEO, message},
     seconds,
     server::{Driver, Server, binary},
-    wait_for,
+    tool::{Client, Folder},
 };
-
-/// A folder that goes with its test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("shardcast-{test}-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder for temporary files");
-        Self(folder)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.0.join("node.sock")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn start(driver: Driver, shards: usize, path: &Path) -> Server {
     Server::start(driver, shards, &["--rtmp", &flag(path)])
@@ -49,24 +28,7 @@ fn flag(path: &Path) -> String {
 }
 
 fn connected(path: &Path) -> Peer {
-    let mut peer = Peer::dial_unix(path).past_handshake();
-    assert_eq!(peer.connect("live").as_deref(), Some("NetConnection.Connect.Success"));
-    peer
-}
-
-fn publisher(path: &Path, name: &str) -> (Peer, u32) {
-    let mut peer = connected(path);
-    let stream = peer.create_stream();
-    assert_eq!(peer.publish(stream, name).as_deref(), Some("NetStream.Publish.Start"));
-    peer.use_chunk_size(60_000);
-    (peer, stream)
-}
-
-fn player(path: &Path, name: &str) -> Peer {
-    let mut peer = connected(path);
-    let stream = peer.create_stream();
-    peer.ask_play(stream, name);
-    peer
+    Peer::dial_unix(path).past_handshake().past_connect()
 }
 
 /// A keyframe.
@@ -78,16 +40,17 @@ fn frame(stream: u32, number: u32) -> Message {
 #[test]
 fn streams_are_published_and_played_over_it_and_over_tcp() {
     let folder = Folder::new("unix-streams");
-    let path = folder.socket();
+    let path = folder.path("node.sock");
     for driver in [Driver::Uring, Driver::Legacy] {
         let server = start(driver, 2, &path);
         assert!(server.banner.contains(&flag(&path)), "{}", server.banner);
         // Enough for both shards to have some.
-        let mut players = (0..8).map(|_| player(&path, "file")).collect::<Vec<_>>();
+        let mut players = (0..8).map(|_| connected(&path).playing("file")).collect::<Vec<_>>();
         players.push(Peer::player(server.rtmp, "file"));
-        let mut other_way = player(&path, "tcp");
+        let mut other_way = connected(&path).playing("tcp");
         server.wait_metric("shardcast_players", &[], |players| players == 10.0);
-        let (mut by_file, file_stream) = publisher(&path, "file");
+        let (mut by_file, file_stream) = connected(&path).publishing("file");
+        by_file.use_chunk_size(60_000);
         let (mut by_tcp, tcp_stream) = Peer::publisher(server.rtmp, "tcp");
         by_tcp.use_chunk_size(60_000);
         for number in 0..20 {
@@ -103,7 +66,7 @@ fn streams_are_published_and_played_over_it_and_over_tcp() {
 #[test]
 fn the_file_is_for_user_and_group_and_is_removed_at_the_end() {
     let folder = Folder::new("unix-file");
-    let path = folder.socket();
+    let path = folder.path("node.sock");
     for driver in [Driver::Uring, Driver::Legacy] {
         let mut server = start(driver, 2, &path);
         assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o660);
@@ -122,7 +85,7 @@ fn the_file_is_for_user_and_group_and_is_removed_at_the_end() {
 #[test]
 fn a_file_left_by_a_killed_node_is_replaced() {
     let folder = Folder::new("unix-stale");
-    let path = folder.socket();
+    let path = folder.path("node.sock");
     drop(start(Driver::Auto, 1, &path));
     assert!(path.exists(), "it was killed");
     let _server = start(Driver::Auto, 1, &path);
@@ -131,21 +94,16 @@ fn a_file_left_by_a_killed_node_is_replaced() {
 
 /// What the program says when it is to listen at `path`, and its exit code.
 fn refusal(path: &Path) -> (String, Option<i32>) {
-    let mut child = Command::new(binary())
-        .args(["--rtmp", &flag(path), "--admin", "off", "--no-pin", "--shards", "1"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program is built");
-    wait_for("the program to end", seconds(20), || child.try_wait().expect("a child"));
-    let output = child.wait_with_output().expect("it has ended");
-    (String::from_utf8_lossy(&output.stderr).into_owned(), output.status.code())
+    let mut node = Command::new(binary());
+    node.args(["--rtmp", &flag(path), "--admin", "off", "--no-pin", "--shards", "1"]);
+    let ended = Client::spawn(&mut node).wait(seconds(20));
+    (ended.stderr, ended.status.code())
 }
 
 #[test]
 fn what_others_have_there_is_left_alone() {
     let folder = Folder::new("unix-live");
-    let path = folder.socket();
+    let path = folder.path("node.sock");
     let _listener = UnixListener::bind(&path).expect("a new file");
     let (text, code) = refusal(&path);
     assert!(
@@ -153,11 +111,11 @@ fn what_others_have_there_is_left_alone() {
         "{text}"
     );
     assert_eq!(code, Some(2));
-    let notes = folder.0.join("notes");
+    let notes = folder.path("notes");
     fs::write(&notes, "kept").expect("a file");
     let (text, _) = refusal(&notes);
     assert!(text.contains("not a socket"), "{text}");
     assert_eq!(fs::read_to_string(&notes).expect("it is there"), "kept");
-    let (text, _) = refusal(&folder.0.join("missing/node.sock"));
+    let (text, _) = refusal(&folder.path("missing/node.sock"));
     assert!(text.contains("make the directory first"), "{text}");
 }

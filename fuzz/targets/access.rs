@@ -77,8 +77,13 @@ fn decide(rules: &AccessInForce, query: &str) -> Verdict {
     rules.decide(&Ask { action: Action::Play, key: &key, app: "live", tc_url: "", query, peer, unix_s: NOW_S })
 }
 
+/// Whether a player is let in by it.
+pub fn opens(query: &str) -> bool {
+    matches!(decide(&rules(KEY, SECRET), query), Verdict::Allowed(_))
+}
+
 fn query(query: &str) {
-    if let Verdict::Allowed(_) = decide(&rules(KEY, SECRET), query) {
+    if opens(query) {
         let other = decide(&rules("another-long-key", "another secret-of-others"), query);
         assert!(matches!(other, Verdict::Refused(_)), "what opens one node opens another: {query:?}");
     }

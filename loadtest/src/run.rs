@@ -274,8 +274,7 @@ fn conduct(
     })
 }
 
-/// Waits for the window's end and samples what both sides do.
-/// Until the window's end, which may be brought forward meanwhile.
+/// Samples what both sides do, until the window's end, which may be brought forward meanwhile.
 fn observe(control: &Control, start: &Snapshot) -> Result<Vec<Sample>, String> {
     let (s, server) = (control.shared, control.server);
     let until_ns = s.window().end;

@@ -15,10 +15,7 @@ pub struct Tls(Box<ClientConnection>);
 impl Tls {
     pub fn new() -> io::Result<Self> {
         static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-        let config = match CONFIG.get() {
-            Some(config) => Arc::clone(config),
-            None => CONFIG.get_or_init(|| Arc::new(config())).clone(),
-        };
+        let config = Arc::clone(CONFIG.get_or_init(|| Arc::new(config())));
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         ClientConnection::new(config, name).map(|session| Self(Box::new(session))).map_err(io::Error::other)
     }

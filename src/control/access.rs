@@ -90,6 +90,10 @@ mod tests {
         let two = state(&access);
         assert_ne!(one, two);
 
+        std::fs::remove_file(&keys).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&keys).status().unwrap().success());
+        assert!(access.reload(false).unwrap_err().contains("keys.txt: not a file"));
+        std::fs::remove_file(&keys).unwrap();
         std::fs::write(&keys, "a hunter2").unwrap();
         let why = access.reload(false).unwrap_err();
         assert!(why.contains("keys.txt: line 1: ") && why.lines().count() == 1, "{why}");
@@ -108,6 +112,12 @@ mod tests {
         std::fs::write(&config, "").unwrap();
         let why = access.reload(true).unwrap_err();
         assert!(why.starts_with("no [[publish]] rule would be left") && why.lines().count() == 1, "{why}");
+        // Nobody writes to it: whoever read it would wait for ever.
+        let pipe = std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap();
+        assert!(pipe.success());
+        std::fs::rename(folder.join("pipe"), &config).unwrap();
+        let why = access.reload(true).unwrap_err();
+        assert!(why.contains("node.toml: not a file") && why.lines().count() == 1, "{why}");
         assert!(state(&access).contains("Everybody"));
         std::fs::remove_dir_all(folder).unwrap();
     }

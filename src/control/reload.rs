@@ -3,7 +3,7 @@
 //! A [`Reload`] knows no more of them than when they last changed; its owner's closure reads them and puts what they say in
 //! force, or refuses and leaves what was. Files that are being replaced one after the other are waited for: they are read once
 //! nothing has changed from one look to the next. A refusal is one line in the log, and the files are not read again until one
-//! of them changes. Driven by [`start`] on the control thread.
+//! of them changes. Driven by [`start`] on a thread of their own, as a file system may hang.
 
 use std::{fmt, os::unix::fs::MetadataExt, path::PathBuf};
 
@@ -12,6 +12,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use super::small_file;
 use crate::limits::RELOAD_POLL;
 
 /// Why files are read again.
@@ -122,7 +123,7 @@ pub(super) fn start(reloads: Vec<Reload>) -> std::io::Result<()> {
     if !reloads.is_empty() {
         for path in reloads.iter().flat_map(Reload::paths) {
             // They were read before the process gave up the rights it began with.
-            if let Err(error) = std::fs::File::open(path) {
+            if let Err(error) = small_file::open(path) {
                 tracing::warn!("{} cannot be read again when it changes: {error}", path.display());
             }
         }
@@ -139,11 +140,21 @@ async fn watch(mut reloads: Vec<Reload>, mut hangups: Signal) {
             Some(()) = hangups.recv() => true,
             _ = looks.tick() => false,
         };
-        for reload in &mut reloads {
-            let outcome = if asked { Some(reload.reload(Cause::Hangup)) } else { reload.poll() };
-            if let Some(outcome) = &outcome {
-                reload.say(outcome);
-            }
+        let look = move || {
+            look_at(&mut reloads, asked);
+            reloads
+        };
+        // It panics with a bug only: nothing is read again then, and the log has it.
+        let Ok(looked) = tokio::task::spawn_blocking(look).await else { return };
+        reloads = looked;
+    }
+}
+
+fn look_at(reloads: &mut [Reload], asked: bool) {
+    for reload in reloads {
+        let outcome = if asked { Some(reload.reload(Cause::Hangup)) } else { reload.poll() };
+        if let Some(outcome) = &outcome {
+            reload.say(outcome);
         }
     }
 }

@@ -2,7 +2,12 @@
 //!
 //! Refused: what is no file, and what is longer than its reader takes, of which no more is read than that.
 
-use std::{fs::File, io::Read, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs::{File, OpenOptions},
+    io::Read,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
 
 /// What is in a file, and who may do what with it.
 pub(super) struct SmallFile {
@@ -14,7 +19,7 @@ impl SmallFile {
     /// The error is the second half of a line.
     pub(super) fn read(path: &Path, bytes_max: u64) -> Result<Self, String> {
         let said = |error: std::io::Error| error.to_string();
-        let file = File::open(path).map_err(said)?;
+        let file = open(path).map_err(said)?;
         let found = file.metadata().map_err(said)?;
         if !found.is_file() {
             return Err("not a file".to_owned());
@@ -45,6 +50,11 @@ impl SmallFile {
         self.bytes.truncate(end);
         self.bytes
     }
+}
+
+/// Does not wait for anybody to write to what turns out to be a pipe.
+pub(super) fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// Whether every user may read what has this mode.

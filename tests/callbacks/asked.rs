@@ -80,8 +80,9 @@ fn is_signed(signature: &str, body: &str) -> bool {
 /// A publisher that sends on without an answer: its bytes stay with the kernel, and all of them count once it is let in.
 fn what_a_publisher_sends_meanwhile_waits_in_its_socket(driver: Driver) {
     const FRAMES: u32 = 1_000;
-    let backend = Backend::start(|_| Reply::After(Duration::from_millis(1_200), 200));
-    let server = node(driver, &backend, &["publish"], &[]);
+    // Long enough for the metrics to be read before it, on a machine that is busy.
+    let backend = Backend::start(|_| Reply::After(seconds(4), 200));
+    let server = node(driver, &backend, &["publish"], &["--callback-timeout-ms", "9000"]);
     let mut peer = Peer::connected(server.rtmp);
     let stream = peer.create_stream();
     let before = server.metrics().sum("shardcast_bytes_received_total", &[]);

@@ -69,7 +69,8 @@ fn what_is_no_decision_refuses() {
         let mut peer = Peer::connected(server.rtmp);
         let stream = peer.create_stream();
         assert_eq!(peer.publish(stream, name).as_deref(), Some("NetStream.Publish.Denied"), "{name}");
-        assert!(began.elapsed() < Duration::from_millis(1_700), "{name}: {:?}", began.elapsed());
+        // Not once the server gives up by itself, in 30 s.
+        assert!(began.elapsed() < seconds(5), "{name}: {:?}", began.elapsed());
         let after = server.metrics().sum("shardcast_callbacks_total", &[("result", result)]);
         assert_eq!(after, before.sum("shardcast_callbacks_total", &[("result", result)]) + 1.0, "{name}");
         assert_eq!(peer.publish(stream, "fine").as_deref(), Some("NetStream.Publish.Start"), "after {name}");
@@ -114,12 +115,13 @@ fn clients_that_wait_harm_nobody(driver: Driver) {
         longest = longest.max(sent.elapsed());
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(longest < Duration::from_millis(300), "a frame took {longest:?}");
+    assert!(longest < Duration::from_millis(900), "a frame took {longest:?}: as long as an answer");
     for peer in &mut waiting {
         let code = peer.find("an answer", |message| message.code().filter(|code| !code.contains("Connect")));
         assert_eq!(code.as_deref(), Some("NetStream.Publish.Denied"));
     }
-    assert!(began.elapsed() < seconds(4), "{:?}", began.elapsed());
+    // One after the other they would take 100 s.
+    assert!(began.elapsed() < seconds(20), "{:?}", began.elapsed());
     assert_eq!(server.metrics().sum("shardcast_callbacks_total", &[("result", "timeout")]), 200.0);
     wait_for("nothing to be under way", seconds(5), || {
         let metrics = server.metrics();

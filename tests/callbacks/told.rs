@@ -49,7 +49,7 @@ fn a_node_that_ends_tells_the_ends_of_all_first() {
 /// One client that begins and ends often: its events come one after the other.
 #[test]
 fn the_events_of_a_client_keep_their_order() {
-    // The first of each pair takes longer than the second.
+    // An end takes longer than the question that follows it.
     let backend = Backend::start(|request| match request.path.as_str() {
         "/publish-done" => Reply::After(std::time::Duration::from_millis(60), 200),
         _ => Reply::Status(200, ""),

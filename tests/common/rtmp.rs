@@ -214,10 +214,16 @@ impl Peer {
     }
 
     /// A connection past its handshake and `connect` to the application `live`.
+    #[track_caller]
     pub fn connected(addr: SocketAddr) -> Self {
-        let mut peer = Self::greeted(addr);
-        assert_eq!(peer.connect("live").as_deref(), Some("NetConnection.Connect.Success"));
-        peer
+        Self::greeted(addr).past_connect()
+    }
+
+    /// After `connect` to the application `live`, which is to come.
+    #[track_caller]
+    pub fn past_connect(mut self) -> Self {
+        assert_eq!(self.connect("live").as_deref(), Some("NetConnection.Connect.Success"));
+        self
     }
 
     /// C0 and C1, then C2: S1's echo unless `c2` is something else.
@@ -422,10 +428,15 @@ impl Peer {
     /// A publisher of `live/name` that was accepted.
     #[track_caller]
     pub fn publisher(addr: SocketAddr, name: &str) -> (Self, u32) {
-        let mut peer = Self::connected(addr);
-        let stream = peer.create_stream();
-        assert_eq!(peer.publish(stream, name).as_deref(), Some("NetStream.Publish.Start"));
-        (peer, stream)
+        Self::connected(addr).publishing(name)
+    }
+
+    /// A publisher of `name` that was accepted, on its message stream.
+    #[track_caller]
+    pub fn publishing(mut self, name: &str) -> (Self, u32) {
+        let stream = self.create_stream();
+        assert_eq!(self.publish(stream, name).as_deref(), Some("NetStream.Publish.Start"));
+        (self, stream)
     }
 
     /// Metadata that speaks of sound only, so that players need not wait whether a picture comes.
@@ -438,21 +449,30 @@ impl Peer {
     /// A player that asked for `live/name`.
     #[track_caller]
     pub fn player(addr: SocketAddr, name: &str) -> Self {
-        let mut peer = Self::connected(addr);
-        let stream = peer.create_stream();
-        peer.ask_play(stream, name);
-        peer
+        Self::connected(addr).playing(name)
     }
 
-    /// As `player`, of a client that announces `capsEx`.
+    /// As `player`, with a receive buffer of so many bytes (the kernel doubles it).
     #[track_caller]
-    pub fn player_announcing(addr: SocketAddr, caps_ex: Option<f64>, name: &str) -> Self {
+    pub fn player_with_buffer(addr: SocketAddr, name: &str, bytes: usize) -> Self {
+        Self::dial_with_buffer(addr, bytes).past_handshake().past_connect().playing(name)
+    }
+
+    /// A player that asked for `name`.
+    #[track_caller]
+    pub fn playing(mut self, name: &str) -> Self {
+        let stream = self.create_stream();
+        self.ask_play(stream, name);
+        self
+    }
+
+    /// As `connected`, of a client that announces `capsEx`.
+    #[track_caller]
+    pub fn announcing(addr: SocketAddr, caps_ex: Option<f64>) -> Self {
         let mut peer = Self::greeted(addr);
         let mut properties = vec![("app", amf::string("live")), ("tcUrl", amf::string(format!("rtmp://{addr}/live")))];
         properties.extend(caps_ex.map(|caps_ex| ("capsEx", amf::number(caps_ex))));
         assert_eq!(peer.connect_with(&amf::object(&properties)).as_deref(), Some("NetConnection.Connect.Success"));
-        let stream = peer.create_stream();
-        peer.ask_play(stream, name);
         peer
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{seconds, wait_for};
+use super::{not_checked, seconds, wait_for};
 
 /// Which driver the shards run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +49,20 @@ fn first_address(text: &str) -> Option<SocketAddr> {
 }
 
 /// Whether files can be fenced off here, as the node itself sees it. Says so if not.
+#[track_caller]
 pub fn has_landlock() -> bool {
     let server = Server::start(Driver::Auto, 1, &[]);
-    wait_for("the log to begin", seconds(5), || server.log().contains("contained: ").then_some(()));
+    server.wait_said("contained: ");
     let has = server.log().contains("files by Landlock");
     if !has {
-        eprintln!("NOT CHECKED: this kernel has no Landlock");
+        not_checked("this kernel has no Landlock");
     }
     has
+}
+
+/// Whether a process runs: one that has ended has no program, even where nobody asks after it and it stays as a zombie.
+pub fn lives(pid: u32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
 /// The server's program. `SHARDCAST_BIN` names another build of it.
@@ -179,31 +185,37 @@ impl Server {
     }
 
     /// The status of an admin page that is posted to.
+    #[track_caller]
     pub fn post(&self, path: &str) -> u16 {
-        let mut stream = TcpStream::connect(self.admin).expect("the admin listener");
-        stream.set_read_timeout(Some(seconds(10))).expect("a TCP socket");
-        write!(stream, "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-            .expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status")
+        self.request("POST", path, "", "").0
     }
 
-    /// Waits until the process that has that pid is gone.
+    /// Waits until the process that has that pid has ended.
     #[track_caller]
     pub fn wait_gone_process(&mut self, pid: u32, patience: Duration) {
         wait_for(&format!("process {pid} to end"), patience, || {
-            // One of our own would stay as a zombie.
             let _ = self.child.try_wait();
-            (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+            (!lives(pid)).then_some(())
         });
     }
 
     /// Status and body of an admin page.
     pub fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        self.try_request("GET", path, "", "")
+    }
+
+    /// Status and body of a request to an admin page; `headers` are whole lines.
+    #[track_caller]
+    pub fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+        self.try_request(method, path, headers, body).expect("the admin listener answers")
+    }
+
+    fn try_request(&self, method: &str, path: &str, headers: &str, body: &str) -> std::io::Result<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.admin, seconds(5))?;
-        stream.set_read_timeout(Some(seconds(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin)?;
+        stream.set_read_timeout(Some(seconds(10)))?;
+        let (admin, length) = (self.admin, body.len());
+        let usual = format!("Host: {admin}\r\nConnection: close\r\nContent-Length: {length}\r\n");
+        stream.write_all(format!("{method} {path} HTTP/1.1\r\n{usual}{headers}\r\n{body}").as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
@@ -316,6 +328,18 @@ impl Server {
     pub fn assert_running(&mut self) {
         let ended = self.child.try_wait().expect("the child can be waited for");
         assert!(ended.is_none(), "the server ended: {ended:?}, signal {:?}", ended.and_then(|status| status.signal()));
+    }
+
+    /// Waits until the log has these words.
+    #[track_caller]
+    pub fn wait_said(&self, words: &str) {
+        wait_for(&format!("{words:?} in the log"), seconds(10), || self.log().contains(words).then_some(()));
+    }
+
+    /// How many lines of the log say that a connection was closed for that reason.
+    pub fn closed_lines(&self, reason: &str) -> usize {
+        let reason = format!("reason=\"{reason}\"");
+        self.log().lines().filter(|line| line.contains(" closed: ") && line.contains(&reason)).count()
     }
 
     pub fn log(&self) -> String {

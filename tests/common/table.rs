@@ -48,14 +48,14 @@ fn file_of(folder: &str, place: &str) -> PathBuf {
 pub fn assert_complete(folder: &str, table: &[(&str, &str)]) {
     for (promise, named) in table {
         let (place, test) = named.rsplit_once("::").unwrap_or_else(|| panic!("{named}: write place::test"));
-        let tests = tests_of(&read(&file_of(folder, place)));
-        assert!(tests.iter().any(|found| found.name == test), "{promise}: there is no test {named}");
+        let names = names_of(&read(&file_of(folder, place)));
+        assert!(names.iter().any(|name| name == test), "{promise}: there is no test {named}");
     }
     let named: BTreeSet<&str> = table.iter().map(|(_, named)| *named).collect();
     for path in files_of(folder) {
         let module = path.file_stem().and_then(|stem| stem.to_str()).expect("a module's name");
-        for test in tests_of(&read(&path)) {
-            let full = format!("{module}::{}", test.name);
+        for name in names_of(&read(&path)) {
+            let full = format!("{module}::{name}");
             assert!(named.contains(full.as_str()), "no line of the table names {full}");
         }
     }
@@ -63,21 +63,26 @@ pub fn assert_complete(folder: &str, table: &[(&str, &str)]) {
 
 /// Whether the file at `path` from the root has that test.
 pub fn has_test(path: &str, test: &str) -> bool {
-    let text = read(&root().join(path));
-    tests_of(&text).iter().any(|found| found.name == test) || on_both_drivers(&text).any(|name| name == test)
+    names_of(&read(&root().join(path))).iter().any(|name| name == test)
+}
+
+/// The tests of a file, those for both drivers once.
+fn names_of(text: &str) -> Vec<String> {
+    let on_both = on_both_drivers(text).map(ToOwned::to_owned);
+    tests_of(text).into_iter().map(|test| test.name).chain(on_both).collect()
 }
 
 /// The functions that a file's `on_both_drivers!` makes tests of.
 fn on_both_drivers(text: &str) -> impl Iterator<Item = &str> {
-    let named = text.split("on_both_drivers!(").nth(1).and_then(|rest| rest.split(')').next());
-    named.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty())
+    let invocations = text.split("on_both_drivers!(").skip(1).filter_map(|rest| rest.split(')').next());
+    invocations.flat_map(|named| named.split(',')).map(str::trim).filter(|name| !name.is_empty())
 }
 
 /// Every test of a folder, as `path::test`.
 pub fn all_tests(folder: &str) -> Vec<String> {
     let of_file = |path: PathBuf| {
         let file = path.strip_prefix(root()).expect("below the root").display().to_string();
-        tests_of(&read(&path)).into_iter().map(move |test| format!("{file}::{}", test.name))
+        names_of(&read(&path)).into_iter().map(move |name| format!("{file}::{name}"))
     };
     files_of(folder).into_iter().flat_map(of_file).collect()
 }

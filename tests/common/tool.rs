@@ -2,10 +2,10 @@
 
 use std::{
     io::Read,
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -55,6 +55,46 @@ pub fn new_ffmpeg() -> &'static str {
     })
 }
 
+/// A folder that goes with its test, for everybody: other users, too. Not in the build's folder: a socket's path has 107 bytes
+/// at most, and the build's may be out of reach for others.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// `test` tells the folders of one run apart.
+    pub fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("shardcast-{test}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder for temporary files");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("it is ours");
+        Self(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Puts a file there whole, in place of one that may be running.
+    pub fn put(&self, name: &str, by: impl FnOnce(&Path)) -> PathBuf {
+        let (path, made) = (self.path(name), self.path("made"));
+        by(&made);
+        std::fs::rename(&made, &path).expect("one folder");
+        path
+    }
+
+    /// Puts a copy of `program` there. By a process of its own: a test that starts one meanwhile would hold the file open, which
+    /// then cannot be run.
+    pub fn put_copy(&self, name: &str, program: &str) -> PathBuf {
+        self.put(name, |path| {
+            assert!(Command::new("cp").arg(program).arg(path).status().expect("cp is on PATH").success());
+        })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A file name in this run's own folder, unlike any other.
 pub fn scratch(name: &str) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -92,17 +132,41 @@ pub struct Ended {
 pub struct Client {
     name: String,
     child: Child,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
+    stdout: Output,
+    stderr: Output,
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What came before an error is worth showing.
-        let _ = pipe.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+/// What comes out of a pipe, until it ends.
+struct Output {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Output {
+    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&bytes);
+        let reader = std::thread::spawn(move || {
+            let mut block = [0; 4_096];
+            // What came before an error is worth showing.
+            while let Ok(count @ 1..) = pipe.read(&mut block) {
+                sink.lock().expect("nobody panics with it").extend_from_slice(&block[..count]);
+            }
+        });
+        Self { bytes, reader: Some(reader) }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().expect("nobody panics with it")).into_owned()
+    }
+
+    /// All of it, once the program has ended.
+    fn whole(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("a reader does not panic");
+        }
+        self.so_far()
+    }
 }
 
 impl Client {
@@ -114,13 +178,18 @@ impl Client {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        let stdout = child.stdout.take().map(collect);
-        let stderr = child.stderr.take().map(collect);
+        let stdout = Output::of(child.stdout.take().expect("piped"));
+        let stderr = Output::of(child.stderr.take().expect("piped"));
         Self { name, child, stdout, stderr }
     }
 
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the child can be waited for").is_none()
+    }
+
+    /// What it has said on stdout and then on stderr, so far.
+    pub fn said(&self) -> String {
+        self.stdout.so_far() + &self.stderr.so_far()
     }
 
     /// Sends a signal by name (TERM, INT).
@@ -164,9 +233,7 @@ impl Client {
     }
 
     fn output(&mut self, status: ExitStatus) -> Ended {
-        let join = |thread: Option<JoinHandle<String>>| thread.map(|t| t.join().expect("a reader does not panic"));
-        let (stdout, stderr) = (join(self.stdout.take()), join(self.stderr.take()));
-        Ended { status, stdout: stdout.unwrap_or_default(), stderr: stderr.unwrap_or_default() }
+        Ended { status, stdout: self.stdout.whole(), stderr: self.stderr.whole() }
     }
 }
 
@@ -175,10 +242,8 @@ impl Drop for Client {
         // It may have ended already: then both fail, and that is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking()
-            && let Some(stderr) = self.stderr.take().and_then(|thread| thread.join().ok())
-        {
-            eprintln!("--- {} ---\n{}---", self.name, tail(&stderr));
+        if std::thread::panicking() {
+            eprintln!("--- {} ---\n{}---", self.name, tail(&self.stderr.so_far()));
         }
     }
 }

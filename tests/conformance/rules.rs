@@ -92,7 +92,7 @@ pub const RULES: &[(&str, &str)] = &[
     ("silence", "tests/hostile_inputs/media.rs::unknown_codecs_and_silence_are_forwarded"),
     ("ModEx", "enhanced::mod_ex_passes_and_is_looked_through"),
     ("Multitrack in its three forms", "enhanced::multitrack_is_whole_for_who_can_take_it_and_track_0_for_others"),
-    ("a real file of several tracks", "tests/multitrack.rs::players_get_their_tracks_by_uring"),
+    ("a real file of several tracks", "tests/multitrack.rs::players_get_their_tracks"),
     ("capabilities are answered", "enhanced::capabilities_are_answered"),
     (
         "who says nothing of it gets a plain reply",

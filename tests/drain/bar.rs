@@ -13,10 +13,11 @@ use std::{
 
 use super::{
     common::{
+        moving::{GOP, able_player, able_publisher, asked_to, frame, number},
         rtmp::{Got, Peer},
         seconds,
     },
-    scene::{GOP, able_player, able_publisher, asked_to, frame, number, start},
+    scene::start,
 };
 
 const STREAMS: usize = 20;

@@ -7,10 +7,11 @@ use std::{
 
 use super::{
     common::{
+        moving::{GOP, able_player, able_publisher, frame, next_number, wait_asked},
         rtmp::{Got, Peer, VIDEO, message},
         seconds, wait_for,
     },
-    scene::{GOP, able_player, able_publisher, accepts, frame, number, readiness, report, request, start, wait_asked},
+    scene::{accepts, readiness, report, start},
 };
 
 #[test]
@@ -29,12 +30,12 @@ fn behind_anycast_clients_go_before_readiness_and_listeners_last() {
     assert_eq!(report(&server)["left"]["asked"], 2);
     assert_eq!(server.metrics().sum("shardcast_draining", &[]), 1.0);
     publisher.send(&frame(stream, 0));
-    assert_eq!(player.next_media().as_ref().and_then(number), Some(0), "served until they leave");
+    assert_eq!(next_number(&mut player), Some(0), "served until they leave");
     // Whoever comes now and can be sent on is, at once; whoever cannot is served.
     let mut newcomer = able_player(server.rtmp, "show");
     assert!(wait_asked(&mut newcomer).is_some());
     let mut other = Peer::player(server.rtmp, "show");
-    assert_eq!(other.next_media().as_ref().and_then(number), Some(0));
+    assert_eq!(next_number(&mut other), Some(0));
     drop((player, newcomer));
     drop(publisher);
     wait_for("readiness to go", seconds(5), || (readiness(&server) == 503).then_some(()));
@@ -69,7 +70,7 @@ fn behind_a_balancer_readiness_goes_first() {
 fn a_drain_by_request_ends_the_process() {
     let mut server = start(2, "");
     assert_eq!(report(&server)["state"], "serving");
-    let (status, body) = request(&server, "POST", "/api/drain?mode=lb&converge_s=0&timeout_s=10&window_s=0", "");
+    let (status, body) = server.request("POST", "/api/drain?mode=lb&converge_s=0&timeout_s=10&window_s=0", "", "");
     assert_eq!(status, 202, "{body}");
     assert_eq!(server.wait_exit(seconds(5)).code(), Some(0));
 }
@@ -77,14 +78,14 @@ fn a_drain_by_request_ends_the_process() {
 #[test]
 fn what_cannot_be_done_is_refused() {
     let server = start(1, "");
-    assert_eq!(request(&server, "POST", "/api/drain?mode=later", "").0, 400);
-    assert_eq!(request(&server, "POST", "/api/drain", "Origin: http://evil\r\n").0, 403);
-    assert_eq!(request(&server, "DELETE", "/api/drain", "Origin: http://evil\r\n").0, 403);
-    assert_eq!(request(&server, "DELETE", "/api/drain", "").0, 409, "it is not draining");
+    assert_eq!(server.request("POST", "/api/drain?mode=later", "", "").0, 400);
+    assert_eq!(server.request("POST", "/api/drain", "Origin: http://evil\r\n", "").0, 403);
+    assert_eq!(server.request("DELETE", "/api/drain", "Origin: http://evil\r\n", "").0, 403);
+    assert_eq!(server.request("DELETE", "/api/drain", "", "").0, 409, "it is not draining");
     let _player = able_player(server.rtmp, "show");
     server.wait_metric("shardcast_players", &[], |players| players == 1.0);
-    assert_eq!(request(&server, "POST", "/api/drain?url=//b/live&timeout_s=60", "").0, 202);
-    assert_eq!(request(&server, "POST", "/api/drain", "").0, 409, "it is draining already");
+    assert_eq!(server.request("POST", "/api/drain?url=//b/live&timeout_s=60", "", "").0, 202);
+    assert_eq!(server.request("POST", "/api/drain", "", "").0, 409, "it is draining already");
 }
 
 #[test]
@@ -93,10 +94,7 @@ fn a_node_that_ends_refuses_at_once() {
     let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
     publisher.use_chunk_size(0xffff);
     // Its last messages take as long as they may.
-    let mut player = Peer::dial_with_buffer(server.rtmp, 4_096).past_handshake();
-    assert!(player.connect("live").is_some());
-    let plays = player.create_stream();
-    player.ask_play(plays, "show");
+    let _player = Peer::player_with_buffer(server.rtmp, "show", 4_096);
     server.wait_metric("shardcast_players", &[], |players| players == 1.0);
     for number in 0..40 {
         let tag = if number == 0 { 0x17 } else { 0x27 };
@@ -108,7 +106,7 @@ fn a_node_that_ends_refuses_at_once() {
     wait_for("the node to end", seconds(5), || (report(&server)["state"] == "ending").then_some(()));
     let asked = Instant::now();
     for method in ["POST", "DELETE"] {
-        assert_eq!(request(&server, method, "/api/drain", "").0, 409);
+        assert_eq!(server.request(method, "/api/drain", "", "").0, 409);
     }
     assert!(asked.elapsed() < seconds(2), "{:?}", asked.elapsed());
     assert_eq!(server.wait_exit(seconds(12)).code(), Some(0));
@@ -122,18 +120,18 @@ fn a_drain_is_taken_back() {
     let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
     publisher.send(&frame(stream, 0));
     assert!(player.next_media().is_some());
-    assert_eq!(request(&server, "POST", "/api/drain?mode=lb&converge_s=2&window_s=0", "").0, 202);
+    assert_eq!(server.request("POST", "/api/drain?mode=lb&converge_s=2&window_s=0", "", "").0, 202);
     wait_for("readiness to go", seconds(5), || (readiness(&server) == 503).then_some(()));
-    assert_eq!(request(&server, "DELETE", "/api/drain", "").0, 200);
+    assert_eq!(server.request("DELETE", "/api/drain", "", "").0, 200);
     assert_eq!((readiness(&server), report(&server)["state"].as_str()), (200, Some("serving")));
     // And once clients were to go, which need not any more.
-    assert_eq!(request(&server, "POST", "/api/drain?window_s=0", "").0, 202);
+    assert_eq!(server.request("POST", "/api/drain?window_s=0", "", "").0, 202);
     server.wait_metric("shardcast_leaving_players", &[], |left| left == 1.0);
-    assert_eq!(request(&server, "DELETE", "/api/drain", "").0, 200);
+    assert_eq!(server.request("DELETE", "/api/drain", "", "").0, 200);
     for at in 1..=GOP {
         publisher.send(&frame(stream, at));
     }
-    let numbers: Vec<_> = (1..=GOP).map(|_| player.next_media().as_ref().and_then(number)).collect();
+    let numbers: Vec<_> = (1..=GOP).map(|_| next_number(&mut player)).collect();
     assert_eq!(numbers, (1..=GOP).map(Some).collect::<Vec<_>>(), "it plays on over the keyframe");
     server.assert_running();
     assert_eq!(server.metrics().sum("shardcast_leaving_players", &[]), 0.0);
@@ -146,7 +144,7 @@ fn the_first_signal_cuts_short_a_drain_by_request_and_the_second_ends_at_once() 
     let mut server = start(1, "");
     let mut player = able_player(server.rtmp, "show");
     server.wait_metric("shardcast_players", &[], |players| players == 1.0);
-    assert_eq!(request(&server, "POST", "/api/drain?url=//b/live&timeout_s=600", "").0, 202);
+    assert_eq!(server.request("POST", "/api/drain?url=//b/live&timeout_s=600", "", "").0, 202);
     assert!(wait_asked(&mut player).is_some());
     server.signal("TERM");
     assert_eq!(server.wait_exit(seconds(10)).code(), Some(0), "in order, at once");
@@ -162,13 +160,16 @@ fn the_first_signal_cuts_short_a_drain_by_request_and_the_second_ends_at_once() 
 
 #[test]
 fn nobody_outstays_the_timeout() {
-    let mut server =
-        start(1, "--drain-reconnect-url //b/live --drain-timeout-s 4 --drain-window-s 1 --drain-converge-s 1");
+    // Little of what is sent goes to the kernel, so that whoever reads nothing is stuck.
+    let flags =
+        "--drain-reconnect-url //b/live --drain-timeout-s 4 --drain-window-s 1 --drain-converge-s 1 --sndbuf 32K";
+    let mut server = start(1, flags);
     // One that heeds nothing, one that reads nothing, and one that publishes no second keyframe.
     let mut stubborn = able_player(server.rtmp, "show");
-    let _deaf = Peer::player(server.rtmp, "show");
+    let mut deaf = Peer::player_with_buffer(server.rtmp, "show", 8 * 1_024);
     server.wait_metric("shardcast_players", &[], |players| players == 2.0);
     let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
+    publisher.use_chunk_size(60_000);
     publisher.send(&frame(stream, 0));
     let from = Instant::now();
     server.signal("TERM");
@@ -177,9 +178,11 @@ fn nobody_outstays_the_timeout() {
         at += 1;
         let mut late = frame(stream, at * GOP + 1);
         late.timestamp = at * 40;
+        late.payload.resize(100_000, 0x55);
         publisher.send(&late);
         while let Got::Message(_) = stubborn.next(Duration::from_millis(20)) {}
         thread::sleep(Duration::from_millis(20));
+        // The time-out, and 5 s for whoever takes its last messages slowly, or not at all.
         assert!(from.elapsed() < seconds(12), "it should have ended");
         if !accepts(&server) && server.get("/healthz").is_err() {
             break server.wait_exit(seconds(5));
@@ -187,4 +190,6 @@ fn nobody_outstays_the_timeout() {
     };
     assert_eq!(exit.code(), Some(0));
     assert!(from.elapsed() > seconds(3), "{:?}", from.elapsed());
+    let mut numbers = std::iter::from_fn(|| next_number(&mut deaf));
+    assert!(numbers.by_ref().take(20).count() < 20, "it was never stuck");
 }

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     audience::Ground,
-    common::{seconds, tool::scratch, wait_for},
+    common::{seconds, tool::scratch},
 };
 
 /// Where Debian and others have it.
@@ -14,7 +14,7 @@ const LIBRARIES: [&str; 3] = [
     "/usr/lib64/faketime/libfaketimeMT.so.1",
 ];
 
-/// The seconds of the first and the last line of the log, which are in UTC.
+/// The hour at which a line of the log was written, in UTC.
 fn hour(line: &str) -> Option<u32> {
     line.get(11..13)?.parse().ok()
 }
@@ -41,7 +41,7 @@ fn an_hour_ahead_and_an_hour_back_change_nothing() {
         std::thread::sleep(seconds(2));
         // Something is logged by the clock as it is set.
         let other = crate::common::rtmp::Peer::publisher(ground.server.rtmp, &format!("at{step}"));
-        wait_for("the log to tell", seconds(5), || ground.server.log().contains(&format!("at{step}")).then_some(()));
+        ground.server.wait_said(&format!("at{step}"));
         if step != "+0" {
             assert_ne!(said(), before, "the clock was not set: {}", ground.server.log());
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     audience::Audience,
     common::{
+        is_root,
         netns::{Cable, Namespace},
         rtmp::{Got, Peer},
         seconds,
@@ -21,8 +22,7 @@ struct Hosts {
 
 impl Hosts {
     fn new(number: u8) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("NOT CHECKED: network namespaces need root");
+        if !is_root("network namespaces need") {
             return None;
         }
         let (node, other) = (Namespace::new(), Namespace::new());

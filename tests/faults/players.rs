@@ -31,11 +31,7 @@ fn large_stream(ground: &Ground, name: &str, lasts: Duration) -> std::thread::Jo
 }
 
 fn short_player(ground: &Ground, name: &str) -> Peer {
-    let mut peer = Peer::dial_with_buffer(ground.server.rtmp, RECEIVE_BYTES).past_handshake();
-    assert_eq!(peer.connect("live").as_deref(), Some("NetConnection.Connect.Success"));
-    let stream = peer.create_stream();
-    peer.ask_play(stream, name);
-    peer
+    Peer::player_with_buffer(ground.server.rtmp, name, RECEIVE_BYTES)
 }
 
 #[test]

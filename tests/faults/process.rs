@@ -16,7 +16,8 @@ const CLOSED: &str = "shardcast_connections_closed_total";
 
 #[test]
 fn a_node_that_is_killed_serves_again_within_five_seconds_of_its_restart() {
-    let mut first = Server::start(Driver::Auto, 2, &[]);
+    // No client of another test has its own port there, and takes it while nobody listens.
+    let mut first = Server::start_at("127.0.77.1:0", Driver::Auto, 2, &[]);
     let addr = first.rtmp.to_string();
     let publisher = Peer::publisher(first.rtmp, "show");
     let players: Vec<Peer> = (0..PLAYERS).map(|_| Peer::player(first.rtmp, "show")).collect();

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::{
     audience::Ground,
-    common::{media, rtmp::Peer, seconds, wait_for},
+    common::{media, rtmp::Peer, seconds, tool::require, wait_for},
 };
 
 #[test]
 fn the_name_of_a_publisher_that_is_killed_is_free_within_a_second() {
     let ground = Ground::new(&[]);
-    let victim = media::publish("ffmpeg", media::av(), &ground.server.url("victim"));
+    let victim = media::publish(require("ffmpeg"), media::av(), &ground.server.url("victim"));
     ground.server.wait_live("victim");
     ground.server.wait_messages("victim", 20);
     victim.signal("KILL");

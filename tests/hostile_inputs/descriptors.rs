@@ -1,13 +1,10 @@
-//! Many connections, and more than the server may have descriptors for.
-
-use std::time::Duration;
+//! Many connections, and what is left of them.
 
 use crate::{
     common::{
         rtmp::Peer,
         seconds,
         server::{Driver, Server},
-        wait_for,
     },
     scene::Pair,
 };
@@ -43,53 +40,4 @@ fn a_thousand_connections_leave_nothing_behind(driver: Driver) {
     assert_eq!(server.descriptors(), before, "open descriptors after a publisher and a player");
 }
 
-#[test]
-fn a_thousand_connections_leave_nothing_behind_on_io_uring() {
-    a_thousand_connections_leave_nothing_behind(Driver::Uring);
-}
-
-#[test]
-fn a_thousand_connections_leave_nothing_behind_on_epoll() {
-    a_thousand_connections_leave_nothing_behind(Driver::Legacy);
-}
-
-fn without_descriptors_accept_waits_and_recovers(driver: Driver) {
-    const LIMIT: usize = 64;
-    let limited = ["sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
-    let mut server = Server::start_by(&limited, driver, 1, &["--unpublish-grace-s", "1"]);
-    let mut healthy = Pair::new(&server, "healthy");
-    healthy.assert_flows();
-    let before = server.descriptors();
-
-    // Who is turned away may hear of it before it knows that it was accepted.
-    let crowd: Vec<_> = (0..2 * LIMIT).map(|_| std::net::TcpStream::connect(server.rtmp)).collect();
-    // Few of them are taken, and the others are told at once.
-    let closed = |server: &Server| {
-        let metrics = server.metrics();
-        let silent = metrics.sum("shardcast_connections_closed_total", &[("reason", "handshakes")]);
-        silent + metrics.sum("shardcast_connections_turned_away_total", &[])
-    };
-    wait_for("the crowd to be told", seconds(5), || (closed(&server) >= 1.5 * LIMIT as f64).then_some(()));
-    let cpu = server.cpu_time();
-    std::thread::sleep(seconds(2));
-    let used = server.cpu_time() - cpu;
-    assert!(used < Duration::from_millis(100), "{used:?} of CPU in 2 s of a full node");
-    healthy.assert_flows();
-
-    drop(crowd);
-    server.wait_metric("shardcast_connections", &[], |count| count == 2.0);
-    assert_eq!(server.descriptors(), before, "open descriptors after the crowd");
-    Pair::new(&server, "after").assert_flows();
-    healthy.assert_flows();
-    server.assert_running();
-}
-
-#[test]
-fn without_descriptors_accept_waits_and_recovers_on_io_uring() {
-    without_descriptors_accept_waits_and_recovers(Driver::Uring);
-}
-
-#[test]
-fn without_descriptors_accept_waits_and_recovers_on_epoll() {
-    without_descriptors_accept_waits_and_recovers(Driver::Legacy);
-}
+on_both_drivers!(a_thousand_connections_leave_nothing_behind);

@@ -3,6 +3,7 @@
 
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
+#[macro_use]
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -11,20 +11,12 @@ use crate::{
 /// The kernel keeps little for a player, so that what happens is the node's doing.
 const RECEIVE_BYTES: usize = 8 * 1_024;
 
-fn deaf(scene: &Scene) -> Peer {
-    let mut peer = Peer::dial_with_buffer(scene.server.rtmp, RECEIVE_BYTES).past_handshake();
-    assert_eq!(peer.connect("live").as_deref(), Some("NetConnection.Connect.Success"));
-    let stream = peer.create_stream();
-    peer.ask_play(stream, "subject");
-    peer
-}
-
 #[test]
 fn a_player_with_a_closed_window_is_let_go_by_time() {
     let scene = Scene::with(&["--sndbuf", "32K"]);
     let mut pair = scene.pair();
     pair.publisher.use_chunk_size(60_000);
-    let _deaf = deaf(&scene);
+    let _deaf = Peer::player_with_buffer(scene.server.rtmp, "subject", RECEIVE_BYTES);
     for second in 1..=14 {
         let payload = keyframe(400_000, second as u8);
         let bytes = video(pair.stream, second * 1_000, payload.clone()).chunks(60_000);

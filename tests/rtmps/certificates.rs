@@ -1,6 +1,6 @@
 //! Which certificate is shown to whom, over which versions, and what happens when its file changes.
 
-use super::files::{Files, s_client, session_file, shown};
+use super::files::{Files, s_client, shown};
 use crate::common::{
     media,
     packets::{self, Joined, Seen, assert_received, ffprobe},
@@ -61,7 +61,7 @@ fn sessions_are_resumed_and_tickets_are_sent_only_if_asked_for() {
     let files = Files::new();
     files.make("a", "first", &["a.example"], 30);
     let server = start(&files, &["a"], &[]);
-    let session = session_file(&files);
+    let session = files.path("session");
     let begun = s_client(server.secure(), &format!("-tls1_2 -sess_out {session}"));
     assert!(begun.contains("New, TLSv1.2"), "{begun}");
     let resumed = s_client(server.secure(), &format!("-tls1_2 -sess_in {session}"));
@@ -93,10 +93,10 @@ fn a_new_certificate_is_shown_from_then_on_and_drops_nobody() {
     // One of which nothing can be made: a key that is another certificate's, then no PEM at all.
     files.make("c", "third", &["a.example"], 30);
     std::fs::copy(files.path("c.pem"), files.path("a.pem")).expect("it is there");
-    wait_for("a refusal", seconds(10), || server.log().contains("it is the key of another certificate").then_some(()));
+    server.wait_said("it is the key of another certificate");
     std::fs::write(files.path("a.key"), "no key").expect("it can be written");
     server.signal("HUP");
-    wait_for("a refusal", seconds(10), || server.log().contains("it has no private key in PEM").then_some(()));
+    server.wait_said("it has no private key in PEM");
     assert_eq!(shown(server.secure(), None, ""), "new");
     files.replace("a", "c");
     server.signal("HUP");
@@ -128,5 +128,5 @@ fn a_certificate_that_expires_soon_is_warned_of() {
     let files = Files::new();
     files.make("a", "soon", &["a.example"], 5);
     let server = start(&files, &["a"], &[]);
-    wait_for("a warning", seconds(5), || server.log().contains("days; renew it").then_some(()));
+    server.wait_said("days; renew it");
 }

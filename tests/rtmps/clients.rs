@@ -3,12 +3,12 @@
 use std::process::Command;
 
 use crate::common::{
-    clients::{gst_publish, rtmpdump},
+    clients::{gst_play, gst_publish, rtmpdump},
     media,
     packets::{self, Joined, Seen, Track, assert_received, ffprobe, of_file},
     seconds,
     server::{Driver, Server},
-    tool::{Client, new_ffmpeg, require, require_element, scratch},
+    tool::{Client, new_ffmpeg, require, scratch},
 };
 
 on_both_drivers!(ffmpeg_and_librtmp, a_new_ffmpeg, gstreamer);
@@ -70,21 +70,11 @@ fn gstreamer(driver: Driver) {
     let server = start(driver);
     let url = server.secure_url("gst");
     let (sent, file) = (scratch("sent.flv"), scratch("gst.flv"));
-    require_element("rtmp2src");
     // Nobody vouches for the certificate.
-    let unchecked = "tls-validation-flags=0";
-    let player = Client::spawn(Command::new(require("gst-launch-1.0")).args(["-q", "rtmp2src"]).args([
-        &format!("location={url}"),
-        unchecked,
-        "!",
-        "filesink",
-        "async=false",
-        "buffer-mode=unbuffered",
-        &format!("location={}", file.display()),
-    ]));
+    let to = format!("{url} tls-validation-flags=0");
+    let player = gst_play("rtmp2src", &to, &file);
     server.wait_metric("shardcast_players", &[], |waiting| waiting >= 1.0);
     let tracks = [Track::Video, Track::Audio];
-    let to = format!("{url} {unchecked}");
     let publisher = gst_publish(&media::av().path, &tracks, 0, "rtmp2sink", &to, &sent);
     publisher.finish(seconds(media::SOURCE_SECONDS + 10));
     player.finish(seconds(20));

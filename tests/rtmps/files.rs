@@ -1,12 +1,11 @@
 //! Certificates that openssl signs with their own keys, and what its client sees of a server.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{net::SocketAddr, path::PathBuf, process::Command};
 
-use crate::common::tool::{require, scratch};
+use crate::common::{
+    seconds,
+    tool::{Client, require, scratch},
+};
 
 /// A folder with certificates and keys.
 pub struct Files(PathBuf);
@@ -51,13 +50,10 @@ impl Drop for Files {
 
 /// What `openssl s_client` prints, with further `flags`; it says nothing and goes at once.
 pub fn s_client(addr: SocketAddr, flags: &str) -> String {
-    let output = Command::new(require("openssl"))
-        .args(["s_client", "-connect", &addr.to_string()])
-        .args(flags.split_whitespace())
-        .stdin(Stdio::null())
-        .output()
-        .expect("it is on PATH");
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    let mut client = Command::new(require("openssl"));
+    client.args(["s_client", "-connect", &addr.to_string()]).args(flags.split_whitespace());
+    let ended = Client::spawn(&mut client).wait(seconds(20));
+    ended.stdout + &ended.stderr
 }
 
 /// The common name of the certificate that a client sees which asks for `host`.
@@ -67,10 +63,4 @@ pub fn shown(addr: SocketAddr, host: Option<&str>, flags: &str) -> String {
     let subject = printed.lines().find_map(|line| line.strip_prefix("subject=")).unwrap_or_default();
     let (_, common) = subject.split_once("CN").unwrap_or_else(|| panic!("no certificate in {printed}"));
     common.trim_start_matches([' ', '=']).to_owned()
-}
-
-/// A session's file for `-sess_out` and `-sess_in`.
-pub fn session_file(files: &Files) -> String {
-    assert!(Path::new(&files.path("")).is_dir());
-    files.path("session")
 }

@@ -2,12 +2,13 @@
 
 use crate::{
     common::{
+        moving::{GOP, frame, number},
         rtmp::Peer,
         seconds,
-        server::{Driver, Server},
+        server::{Driver, Server, lives},
         wait_for,
     },
-    ends::{frame, kill, lives, wait_said},
+    ends::kill,
 };
 
 const BACK: &str = "connections are taken here again";
@@ -40,7 +41,7 @@ impl Chain {
     /// Ends the second, and returns once the first has heard that the third goes on.
     fn end_second(&mut self, signal: &str) {
         kill(self.second, signal);
-        wait_said(&self.server, "the process that took over from it serves on");
+        self.server.wait_said("the process that took over from it serves on");
         self.server.wait_gone_process(self.second, seconds(10));
     }
 }
@@ -50,9 +51,9 @@ fn all_are_served_by_one(server: &Server, name: &str) {
     let (mut publisher, stream) = Peer::publisher(server.rtmp, name);
     publisher.send(&frame(stream, 0));
     server.wait_messages(name, 1);
-    for number in 0..20 {
+    for player_number in 0..20 {
         let mut player = Peer::player(server.rtmp, name);
-        assert!(player.next_media().is_some(), "player {number}");
+        assert!(player.next_media().is_some(), "player {player_number}");
     }
 }
 
@@ -67,12 +68,11 @@ fn the_middle_ends(signal: &str) {
     all_are_served_by_one(&chain.server, "mid");
     let (old, stream) = &mut chain.old;
     let [of_old, _] = &mut players;
-    let mut number = 0;
+    let mut sent = 0;
     wait_for("the oldest stream to go on", seconds(10), || {
-        number += 10;
-        old.send(&frame(*stream, number));
-        let newest = of_old.next_media().and_then(|media| media.payload.get(5..9).map(<[u8]>::to_vec));
-        newest.filter(|newest| *newest == number.to_be_bytes())
+        sent += GOP;
+        old.send(&frame(*stream, sent));
+        of_old.next_media().and_then(|media| number(&media)).filter(|number| *number == sent)
     });
     assert!(Peer::player(chain.server.rtmp, "old").next_media().is_some());
     assert_eq!(chain.server.get("/readyz").expect("the admin listener").0, 200);
@@ -85,7 +85,7 @@ fn the_middle_ends(signal: &str) {
     let newest = chain.server.pid();
     chain.server.signal("TERM");
     chain.server.wait_gone_process(newest, seconds(10));
-    wait_said(&chain.server, "nobody takes connections");
+    chain.server.wait_said("nobody takes connections");
     assert!(std::net::TcpStream::connect(chain.server.rtmp).is_err());
     std::thread::sleep(seconds(1));
     let log = chain.server.log();
@@ -110,7 +110,7 @@ fn the_oldest_takes_connections_again_once_all_behind_it_have_died() {
         chain.end_second(signal);
         assert!(!chain.server.log().contains(BACK));
         kill(chain.server.pid(), "KILL");
-        wait_said(&chain.server, BACK);
+        chain.server.wait_said(BACK);
         chain.server.forget_successor();
         chain.server.forget_successor();
         assert_eq!(chain.server.pid(), chain.first);
@@ -126,7 +126,7 @@ fn the_oldest_takes_connections_again_once_all_behind_it_have_died() {
 fn the_one_before_takes_connections_again_and_is_replaced_as_before() {
     let mut chain = Chain::new();
     kill(chain.server.pid(), "KILL");
-    wait_said(&chain.server, BACK);
+    chain.server.wait_said(BACK);
     chain.server.forget_successor();
     assert_eq!(chain.server.pid(), chain.second);
     all_are_served_by_one(&chain.server, "new");

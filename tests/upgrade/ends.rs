@@ -3,31 +3,18 @@
 use std::process::Command;
 
 use crate::common::{
-    rtmp::{Message, Peer, VIDEO, message},
+    moving::frame,
+    rtmp::Peer,
     seconds,
-    server::{Driver, Server},
+    server::{Driver, Server, lives},
+    tool::Folder,
     wait_for,
 };
-
-pub fn frame(stream: u32, number: u32) -> Message {
-    let tag = if number.is_multiple_of(10) { 0x17 } else { 0x27 };
-    let payload = [&[tag, 1, 0, 0, 0][..], &number.to_be_bytes(), &[0x55; 200]].concat();
-    message(6, VIDEO, stream, number * 40, payload)
-}
 
 #[track_caller]
 pub fn kill(pid: u32, signal: &str) {
     let sent = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status();
     assert!(sent.expect("kill is on PATH").success(), "process {pid} is gone");
-}
-
-pub fn lives(pid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}/exe")).read_link().is_ok()
-}
-
-#[track_caller]
-pub fn wait_said(server: &Server, what: &str) {
-    wait_for(&format!("{what:?} to be said"), seconds(10), || server.log().contains(what).then_some(()));
 }
 
 #[test]
@@ -55,7 +42,8 @@ fn a_stream_outlives_two_upgrades() {
 
 #[test]
 fn connections_are_taken_again_if_the_new_process_dies() {
-    let file = std::env::temp_dir().join(format!("shardcast-ends-{}.sock", std::process::id()));
+    let folder = Folder::new("upgrade-ends");
+    let file = folder.path("node.sock");
     let mut server = Server::start(Driver::Auto, 2, &["--rtmp", &format!("unix:{}", file.display())]);
     let old = server.pid();
     let (mut publisher, stream) = Peer::publisher(server.rtmp, "show");
@@ -63,11 +51,11 @@ fn connections_are_taken_again_if_the_new_process_dies() {
     server.upgrade();
     let new = server.pid();
     kill(new, "KILL");
-    wait_said(&server, "connections are taken here again");
+    server.wait_said("connections are taken here again");
     server.forget_successor();
     assert_eq!(server.pid(), old);
     assert!(Peer::connected(server.rtmp).is_served());
-    assert!(Peer::dial_unix(&file).past_handshake().connect("live").is_some());
+    assert!(Peer::dial_unix(&file).past_handshake().past_connect().is_served());
     assert_eq!(server.get("/readyz").expect("the admin listener").0, 200);
     let mut player = Peer::player(server.rtmp, "show");
     publisher.send(&frame(stream, 10));
@@ -90,7 +78,7 @@ fn a_new_process_that_ends_in_order_leaves_nobody_to_take_connections() {
     let new = server.pid();
     server.signal("TERM");
     server.wait_gone_process(new, seconds(10));
-    wait_said(&server, "nobody takes connections");
+    server.wait_said("nobody takes connections");
     assert!(!server.log().contains("ERROR"), "{}", server.log());
     assert!(std::net::TcpStream::connect(server.rtmp).is_err());
     assert!(player.is_served());
@@ -100,7 +88,7 @@ fn a_new_process_that_ends_in_order_leaves_nobody_to_take_connections() {
 
 #[test]
 fn a_signal_begins_the_drain_that_is_configured() {
-    let flags = "--drain-mode lb --drain-timeout-s 60 --drain-window-s 0 --drain-converge-s 2";
+    let flags = "--drain-mode lb --drain-timeout-s 60 --drain-window-s 0 --drain-converge-s 5";
     let mut server = Server::start(Driver::Auto, 2, &flags.split(' ').collect::<Vec<_>>());
     let old = server.pid();
     let mut player = Peer::player(server.rtmp, "show");
@@ -119,7 +107,7 @@ fn a_signal_begins_the_drain_that_is_configured() {
     kill(old, "TERM");
     std::thread::sleep(seconds(1));
     kill(old, "TERM");
-    wait_said(&server, "stopped at once by a second signal");
+    server.wait_said("stopped at once by a second signal");
 }
 
 #[test]
@@ -144,12 +132,12 @@ fn a_process_that_leaves_or_was_replaced_starts_no_new_one() {
     server.wait_metric("shardcast_players", &[], |players| players == 1.0);
     server.upgrade();
     kill(old, "USR2");
-    wait_said(&server, &format!("SIGUSR2 is for process {}", server.pid()));
+    server.wait_said(&format!("SIGUSR2 is for process {}", server.pid()));
     let _player = Peer::player(server.rtmp, "show");
     server.wait_metric("shardcast_players", &[], |players| players == 1.0);
     assert_eq!(server.post("/api/drain?timeout_s=60&converge_s=60"), 202);
     let begun = server.log().matches("is being started").count();
     server.signal("USR2");
-    wait_said(&server, "this process leaves already: SIGUSR2 is ignored");
+    server.wait_said("this process leaves already: SIGUSR2 is ignored");
     assert_eq!(server.log().matches("is being started").count(), begun);
 }

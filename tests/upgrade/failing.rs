@@ -13,14 +13,12 @@ use std::{
 
 use shardcast::shard::passing::Passing;
 
-use crate::{
-    common::{
-        rtmp::Peer,
-        seconds,
-        server::{Driver, Server, binary},
-        wait_for,
-    },
-    folder::Folder,
+use crate::common::{
+    rtmp::Peer,
+    seconds,
+    server::{Driver, Server, binary},
+    tool::{Client, Folder},
+    wait_for,
 };
 
 fn run(program: &Path, flags: &[&str]) -> Server {
@@ -30,10 +28,7 @@ fn run(program: &Path, flags: &[&str]) -> Server {
 }
 
 fn copied(folder: &Folder) -> PathBuf {
-    // By a process of its own: a test that starts one meanwhile would hold the file open, which then cannot be run.
-    folder.put("node", |path| {
-        assert!(Command::new("cp").arg(binary()).arg(path).status().expect("cp is on PATH").success());
-    })
+    folder.put_copy("node", &binary())
 }
 
 fn script(folder: &Folder, text: &str) {
@@ -55,7 +50,7 @@ fn fails(server: &Server) -> String {
 
 #[test]
 fn the_old_process_serves_on() {
-    let folder = Folder::new("failing");
+    let folder = Folder::new("upgrade-failing");
     let program = copied(&folder);
     let socket = format!("unix:{}", folder.path("node.sock").display());
     let mut server = run(&program, &["--rtmp", &socket]);
@@ -135,48 +130,44 @@ fn a_new_process_opens_nothing_unless_it_is_told_to() {
 
 #[test]
 fn a_new_process_that_hangs_is_stopped() {
-    let folder = Folder::new("hanging");
+    let folder = Folder::new("upgrade-hanging");
     let program = copied(&folder);
     let server = run(&program, &[]);
     script(&folder, "#!/bin/sh\nexec sleep 60\n");
     server.signal("USR2");
-    wait_for("it to be started", seconds(5), || server.log().contains("is being started").then_some(()));
+    server.wait_said("is being started");
     server.signal("USR2");
-    wait_for("the second signal to be noted", seconds(5), || {
-        server.log().contains("SIGUSR2 is ignored until it is over").then_some(())
-    });
+    server.wait_said("SIGUSR2 is ignored until it is over");
     wait_for("its time to be over", seconds(20), || server.log().contains("was not ready within 10s").then_some(()));
     assert!(Peer::connected(server.rtmp).is_served());
 }
 
 #[test]
 fn a_drain_stops_a_new_process_that_does_not_listen_yet() {
-    let folder = Folder::new("draining");
+    let folder = Folder::new("upgrade-draining");
     let program = copied(&folder);
     let server = run(&program, &[]);
     script(&folder, "#!/bin/sh\nexec sleep 60\n");
     server.signal("USR2");
-    wait_for("it to be started", seconds(5), || server.log().contains("is being started").then_some(()));
+    server.wait_said("is being started");
     assert_eq!(server.post("/api/drain?mode=lb&timeout_s=60&converge_s=60"), 202);
-    wait_for("it to be stopped", seconds(5), || server.log().contains("the new one is stopped").then_some(()));
+    server.wait_said("the new one is stopped");
     assert!(Peer::connected(server.rtmp).is_served(), "until the balancer knows");
 }
 
 #[test]
 fn the_variable_is_not_for_others() {
-    let output = Command::new(binary())
-        .env("SHARDCAST_HANDOVER", "1")
-        .stdin(std::process::Stdio::null())
-        .output()
-        .expect("it runs");
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let mut node = Command::new(binary());
+    node.args(["--rtmp", "127.0.0.1:0", "--admin", "off"]).env("SHARDCAST_HANDOVER", "1");
+    let ended = Client::spawn(&mut node).wait(seconds(10));
+    assert_eq!(ended.status.code(), Some(2));
+    let said = ended.stderr;
     assert!(said.starts_with("shardcast: SHARDCAST_HANDOVER: ") && said.lines().count() == 1, "{said}");
 }
 
 #[test]
 fn an_old_process_that_talks_nonsense_is_taken_over_from_all_the_same() {
-    let folder = Folder::new("nonsense");
+    let folder = Folder::new("upgrade-nonsense");
     let file = folder.path("node.sock");
     let (stays, dropped) = (UnixListener::bind(&file).expect("a new file"), TcpListener::bind("127.0.0.1:0"));
     let dropped = dropped.expect("free");
@@ -196,9 +187,7 @@ fn an_old_process_that_talks_nonsense_is_taken_over_from_all_the_same() {
     let script = format!("export SHARDCAST_HANDOVER=1; exec \"$@\" 0<&{}", theirs.as_fd().as_raw_fd());
     let socket = format!("unix:{}", file.display());
     let mut server = Server::start_by(&["bash", "-c", &script, "bash"], Driver::Auto, 1, &["--rtmp", &socket]);
-    wait_for("the old process to be given up", seconds(5), || {
-        server.log().contains("the process before this one cannot be heard").then_some(())
-    });
+    server.wait_said("the process before this one cannot be heard");
     assert!(TcpStream::connect(addr).is_err(), "nobody takes connections there");
     server.signal("TERM");
     server.wait_exit(seconds(10));
@@ -207,18 +196,14 @@ fn an_old_process_that_talks_nonsense_is_taken_over_from_all_the_same() {
 
 #[test]
 fn a_relay_is_not_replaced_and_does_not_end_for_it() {
-    let mut relay = Command::new(binary())
-        .args(["relay", "rtmp://127.0.0.1:1/live/a", "rtmp://127.0.0.1:1/live/b"])
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("it runs");
-    std::thread::sleep(seconds(1));
-    let pid = relay.id().to_string();
-    assert!(Command::new("kill").args(["-USR2", &pid]).status().expect("kill is on PATH").success());
-    std::thread::sleep(seconds(1));
-    let ended = relay.try_wait().expect("a child");
-    let _ = relay.kill();
-    let said = relay.wait_with_output().expect("a child").stderr;
-    assert!(ended.is_none());
-    assert!(String::from_utf8_lossy(&said).contains("SIGUSR2 is ignored"));
+    let mut relay = Command::new(binary());
+    relay.args(["relay", "rtmp://127.0.0.1:1/live/a", "rtmp://127.0.0.1:1/live/b"]);
+    let mut relay = Client::spawn(&mut relay);
+    // It takes signals by the time that it says something.
+    wait_for("the relay to begin", seconds(10), || (!relay.said().is_empty()).then_some(()));
+    relay.signal("USR2");
+    wait_for("the signal to be noted", seconds(10), || relay.said().contains("SIGUSR2 is ignored").then_some(()));
+    assert!(relay.is_running());
+    relay.signal("TERM");
+    relay.wait(seconds(10));
 }

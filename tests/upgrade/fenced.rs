@@ -2,15 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use crate::{
-    common::{
-        rtmp::Peer,
-        seconds,
-        server::{Server, binary, has_landlock},
-        tool::require,
-        wait_for,
-    },
-    folder::Folder,
+use crate::common::{
+    rtmp::Peer,
+    seconds,
+    server::{Server, binary, has_landlock},
+    tool::{Folder, require},
+    wait_for,
 };
 
 /// A file for its owner only, in a folder that has nothing else.
@@ -54,7 +51,7 @@ fn all_that_the_new_process_reads_is_within_its_reach() {
     if !has_landlock() {
         return;
     }
-    let folder = Folder::new("fenced");
+    let folder = Folder::new("upgrade-fenced");
     fs::create_dir_all(folder.path("sockets")).expect("ours");
     let socket = folder.path("sockets").join("rtmp.sock");
     let mut server = Server::run(&[&binary(), "--config", &config(&folder, &socket)]);

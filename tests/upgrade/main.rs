@@ -3,26 +3,14 @@
 
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
+#[macro_use]
 #[path = "../common/mod.rs"]
 mod common;
-
-/// Runs each test on the io_uring driver and on the legacy one.
-macro_rules! on_both_drivers {
-    ($($name:ident),+ $(,)?) => {
-        mod uring {
-            $(#[test] fn $name() { super::$name($crate::common::server::Driver::Uring) })+
-        }
-        mod legacy {
-            $(#[test] fn $name() { super::$name($crate::common::server::Driver::Legacy) })+
-        }
-    };
-}
 
 mod chain;
 mod ends;
 mod failing;
 mod fenced;
-mod folder;
 mod sockets;
 mod storm;
 mod streams;

@@ -6,14 +6,12 @@ use std::{
     path::Path,
 };
 
-use crate::{
-    common::{
-        rtmp::Peer,
-        seconds,
-        server::{Driver, Server, binary},
-        wait_for,
-    },
-    folder::Folder,
+use crate::common::{
+    rtmp::Peer,
+    seconds,
+    server::{Driver, Server, binary},
+    tool::Folder,
+    wait_for,
 };
 
 fn run(config: &Path) -> Server {
@@ -41,7 +39,7 @@ fn shards(server: &Server) -> usize {
 
 #[test]
 fn every_listener_is_accepted_from_with_fewer_shards_and_with_more() {
-    let folder = Folder::new("shards");
+    let folder = Folder::new("upgrade-shards");
     let config = folder.path("node.toml");
     let rtmp = ["127.0.0.1:0".to_owned()];
     write(&config, 3, &rtmp);
@@ -60,7 +58,7 @@ fn every_listener_is_accepted_from_with_fewer_shards_and_with_more() {
 
 #[test]
 fn addresses_come_and_go() {
-    let folder = Folder::new("addresses");
+    let folder = Folder::new("upgrade-addresses");
     let config = folder.path("node.toml");
     // Of the system's choice once; then they are written down.
     write(&config, 2, &["127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()]);
@@ -82,7 +80,7 @@ fn addresses_come_and_go() {
 
 #[test]
 fn a_socket_file_stays_and_goes_with_the_last() {
-    let folder = Folder::new("file");
+    let folder = Folder::new("upgrade-file");
     let file = folder.path("node.sock");
     let mut server = Server::start(Driver::Auto, 2, &["--rtmp", &format!("unix:{}", file.display())]);
     for _ in 0..3 {

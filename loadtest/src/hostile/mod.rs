@@ -70,6 +70,9 @@ pub struct HostileReport {
 /// # Errors
 /// The run could not be carried out.
 pub fn hostile(args: &HostileArgs) -> Result<ExitCode, String> {
+    if args.target.url.secure {
+        return Err("--url: hostile connections speak RTMP without TLS; name an rtmp:// address of the server".into());
+    }
     args.target.prepare(args.load.connections().saturating_add(args.connections))?;
     let report = measure(args)?;
     report::print(&report, args.load.json, || report.text())?;
@@ -291,6 +294,16 @@ mod tests {
         };
         let audience = crate::report::tests::report(|_, _| {});
         HostileReport::new(4, BEFORE, percentiles(3), (0..5).map(round).collect(), audience)
+    }
+
+    #[test]
+    fn a_server_over_tls_is_refused() {
+        use clap::Parser;
+        let arguments = "t hostile --url rtmps://127.0.0.1/a/b --server-pid 1";
+        let crate::cli::Command::Hostile(args) = crate::cli::Cli::parse_from(arguments.split(' ')).command else {
+            panic!("not hostile")
+        };
+        assert!(hostile(&args).unwrap_err().contains("without TLS"));
     }
 
     #[test]

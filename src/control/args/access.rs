@@ -86,6 +86,9 @@ impl AccessSource {
 
     /// The same start with the configuration file as it is now. The error is one line.
     pub(in super::super) fn again(&self) -> Result<Self, String> {
+        if let Some(path) = self.file.as_ref().map(|file| &file.text.path).filter(|path| !path.is_file()) {
+            return Err(format!("{}: not a file (any more): it cannot be read again", path.display()));
+        }
         super::access(&self.given)
     }
 }

@@ -1,35 +1,66 @@
 //! What a server's reply means.
 
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{Format, client::Reply};
 use crate::{limits, shard::questions::Decision};
 
+/// What counts in an answer. A field that stands there twice is a fault: readers differ in which they take.
+#[derive(Debug, Default, Deserialize)]
+struct Said {
+    #[serde(default, deserialize_with = "given")]
+    allow: Option<Value>,
+    #[serde(default, deserialize_with = "given")]
+    reason: Option<Value>,
+}
+
+/// Tells null from nothing.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
 /// A success allows, unless its JSON says otherwise; a client error refuses. Anything else is no decision.
 pub(super) fn decision(format: Format, reply: &Reply) -> Decision {
-    let Reply { status, body, .. } = reply;
-    let said = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object);
-    let reason = said.as_ref().and_then(|said| said.get("reason")?.as_str()).map(cleaned).filter(|why| !why.is_empty());
-    let refused = |reason: Option<String>| Decision::Refused(reason.unwrap_or_else(|| "refused".to_owned()));
-    if status.is_success() {
-        if format == Format::NginxRtmp {
-            return Decision::Allowed;
-        }
-        let is_json = body.trim_ascii_start().starts_with(b"{");
-        return match said.as_ref().map(|said| said.get("allow")) {
-            Some(None | Some(Value::Bool(true))) => Decision::Allowed,
-            Some(Some(Value::Bool(false))) => refused(reason),
-            Some(Some(other)) => Decision::Failed(format!("'allow' is neither true nor false, but {}", kind(other))),
-            None if is_json => Decision::Failed("the answer begins like JSON and is none".to_owned()),
-            // Words that are for people, or nothing: the status says it.
-            None => Decision::Allowed,
-        };
-    }
+    let status = reply.status;
+    let refused = |said: Said| {
+        let reason = said.reason.as_ref().and_then(Value::as_str).map(cleaned).filter(|why| !why.is_empty());
+        Decision::Refused(reason.unwrap_or_else(|| "refused".to_owned()))
+    };
     match format {
-        Format::NginxRtmp => refused(reason),
-        Format::Json if status.is_client_error() => refused(reason),
+        Format::NginxRtmp if status.is_success() => Decision::Allowed,
+        Format::Json if status.is_success() => match said(reply) {
+            Err(why) => Decision::Failed(why),
+            Ok(said) => match said.allow {
+                None | Some(Value::Bool(true)) => Decision::Allowed,
+                Some(Value::Bool(false)) => refused(said),
+                Some(other) => Decision::Failed(format!("'allow' is neither true nor false, but {}", kind(&other))),
+            },
+        },
         Format::Json if status.is_redirection() => Decision::Failed(format!("{status}: redirects are not followed")),
-        Format::Json => Decision::Failed(status.to_string()),
+        Format::Json if !status.is_client_error() => Decision::Failed(status.to_string()),
+        Format::NginxRtmp | Format::Json => refused(said(reply).unwrap_or_default()),
+    }
+}
+
+/// What a body says: nothing, if it is words for people. A body that may say no, but cannot be read, is not taken for a yes.
+fn said(reply: &Reply) -> Result<Said, String> {
+    if let Some(encoding) = &reply.encoding {
+        return Err(format!("the answer is encoded as {:?}, which was not asked for", cleaned(encoding)));
+    }
+    let text = str::from_utf8(&reply.body).map_err(|_| "the answer is not UTF-8".to_owned())?;
+    // What some frameworks put first.
+    let text = text.trim_start_matches('\u{feff}').trim();
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(_)) => serde_json::from_str(text).map_err(|error| format!("the answer is ambiguous: {error}")),
+        // PHP writes an object without fields so.
+        Ok(Value::Array(fields)) if fields.is_empty() => Ok(Said::default()),
+        Ok(other) => Err(format!("the answer is {}, where an object is expected", kind(&other))),
+        Err(_) if text.is_empty() => Ok(Said::default()),
+        Err(error) if reply.is_json || text.starts_with(['{', '[']) => {
+            Err(format!("the answer is to be JSON, and is none: {error}"))
+        }
+        Err(_) => Ok(Said::default()),
     }
 }
 
@@ -46,7 +77,8 @@ fn kind(value: &Value) -> &'static str {
         Value::Null => "null",
         Value::Number(_) => "a number",
         Value::String(_) => "a text",
-        Value::Bool(_) | Value::Array(_) | Value::Object(_) => "something else",
+        Value::Bool(_) => "a truth value",
+        Value::Array(_) | Value::Object(_) => "something else",
     }
 }
 

@@ -33,6 +33,9 @@ use crate::{limits, shard::tls};
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) location: Option<String>,
+    /// Of its body: nobody asked for one.
+    pub(super) encoding: Option<String>,
+    pub(super) is_json: bool,
     pub(super) body: Bytes,
 }
 
@@ -72,11 +75,14 @@ impl Client {
         };
         let response = response.await.map_err(|error| told(&error))?;
         let status = response.status();
-        let location = response.headers().get(header::LOCATION);
-        let location = location.and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
+        let said =
+            |name| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let location = said(header::LOCATION);
+        let encoding = said(header::CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+        let is_json = said(header::CONTENT_TYPE).is_some_and(|of| of.to_ascii_lowercase().contains("json"));
         let body = Limited::new(response.into_body(), limits::CALLBACK_ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| format!("the answer breaks off or is too long: {error}"))?.to_bytes();
-        Ok(Reply { status, location, body })
+        Ok(Reply { status, location, encoding, is_json, body })
     }
 }
 

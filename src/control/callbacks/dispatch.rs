@@ -1,5 +1,5 @@
 //! The queues of callbacks, of what is asked and of what is told: so many of each under way at once, and one at a time for each
-//! client, whose events keep their order.
+//! client, whose events keep their order. Clients' addresses take turns.
 //!
 //! A server that does not listen to what it is told holds up no question of another client. Of what is to be told of one client
 //! the newest [`limits::CALLBACKS_TOLD_PER_CLIENT_MAX`] wait.
@@ -13,8 +13,12 @@ use std::{
 
 use tokio::{sync::mpsc, task::JoinSet, time::timeout_at};
 
-use super::{Counts, Outcome, Plan, answer, budget::Budget, client::Client, counts::Matter, request, request::Signer};
+use super::{
+    Counts, Outcome, Plan, answer, budget::Budget, client::Client, counts::Matter, request, request::Signer,
+    turns::Turns,
+};
 use crate::{
+    access::network::customer,
     limits,
     shard::questions::{Decision, Question, Ticket},
 };
@@ -44,7 +48,7 @@ pub(super) struct Dispatcher {
     /// Jobs of clients that have one under way or in `ready`, behind it.
     waiting: HashMap<u64, VecDeque<Job>>,
     /// By matter, as the next.
-    ready: [VecDeque<Job>; 2],
+    ready: [Turns<Job>; 2],
     busy: [usize; 2],
     /// The clients of requests that end, and what these were.
     under_way: JoinSet<(u64, Matter)>,
@@ -103,7 +107,7 @@ impl Dispatcher {
             }
             for matter in Matter::ALL {
                 while self.busy[matter as usize] < self.concurrency
-                    && let Some(job) = self.ready[matter as usize].pop_front()
+                    && let Some(job) = self.ready[matter as usize].pop()
                 {
                     self.begin(job);
                 }
@@ -126,16 +130,21 @@ impl Dispatcher {
             }
             Entry::Vacant(vacant) => {
                 vacant.insert(VecDeque::new());
-                self.ready[job.matter() as usize].push_back(job);
+                self.ready(job);
             }
         }
+    }
+
+    fn ready(&mut self, job: Job) {
+        let address = customer(job.question.subject.peer.ip());
+        self.ready[job.matter() as usize].push(address, job);
     }
 
     /// A request of the client has ended.
     fn next_of(&mut self, client: u64) {
         let Some(waiting) = self.waiting.get_mut(&client) else { return };
         match waiting.pop_front() {
-            Some(job) => self.ready[job.matter() as usize].push_back(job),
+            Some(job) => self.ready(job),
             None => drop(self.waiting.remove(&client)),
         }
     }

@@ -16,6 +16,7 @@ mod dispatch;
 mod request;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

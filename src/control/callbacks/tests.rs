@@ -155,16 +155,26 @@ fn replies_mean_what_their_format_says() {
     let reply = |status: u16, body: &str| {
         let status = StatusCode::from_u16(status).expect("a status");
         let body = Bytes::copy_from_slice(body.as_bytes());
-        Reply { status, location: Some("rtmp://elsewhere\n/live".to_owned()), body }
+        let location = Some("rtmp://elsewhere\n/live".to_owned());
+        Reply { status, location, encoding: None, is_json: false, body }
     };
     let ask = |format, status, body: &str| answer::decision(format, &reply(status, body));
     let refused = |why: &str| Decision::Refused(why.to_owned());
     let failed = |decision: &Decision| matches!(decision, Decision::Failed(_));
-    for (status, body) in [(200, ""), (204, ""), (200, "OK"), (201, "{}"), (200, "{\"allow\":true}"), (200, "[]")] {
+    for (status, body) in
+        [(200, ""), (204, ""), (200, "OK"), (201, "{}"), (200, "{\"allow\":true}"), (200, "[]"), (200, "\u{feff} ")]
+    {
         assert_eq!(ask(Format::Json, status, body), Decision::Allowed, "{status} {body}");
         assert_eq!(ask(Format::NginxRtmp, status, body), Decision::Allowed, "{status} {body}");
     }
     assert_eq!(ask(Format::Json, 200, "{\"allow\":false}"), refused("refused"));
+    assert_eq!(ask(Format::Json, 200, "\u{feff}{\"allow\":false}"), refused("refused"));
+    let no = || reply(200, "no");
+    let unread = Reply { encoding: Some("gzip".to_owned()), ..no() };
+    let bytes = Reply { body: Bytes::from_static(b"\x1f\x8b\x08"), ..no() };
+    for odd in [unread, bytes, Reply { is_json: true, ..no() }] {
+        assert!(failed(&answer::decision(Format::Json, &odd)), "{odd:?}");
+    }
     assert_eq!(ask(Format::Json, 200, "{\"allow\":false,\"reason\":\"go\\r\\naway\\u0000\"}"), refused("go  away"));
     assert_eq!(ask(Format::Json, 403, "{\"reason\":\"no\"}"), refused("no"));
     assert_eq!(ask(Format::Json, 404, "<html>"), refused("refused"));
@@ -176,6 +186,11 @@ fn replies_mean_what_their_format_says() {
         (302, ""),
         (200, "{\"allow\":"),
         (200, "{\"allow\":\"false\"}"),
+        (200, "{\"allow\":null}"),
+        (200, "{\"allow\":false,\"allow\":true}"),
+        (200, "false"),
+        (200, "[[["),
+        (200, "[false]"),
         (304, ""),
     ] {
         assert!(failed(&ask(Format::Json, status, body)), "{status} {body}");
@@ -318,6 +333,25 @@ fn what_was_asked_is_answered_when_nobody_is_left_to_ask() {
     let decided: Vec<_> = decisions.iter().collect();
     assert_eq!(decided, [(0, Decision::Allowed), (1, Decision::Refused("refused".to_owned()))]);
     assert!(counts.is_idle());
+}
+
+#[test]
+fn whoever_asks_for_much_waits_behind_itself() {
+    let backend = Backend::start();
+    let running = start(&Plan { concurrency: 1, ..plan(backend.port) });
+    for number in 0..50 {
+        assert!(running.desk.take(question(Event::Play, number, number)));
+    }
+    let (_, mut first) = backend.next();
+    let mut other = question(Event::Play, 50, 50);
+    Arc::make_mut(&mut other.subject).peer = ([198, 51, 100, 9], 40_000).into();
+    assert!(running.desk.take(other));
+    assert!(backend.is_quiet(), "one at a time");
+    answer(&mut first, 200);
+    answer(&mut backend.next().1, 200);
+    answer(&mut backend.next().1, 200);
+    let decided = [running.next(), running.next(), running.next()].map(|(number, _)| number);
+    assert!(decided.contains(&50), "{decided:?}");
 }
 
 #[test]
