@@ -380,6 +380,8 @@ pub const READ_PAUSE_MAX: Duration = Duration::from_millis(5);
 /// Share of one core from which on `--merge-ms auto` merges, and from which on as much as the delay target lets it.
 pub const MERGE_LOAD_START: f64 = 0.3;
 pub const MERGE_LOAD_FULL: f64 = 0.75;
+/// What one send to a player costs, as measured at 2.5 Mb/s: what a shard is busy with beyond its sends, no window spares.
+pub const MERGE_SEND_COST: Duration = Duration::from_micros(7);
 /// A shard's load is averaged over this long.
 pub const MERGE_LOAD_TIME: Duration = Duration::from_secs(1);
 

@@ -1,7 +1,8 @@
 //! When messages are let go to players in step: at once, after a fixed window, or after one that follows the load.
 //!
 //! What a send costs is mostly per send, not per byte, so a window makes players cheaper and later. An idle shard needs
-//! neither: [`Merging::Auto`] lets messages go at once while there is slack and widens the window as the shard fills.
+//! neither: [`Merging::Auto`] lets messages go at once while there is slack and widens the window as sends fill the shard. What
+//! else keeps it busy, a flood for one, is not spared by a window, and is not paid for by players with delay.
 //! Driven by the streams (`release`) with every message and by the coarse timer with the load. Bounds: a
 //! release that was moved stays queued until it was due, at most [`MERGE_MS_MAX`](crate::limits::MERGE_MS_MAX).
 
@@ -17,7 +18,10 @@ use std::{
 
 use crate::{
     ingress::View,
-    limits::{MERGE_LOAD_FULL, MERGE_LOAD_START, MERGE_LOAD_TIME, READ_PAUSE_DIVISOR, READ_PAUSE_MAX, SHARDS_MAX},
+    limits::{
+        MERGE_LOAD_FULL, MERGE_LOAD_START, MERGE_LOAD_TIME, MERGE_SEND_COST, READ_PAUSE_DIVISOR, READ_PAUSE_MAX,
+        SHARDS_MAX,
+    },
 };
 
 /// How long messages are gathered before they are sent.
@@ -70,8 +74,12 @@ pub(super) struct Merger {
     hold_audio: Duration,
     shard: usize,
     windows: MergeWindows,
-    /// Share of its time the shard was busy, averaged over [`MERGE_LOAD_TIME`].
+    /// Share of its time the shard was busy, and that which sends cost of it, averaged over
+    /// [`MERGE_LOAD_TIME`].
     load: f64,
+    sends_load: f64,
+    /// To players, since it was sampled last.
+    sends: u32,
     releases: BinaryHeap<Reverse<Release>>,
     /// Due time of the release queued last.
     newest_due: Duration,
@@ -95,22 +103,31 @@ impl Merger {
             shard,
             windows,
             load: 0.0,
+            sends_load: 0.0,
+            sends: 0,
             releases: BinaryHeap::new(),
             newest_due: Duration::ZERO,
         }
     }
 
-    /// The shard was busy for `busy` of the last `elapsed`. One sample may be anything, a pass can outlast it: the
-    /// average counts.
+    /// A player is sent what it has to get.
+    pub(super) fn note_send(&mut self) {
+        self.sends = self.sends.saturating_add(1);
+    }
+
+    /// The shard was busy for `busy` of the last `elapsed`. One sample may be anything, a pass can outlast it: the average
+    /// counts.
     pub(super) fn sample(&mut self, busy: Duration, elapsed: Duration) {
+        let sends = std::mem::take(&mut self.sends);
         if elapsed.is_zero() {
             return;
         }
-        let now = (busy.as_secs_f64() / elapsed.as_secs_f64()).min(1.0);
         let weight = elapsed.as_secs_f64() / (elapsed + MERGE_LOAD_TIME).as_secs_f64();
-        self.load += (now - self.load) * weight;
+        let share = |spent: f64| (spent / elapsed.as_secs_f64()).min(1.0);
+        self.load += (share(busy.as_secs_f64()) - self.load) * weight;
+        self.sends_load += (share(f64::from(sends) * MERGE_SEND_COST.as_secs_f64()) - self.sends_load) * weight;
         if self.merging == Merging::Auto {
-            self.windows.set(self.shard, window_at(self.load, self.delay_target));
+            self.windows.set(self.shard, window_at(self.load.min(self.sends_load), self.delay_target));
         }
     }
 
@@ -182,10 +199,16 @@ mod tests {
         Merger::new(merging, TARGET, Duration::ZERO, 0, MergeWindows::default())
     }
 
+    /// It may all have been sends.
+    fn busy(merger: &mut Merger, busy: Duration, elapsed: Duration) {
+        merger.sends = u32::MAX;
+        merger.sample(busy, elapsed);
+    }
+
     #[test]
     fn a_fixed_window_does_not_care_for_load() {
         let mut merger = merger(Merging::Fixed(Duration::from_millis(40)));
-        (0..100).for_each(|_| merger.sample(TICK, TICK));
+        (0..100).for_each(|_| busy(&mut merger, TICK, TICK));
         assert_eq!(merger.window(), Duration::from_millis(40));
         assert!(merger.load() > 0.99);
     }
@@ -204,16 +227,31 @@ mod tests {
     #[test]
     fn one_busy_sample_widens_little_and_a_busy_second_much() {
         let mut merger = merger(Merging::Auto);
-        (0..50).for_each(|_| merger.sample(TICK / 10, TICK));
-        merger.sample(TICK, TICK);
+        (0..50).for_each(|_| busy(&mut merger, TICK / 10, TICK));
+        busy(&mut merger, TICK, TICK);
         assert_eq!(merger.window(), Duration::ZERO);
-        (0..20).for_each(|_| merger.sample(TICK, TICK));
+        (0..20).for_each(|_| busy(&mut merger, TICK, TICK));
         assert!(merger.window() > Duration::from_millis(40));
-        (0..50).for_each(|_| merger.sample(Duration::ZERO, TICK));
+        (0..50).for_each(|_| busy(&mut merger, Duration::ZERO, TICK));
         assert_eq!(merger.window(), Duration::ZERO);
         // A sample may be as long as a stopped process slept.
-        merger.sample(Duration::from_secs(60), Duration::from_secs(60));
+        busy(&mut merger, Duration::from_secs(60), Duration::from_secs(60));
         assert!(merger.load() > 0.95);
+    }
+
+    #[test]
+    fn players_do_not_wait_for_what_no_window_spares() {
+        let mut merger = merger(Merging::Auto);
+        let sample = |merger: &mut Merger, sends_load: f64| {
+            let sends = TICK.mul_f64(sends_load).as_micros() / MERGE_SEND_COST.as_micros();
+            (0..sends).for_each(|_| merger.note_send());
+            merger.sample(TICK, TICK);
+        };
+        (0..100).for_each(|_| sample(&mut merger, 0.2));
+        assert_eq!(merger.window(), Duration::ZERO);
+        assert!(merger.load() > 0.99, "it is busy all the same");
+        (0..20).for_each(|_| sample(&mut merger, 0.6));
+        assert!(merger.window() > Duration::from_millis(20));
     }
 
     /// A shard whose load falls as the window widens finds its balance and stays there.
@@ -224,7 +262,7 @@ mod tests {
         for _ in 0..300 {
             let window_ms = merger.window().as_secs_f64() * 1e3;
             let load = 0.1 + 0.5 / (1.0 + window_ms / 14.0);
-            merger.sample(TICK.mul_f64(load), TICK);
+            busy(&mut merger, TICK.mul_f64(load), TICK);
             windows.push(window_ms);
         }
         let last = &windows[250..];
@@ -237,7 +275,7 @@ mod tests {
         let windows = MergeWindows::default();
         let of = |shard| Merger::new(Merging::Auto, TARGET, Duration::ZERO, shard, windows.clone());
         let (owner, mut follower) = (of(0), of(1));
-        (0..50).for_each(|_| follower.sample(TICK, TICK));
+        (0..50).for_each(|_| busy(&mut follower, TICK, TICK));
         assert_eq!(owner.window_for([2].into_iter()), Duration::ZERO);
         assert_eq!(owner.window_for([2, 1].into_iter()), follower.window());
         assert!(!follower.window().is_zero());

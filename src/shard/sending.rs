@@ -38,7 +38,10 @@ impl Core {
             }
             conn.has_more = conn.uses.len() > 1;
             match self.next_piece(id) {
-                Next::Send(piece) => return self.send(id, piece),
+                Next::Send(piece) => {
+                    self.streams.merger.note_send();
+                    return self.send(id, piece);
+                }
                 // An answer may have been written, or the connection closed, while looking.
                 _ if self.has_news(id) => {}
                 _ => {

@@ -38,7 +38,10 @@ fn a_shard_with_slack_merges_nothing_and_a_busy_one_what_the_delay_target_lets_i
     assert!(players.iter().all(|player| rig.seen(*player, 1).len() == 1));
     let second = Duration::from_secs(1);
     // The shard that follows is busy, the one that writes is not.
-    (0..10).for_each(|_| rig.cores[1].note_load(second, second));
+    for _ in 0..10 {
+        (0..100_000).for_each(|_| rig.cores[1].streams.merger.note_send());
+        rig.cores[1].note_load(second, second);
+    }
     rig.video(publisher, 40, INTER);
     rig.pass_ms(10);
     assert!(players.iter().all(|player| rig.seen(*player, 1).len() == 1));
