@@ -98,6 +98,24 @@ fn check_says_what_a_node_would_do_without_its_secrets() {
 }
 
 #[test]
+fn check_says_what_a_node_would_warn_of_and_each_thing_once() {
+    let keys = "[[publish]]\nkeys = \"key\"\n";
+    let content = format!("proxy-trusted = \"10.0.0.0/8\"\ndrain-window-s = 60\nshards = 1\n{keys}{keys}");
+    let file = File::new("doubtful", &content);
+    std::fs::write(file.0.with_file_name("key"), format!("name sha256:salt:{}\n", "0".repeat(64))).unwrap();
+    let (code, stdout, stderr) = texts(&shardcast(&["check", file.path()]).output().unwrap());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("no errors"), "{stdout}");
+    for part in [
+        &format!("{}: warning: --proxy-trusted does nothing without --proxy-protocol\n", file.path()),
+        &format!("{}: warning: --drain-window-s 60 is more than --drain-timeout-s 30: ", file.path()),
+        "this rule never counts: ",
+    ] {
+        assert_eq!(stderr.matches(part).count(), 1, "{part:?} in\n{stderr}");
+    }
+}
+
+#[test]
 fn a_file_with_a_mistake_starts_nothing() {
     let file = File::new("mistake", "rtmp = \"127.0.0.1:0\"\nshards = \"many\"\n");
     let (code, stdout, stderr) = texts(&shardcast(&["--config", file.path()]).output().unwrap());

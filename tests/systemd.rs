@@ -154,6 +154,27 @@ fn a_given_socket_is_left_open_after_an_upgrade_too() {
 }
 
 #[test]
+fn a_socket_that_somebody_else_shuts_is_not_tried_again_and_the_node_is_not_ready() {
+    for driver in [Driver::Uring, Driver::Legacy] {
+        let manager = Manager::new(&format!("systemd-shut-{driver:?}"));
+        let (given, addr, redirect) = given();
+        let script = manager.script("LISTEN_FDS=1", &redirect);
+        let flags = ["--rtmp", &addr.to_string()];
+        let server = Server::start_by(&["bash", "-c", &script, "bash"], driver, 2, &flags);
+        assert_eq!(server.get("/readyz").expect("the admin listener").0, 200);
+        socket2::SockRef::from(&given).shutdown(Shutdown::Both).expect("it listens");
+        wait_for("the node not to be ready", seconds(5), || {
+            (server.get("/readyz").ok()? == (503, "a listener was shut\n".to_owned())).then_some(())
+        });
+        std::thread::sleep(seconds(2));
+        let said = format!("{addr}: no more connections are taken here");
+        assert_eq!(server.log().matches(&said).count(), 2, "by each shard: {}", server.log());
+        assert!(!server.log().contains("cannot accept"), "{}", server.log());
+        assert!(Peer::connected(server.rtmp).is_served(), "others are as they were");
+    }
+}
+
+#[test]
 fn the_manager_hears_of_no_process_that_is_not_to_take_over() {
     let manager = Manager::new("systemd-draining");
     let server = manager.start("", "", &[]);

@@ -56,7 +56,7 @@ use crate::{
 const INDEX: &str = "\
 shardcast
 /healthz      200 while the process works
-/readyz       200 while new connections are welcome, 503 while the node leaves or ends
+/readyz       200 while new connections are welcome, 503 while the node leaves or ends, or a listener was shut
 /metrics      Prometheus text format
 /api/streams  live streams, JSON
 /api/relays   what is pulled and pushed, JSON
@@ -99,7 +99,7 @@ impl Node {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+        self.ready.load(Ordering::Relaxed) && !self.fleet.has_lost_listeners()
     }
 }
 
@@ -135,6 +135,7 @@ async fn close_after(mut response: Response) -> Response {
 async fn readyz(State(node): State<Arc<Node>>) -> impl IntoResponse {
     match node.is_ready() {
         true => (StatusCode::OK, "ready\n"),
+        false if node.fleet.has_lost_listeners() => (StatusCode::SERVICE_UNAVAILABLE, "a listener was shut\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "ending\n"),
     }
 }

@@ -44,6 +44,10 @@ pub(super) fn run(given: &Given, allowance: &Allowance) -> Result<u8, Stop> {
     // As a node would be started with it, so that it is checked as one.
     match args::configured(&Given::default(), &file, allowance) {
         Ok(settings) => {
+            let known: Vec<String> = findings.iter().map(|finding| file.text.in_short(finding)).collect();
+            for note in settings.notes.iter().filter(|note| !known.contains(note)) {
+                let _ = writeln!(std::io::stderr(), "{}: warning: {note}", check.file.display());
+            }
             say(&summary(&file, &settings));
             Ok(0)
         }

@@ -26,7 +26,7 @@ use super::{
     reload::{self, Reload},
     say,
     systemd::{self, Manager},
-    upgrade::{self, Heir, Program, Upgrades},
+    upgrade::{self, Guarding, Heir, Program, Upgrades},
 };
 use crate::{
     limits,
@@ -135,6 +135,9 @@ impl Opened {
     /// Takes what is in `inherited` or the process before has open, and binds what is left.
     fn open(settings: &Settings, given: &Given, mut inherited: Inherited, lasting: bool) -> Result<Self, Fault> {
         let mut heir = Heir::claim(&mut inherited).map_err(|why| Fault(EXIT_USAGE, why))?;
+        if let Some(heir) = &heir {
+            heir.check(&Guarding::of(&settings.config)).map_err(|why| Fault(EXIT_USAGE, why))?;
+        }
         let manager = Manager::found();
         let admin = settings.admin.map(|addr| listen(addr, given, &mut inherited)).transpose()?;
         let callbacks = settings.callbacks.as_ref().map(Callbacks::new).transpose();
@@ -220,7 +223,8 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings) -> io::R
         Face::Banner => {
             // First: nobody can know yet that this process is there to be told.
             let others = copy.into_iter().collect();
-            let upgrades = Upgrades::new(program?, replaced, others, lasting, manager.clone());
+            let guarding = Guarding::of(&settings.config);
+            let upgrades = Upgrades::new(program?, replaced, others, lasting, guarding, manager.clone());
             upgrades.keep(&node.fleet)?;
             tokio::spawn(upgrades.run(Arc::clone(node), admin));
             greet(node, admin_addr);

@@ -10,6 +10,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixListener},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 
 use super::listen_addr::ListenAddr;
@@ -40,7 +41,7 @@ impl Listening {
 
     /// Drops the sockets that another process has shut. False: none is left.
     pub(super) fn drop_shut(&mut self) -> bool {
-        self.sockets.retain(|socket| SockRef::from(socket).is_listener().unwrap_or(false));
+        self.sockets.retain(|socket| !is_shut(socket));
         !self.sockets.is_empty()
     }
 }
@@ -101,6 +102,15 @@ impl Known {
             (asked, addr) => asked == addr,
         }
     }
+}
+
+/// Whether nobody can connect any more.
+fn is_shut(socket: &OwnedFd) -> bool {
+    // One of a socket file goes on calling itself a listener.
+    let mut hangs_up = [PollFd::new(socket, PollFlags::empty())];
+    let polled = poll(&mut hangs_up, Some(&Timespec::default()));
+    let hangs_up = polled.is_ok() && hangs_up[0].revents().contains(PollFlags::HUP);
+    hangs_up || !SockRef::from(socket).is_listener().unwrap_or(false)
 }
 
 fn listens_on(socket: &OwnedFd) -> io::Result<ListenAddr> {
@@ -185,6 +195,24 @@ mod tests {
         }
         assert!(pool.take("rtmp", &any()).is_empty());
         assert_eq!(pool.left(), [&admin]);
+    }
+
+    #[test]
+    fn what_was_shut_is_dropped() {
+        let folder = Folder::new("shut");
+        let tcp = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").expect("free"));
+        let unix = |name| OwnedFd::from(UnixListener::bind(folder.path(name)).expect("a new file"));
+        let sockets = vec![tcp(), unix("a"), tcp(), unix("b")];
+        let mut listening = Listening { role: RTMP.to_owned(), addr: any(), chosen: false, sockets };
+        assert!(listening.drop_shut());
+        assert_eq!(listening.sockets.len(), 4);
+        for socket in &listening.sockets[..2] {
+            SockRef::from(socket).shutdown(Shutdown::Both).expect("it listens");
+        }
+        assert!(listening.drop_shut());
+        assert_eq!(listening.sockets.len(), 2);
+        listening.sockets.iter().for_each(|socket| SockRef::from(socket).shutdown(Shutdown::Both).expect("it listens"));
+        assert!(!listening.drop_shut());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! SO_REUSEPORT lets a second process of the same user share a port in silence, so [`bind_all`] probes without it first.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -72,6 +72,23 @@ impl Listener {
         };
         // It fails only if another shard was faster.
         let _ = socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// Where it listens.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addr: Option<ListenAddr> = match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(Into::into),
+            Self::Unix(listener) => {
+                let addr = listener.local_addr().ok();
+                addr.and_then(|addr| addr.as_pathname().map(|path| ListenAddr::Unix(path.to_owned())))
+            }
+        };
+        match addr {
+            Some(addr) => addr.fmt(f),
+            None => f.write_str("a listener"),
+        }
     }
 }
 

@@ -72,6 +72,8 @@ pub struct ShardMetrics {
     pub leaving_players: Gauge,
     /// Accepts that failed for want of descriptors or memory.
     pub accept_failures: Counter,
+    /// Listeners that somebody else has shut.
+    pub listeners_shut: Gauge,
     /// Share of its time the shard was busy lately, in thousandths.
     pub load_permille: Gauge,
     /// How long messages are gathered, in microseconds.
@@ -128,6 +130,7 @@ impl Default for ShardMetrics {
             leaving_publishers: Gauge::default(),
             leaving_players: Gauge::default(),
             accept_failures: Counter::default(),
+            listeners_shut: Gauge::default(),
             load_permille: Gauge::default(),
             merge_window_us: Gauge::default(),
             slow_turns: Counter::default(),

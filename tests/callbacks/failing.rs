@@ -161,3 +161,22 @@ fn a_client_that_goes_while_it_waits_is_missed_soon(driver: Driver) {
     // Those to the server of the callbacks: two that it never answers, and those that it did.
     assert!(server.descriptors() <= descriptors + 4);
 }
+
+/// At once if the node ends, at the end of the time it takes to leave if it leaves.
+#[test]
+fn who_waits_for_an_answer_as_the_node_ends_or_leaves_is_refused() {
+    let backend = Backend::start(|_| Reply::Never);
+    let drain = ["--drain-mode", "lb", "--drain-timeout-s", "2", "--drain-window-s", "0", "--drain-converge-s", "0"];
+    for (flags, ends) in [(&[][..], "TERM"), (&drain[..], "TERM"), (&["--upgrade-timeout-s", "2"][..], "USR2")] {
+        let mut server = node(Driver::Auto, &url(&backend), &[flags, &["--callback-timeout-ms", "10000"]].concat());
+        let name = format!("show{}", server.pid());
+        let mut peer = ask(&server, &name);
+        backend.wait_for("the question", seconds(5), |request| request.is_of(&name));
+        match ends {
+            "USR2" => server.upgrade(),
+            signal => server.signal(signal),
+        }
+        assert_eq!(peer.next_code().as_deref(), Some("NetStream.Publish.Denied"), "{ends} with {flags:?}");
+        assert!(peer.closes_within(seconds(5)));
+    }
+}

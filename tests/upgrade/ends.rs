@@ -12,7 +12,7 @@ use crate::common::{
 };
 
 #[track_caller]
-fn kill(pid: u32, signal: &str) {
+pub fn kill(pid: u32, signal: &str) {
     let sent = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status();
     assert!(sent.expect("kill is on PATH").success(), "process {pid} is gone");
 }

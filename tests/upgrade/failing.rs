@@ -85,6 +85,50 @@ fn the_old_process_serves_on() {
 }
 
 #[test]
+fn a_new_process_opens_nothing_unless_it_is_told_to() {
+    let folder = Folder::new("opening");
+    let program = copied(&folder);
+    let config = folder.path("node.toml");
+    let write = |text: &str| fs::write(&config, text).expect("a file of ours");
+    fs::write(folder.path("signed"), "0123456789abcdef").expect("a new file");
+    let rule = |action: &str| format!("[[{action}]]\nsigned = \"signed\"\n");
+    write(&rule("publish"));
+    let mut server = run(&program, &["--config", config.to_str().expect("a plain path")]);
+    let answer = |server: &Server| {
+        let mut peer = Peer::connected(server.rtmp);
+        let stream = peer.create_stream();
+        peer.publish(stream, "show").expect("an answer")
+    };
+    let refused = |server: &Server, action: &str| {
+        let before = server.log().len();
+        let said = fails(server);
+        assert!(said.contains("exit status: 2"), "{said}");
+        let why = format!("shardcast: the process before this one decides who may {action}, and with this");
+        assert_eq!(server.log()[before..].matches(&why).count(), 1, "{}", server.log());
+    };
+    assert_eq!(answer(&server), "NetStream.Publish.Denied");
+
+    for text in ["", "[[play]]\nopen = true\n", "on-play = \"http://127.0.0.1:1/\"\n"] {
+        write(text);
+        refused(&server, "publish");
+        assert_eq!(answer(&server), "NetStream.Publish.Denied");
+    }
+    // A callback decides, too: nobody answers.
+    write("on-connect = \"http://127.0.0.1:1/\"\n");
+    server.upgrade();
+    assert_ne!(
+        Peer::dial(server.rtmp).past_handshake().connect("live").as_deref(),
+        Some("NetConnection.Connect.Success")
+    );
+    write(&rule("publish"));
+    refused(&server, "play");
+
+    write("[[publish]]\nopen = true\n[[play]]\nopen = true\n");
+    server.upgrade();
+    assert_eq!(answer(&server), "NetStream.Publish.Start");
+}
+
+#[test]
 fn a_new_process_that_hangs_is_stopped() {
     let folder = Folder::new("upgrade-hanging");
     let program = copied(&folder);

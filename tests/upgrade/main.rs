@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod chain;
 mod ends;
 mod failing;
 mod fenced;

@@ -82,7 +82,7 @@ impl Default for DrainSettings {
 }
 
 impl DrainArgs {
-    pub(super) fn drain(self) -> DrainSettings {
+    pub(super) fn drain(self, notes: &mut Vec<String>) -> DrainSettings {
         let at_signal = self.drain_mode.is_some() || self.drain_reconnect_url.is_some();
         let plan = Drain {
             mode: self.drain_mode.unwrap_or(Mode::Anycast),
@@ -91,6 +91,14 @@ impl DrainArgs {
             window: Duration::from_secs(self.drain_window_s),
             converge: Duration::from_secs(self.drain_converge_s),
         };
+        // A short timeout alone means that the window is to be, too.
+        if plan.window > plan.timeout && plan.window != limits::DRAIN_WINDOW_DEFAULT {
+            notes.push(format!(
+                "--drain-window-s {} is more than --drain-timeout-s {}: clients are moved within half of the latter",
+                plan.window.as_secs(),
+                plan.timeout.as_secs()
+            ));
+        }
         DrainSettings { plan, at_signal }
     }
 }
@@ -134,6 +142,10 @@ mod tests {
         assert_eq!(given.plan.move_over(), Duration::from_millis(2_500));
         let given = drain("--drain-mode lb");
         assert!(given.at_signal && given.plan.mode == Mode::Lb && given.plan.url.is_none());
+        let notes = |line: &str| settings_of(line).unwrap().notes;
+        let [note] = &notes("--drain-window-s 31")[..] else { panic!("one note") };
+        assert!(note.starts_with("--drain-window-s 31 is more than --drain-timeout-s 30: "), "{note}");
+        assert_eq!(notes("--drain-window-s 30 --drain-timeout-s 30"), notes("--drain-timeout-s 5"));
         assert!(fault("--drain-reconnect-url http://b/live").contains("rtmp://"));
         assert!(fault("--drain-mode later").ends_with("expected anycast or lb"));
     }

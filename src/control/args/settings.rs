@@ -102,6 +102,7 @@ pub(super) fn settings(
     let upstream_ca = upstream_ca.map_err(|why| format!("{} {why}", given.origin("--upstream-ca")))?;
     let callbacks = args.callbacks.plan(given, &relays.node, upstream_ca.clone(), &mut notes)?;
     let tls = args.tls.served(given, &mut notes)?;
+    let drain = args.drain.drain(&mut notes);
     let config = Config {
         rtmp: args.rtmp,
         rtmps: args.tls.rtmps,
@@ -137,7 +138,7 @@ pub(super) fn settings(
         config,
         certificates: tls.files,
         admin: args.admin.0,
-        drain: args.drain.drain(),
+        drain,
         callbacks,
         containment: args.containment.containment(args.config, secrets),
         access: Some(Access { source: access, files, in_force }),

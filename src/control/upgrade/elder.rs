@@ -12,11 +12,14 @@ use std::{
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::AbortHandle,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use super::{
-    VARIABLE, descriptors,
+    VARIABLE,
+    behind::{Behind, End, ended},
+    descriptors,
+    guards::{Guarding, Guards},
     line::Line,
     message::{Message, VERSION},
     program::Program,
@@ -27,11 +30,12 @@ use crate::{
         ending::{Leave, Order},
         systemd::Manager,
     },
-    limits::{HANDOVER_DESCRIPTORS_MAX, SUCCESSOR_END_PATIENCE, SUCCESSOR_PATIENCE, SUCCESSOR_POLL},
+    limits::{HANDOVER_DESCRIPTORS_MAX, SUCCESSOR_PATIENCE, SUCCESSOR_POLL},
     shard::{
         fleet::Fleet,
         inherited::{Listening, tcp_listener},
         passing::Passing,
+        predecessor::Predecessor,
     },
 };
 
@@ -47,6 +51,7 @@ pub(in crate::control) struct Upgrades {
     others: Vec<Listening>,
     /// The service manager opened sockets itself, and goes on listening on them.
     lasting: bool,
+    guarding: Guarding,
     manager: Option<Arc<Manager>>,
 }
 
@@ -76,9 +81,10 @@ impl Upgrades {
         asked: Signal,
         others: Vec<Listening>,
         lasting: bool,
+        guarding: Guarding,
         manager: Option<Arc<Manager>>,
     ) -> Self {
-        Self { program, asked, others, lasting, manager }
+        Self { program, asked, others, lasting, guarding, manager }
     }
 
     /// Has the service manager keep what is listened on here, if it has room, in place of what it has.
@@ -158,7 +164,7 @@ impl Upgrades {
             tracing::info!(program = %self.program.path.display(), "upgrading: the new process is being started");
             self.manager.iter().for_each(|manager| manager.reloading());
             let outcome = {
-                let begun = begin(&self.program, &self.others, self.lasting, &node.fleet);
+                let begun = begin(&self.program, &self.others, self.lasting, self.guarding.now(), &node.fleet);
                 tokio::pin!(begun);
                 loop {
                     tokio::select! {
@@ -195,17 +201,6 @@ impl Starting {
     }
 }
 
-/// How a process ended, of one that has closed its end of the socket pair.
-async fn ended(child: &mut Child) -> Option<ExitStatus> {
-    let by = Instant::now() + SUCCESSOR_END_PATIENCE;
-    loop {
-        match child.try_wait() {
-            Ok(None) if Instant::now() < by => sleep(SUCCESSOR_POLL).await,
-            status => return status.ok().flatten(),
-        }
-    }
-}
-
 impl Drop for Starting {
     fn drop(&mut self) {
         if let Some(child) = &mut self.0 {
@@ -216,7 +211,13 @@ impl Drop for Starting {
     }
 }
 
-async fn begin(program: &Program, others: &[Listening], lasting: bool, fleet: &Fleet) -> Result<Successor, String> {
+async fn begin(
+    program: &Program,
+    others: &[Listening],
+    lasting: bool,
+    guards: Guards,
+    fleet: &Fleet,
+) -> Result<Successor, String> {
     let path = program.path.display();
     let failed = |error: io::Error| format!("cannot start {path}: {error}");
     let (ours, theirs) = Passing::pair().map_err(failed)?;
@@ -232,7 +233,7 @@ async fn begin(program: &Program, others: &[Listening], lasting: bool, fleet: &F
     let mut starting = Starting(Some(child));
     let line = Line::new(ours).map_err(failed)?;
     let ready = async {
-        give(&line, others, lasting, fleet).await?;
+        give(&line, others, lasting, guards, fleet).await?;
         is_ready(&line).await
     };
     match timeout(SUCCESSOR_PATIENCE, ready).await {
@@ -249,9 +250,12 @@ async fn begin(program: &Program, others: &[Listening], lasting: bool, fleet: &F
 }
 
 /// Sends all sockets.
-async fn give(line: &Line, others: &[Listening], lasting: bool, fleet: &Fleet) -> io::Result<()> {
-    let hello = Message::Hello { version: VERSION, pid: std::process::id(), generation: fleet.generation() };
+async fn give(line: &Line, others: &[Listening], lasting: bool, guards: Guards, fleet: &Fleet) -> io::Result<()> {
+    let hello = Message::Hello { version: VERSION, pid: std::process::id(), generation: fleet.generation(), guards };
     line.send(&hello, &[]).await?;
+    for elder in fleet.predecessor().map(Predecessor::elders).transpose()?.unwrap_or_default() {
+        line.send(&Message::Elder { pid: elder.pid }, &[elder.passing.as_fd()]).await?;
+    }
     let listening = fleet.listening()?;
     for Listening { role, chosen, sockets, .. } in listening.iter().chain(others) {
         let message = Message::Listening { role: role.clone(), chosen: *chosen };
@@ -276,16 +280,20 @@ async fn is_ready(line: &Line) -> io::Result<()> {
 }
 
 impl Successor {
-    /// Lets the new process have the sockets alone, and serves its connections until it has ended. True: because it was to.
+    /// Lets the new process have the sockets alone, and serves its connections until it has ended, and whoever took over from it.
+    /// True: because it was to.
     async fn serve(mut self, asked: &mut Signal, node: &Node) -> bool {
         // It lives on when this process ends.
-        let Some(mut child) = self.starting.0.take() else { return false };
-        let pid = child.id();
-        tracing::info!(pid, "a new process has taken over: those who are here are served until they leave");
+        let Some(mut behind) = self.starting.0.take().map(Behind::new) else { return false };
+        tracing::info!(
+            pid = behind.pid(),
+            "a new process has taken over: those who are here are served until they leave"
+        );
         // What fails here is that the new process has ended, which is heard next.
         let _ = self.line.send(&Message::Yours, &[]).await;
         let mut in_order = false;
         loop {
+            let pid = behind.pid();
             let heard = tokio::select! {
                 heard = self.line.receive() => heard,
                 _ = asked.recv() => {
@@ -304,6 +312,11 @@ impl Successor {
                     }
                 }
                 Ok(Some((Message::Goodbye, _))) => in_order = true,
+                Ok(Some((Message::Succeeds { pid: heir }, _))) => {
+                    say_end(pid, in_order, behind.is_succeeded_by(heir).await);
+                    tracing::info!(pid = heir, "the process that took over from it serves on");
+                    in_order = false;
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(error) => {
@@ -312,12 +325,17 @@ impl Successor {
                 }
             }
         }
-        let status = ended(&mut child).await;
-        match (in_order, status) {
-            (true, _) => tracing::info!(pid, "the process that took over has ended"),
-            (false, Some(status)) => tracing::error!(pid, %status, "the process that took over has died"),
-            (false, None) => tracing::error!(pid, "the process that took over is not heard of any more"),
-        }
-        in_order || status.is_none()
+        let end = behind.end().await;
+        say_end(behind.pid(), in_order, end);
+        in_order || matches!(end, End::Lives)
+    }
+}
+
+fn say_end(pid: u32, in_order: bool, end: End) {
+    match end {
+        _ if in_order => tracing::info!(pid, "the process that took over has ended"),
+        End::Status(status) => tracing::error!(pid, %status, "the process that took over has died"),
+        End::Unknown => tracing::error!(pid, "the process that took over has died"),
+        End::Lives => tracing::error!(pid, "the process that took over is not heard of any more"),
     }
 }

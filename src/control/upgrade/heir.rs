@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     VARIABLE,
+    guards::{Guarding, Guards},
     line::Line,
     message::{Message, VERSION},
 };
@@ -21,7 +22,7 @@ use crate::{
         fleet::Fleet,
         inherited::Inherited,
         passing::{Passed, Passing},
-        predecessor::Predecessor,
+        predecessor::{Elder, Predecessor},
     },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -37,6 +38,8 @@ pub(in crate::control) struct Heir {
     predecessor: Arc<Predecessor>,
     /// Sockets that this process has no use for.
     unused: Inherited,
+    /// Of the old process.
+    guards: Guards,
 }
 
 impl Heir {
@@ -56,9 +59,16 @@ impl Heir {
         let failed = |error: io::Error| format!("cannot take over from the process before: {error}");
         let nothing = File::open("/dev/null").map_err(failed)?;
         rustix::stdio::dup2_stdin(nothing).map_err(|errno| failed(errno.into()))?;
-        let Received { pid, generation, lasting } = receive_sockets(&passing, inherited).map_err(failed)?;
-        let predecessor = Arc::new(Predecessor::new(passing.try_clone().map_err(failed)?, generation));
-        Ok(Some(Self { passing, pid, lasting, predecessor, unused: Inherited::default() }))
+        let Received { pid, generation, guards, elders, lasting } =
+            receive_sockets(&passing, inherited).map_err(failed)?;
+        let nearest = Elder { pid, passing: passing.try_clone().map_err(failed)? };
+        let predecessor = Arc::new(Predecessor::new([nearest].into_iter().chain(elders), generation));
+        Ok(Some(Self { passing, pid, lasting, predecessor, unused: Inherited::default(), guards }))
+    }
+
+    /// Errors: it would let everybody do what the old process does not. One line.
+    pub(in crate::control) fn check(&self, guarding: &Guarding) -> Result<(), String> {
+        self.guards.are_kept_by(guarding.now())
     }
 
     /// The process before has copies, too: that nobody listens there is for when it is agreed.
@@ -72,7 +82,7 @@ impl Heir {
 
     /// Says that this process listens and has the old one leave, then waits for its end. The manager hears once it has agreed.
     pub(in crate::control) async fn take_over(self, fleet: Arc<Fleet>, manager: Option<Arc<Manager>>) {
-        let Self { passing, pid, lasting, predecessor, unused } = self;
+        let Self { passing, pid, lasting, predecessor, unused, .. } = self;
         let agreed = agree(passing).await;
         // Also if the old process cannot be heard: then its sockets are ours all the same.
         manager.iter().for_each(|manager| manager.ready());
@@ -87,12 +97,34 @@ impl Heir {
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = heard {
-            tracing::warn!(pid, "the process before this one cannot be heard: {error}");
+        note_end(pid, &heard);
+        let succeeds = Message::Succeeds { pid: std::process::id() }.bytes();
+        loop {
+            match predecessor.note_gone(&succeeds) {
+                Ok(None) => break,
+                Ok(Some(Elder { pid, passing })) => {
+                    tracing::info!(
+                        pid,
+                        "the one before it is the process before this one from now on, if it is still there"
+                    );
+                    let heard = match Line::new(passing) {
+                        Ok(line) => until_its_end(&line).await,
+                        Err(error) => Err(error),
+                    };
+                    note_end(pid, &heard);
+                }
+                // It is given up for the next one.
+                Err(error) => tracing::warn!("the process before this one cannot be heard: {error}"),
+            }
         }
-        predecessor.note_gone();
-        tracing::info!(pid, "the process before this one has ended");
     }
+}
+
+fn note_end(pid: u32, heard: &io::Result<()>) {
+    if let Err(error) = heard {
+        tracing::warn!(pid, "the process before this one cannot be heard: {error}");
+    }
+    tracing::info!(pid, "the process before this one has ended");
 }
 
 /// The process that was replaced is told to leave as this one is.
@@ -112,8 +144,9 @@ pub(in crate::control) fn pass_on(drain: &Drain, fleet: &Fleet) {
 
 /// This process ends because it is to.
 pub(in crate::control) fn say_goodbye(fleet: &Fleet) {
-    // What fails here is that the other process has ended.
-    let _ = fleet.predecessor().map(|known| known.tell(&Message::Goodbye.bytes()));
+    if let Some(known) = fleet.predecessor() {
+        known.take_leave(&Message::Goodbye.bytes());
+    }
 }
 
 /// Says that this process listens, and waits until the old one takes no more connections, or has ended.
@@ -139,19 +172,27 @@ async fn until_its_end(line: &Line) -> io::Result<()> {
 struct Received {
     pid: u32,
     generation: u8,
+    guards: Guards,
+    /// Those before it, the nearest first.
+    elders: Vec<Elder>,
     lasting: bool,
 }
 
 /// Everything up to `all`.
 fn receive_sockets(passing: &Passing, inherited: &mut Inherited) -> io::Result<Received> {
     let by = Instant::now() + SUCCESSOR_PATIENCE;
-    let (mut pid, mut generation, mut lasting) = (None, 0, false);
+    let mut hello = None;
+    let (mut elders, mut lasting) = (Vec::new(), false);
     loop {
         let Passed { bytes, descriptors } = receive_by(passing, by)?;
         match Message::read(&bytes)? {
-            Message::Hello { version: VERSION, pid: theirs, generation: of } => (pid, generation) = (Some(theirs), of),
+            Message::Hello { version: VERSION, pid, generation, guards } => hello = Some((pid, generation, guards)),
             Message::Hello { version, .. } => {
                 return Err(io::Error::other(format!("it speaks version {version}, this release {VERSION}")));
+            }
+            Message::Elder { pid } => {
+                let lines = descriptors.into_iter().filter_map(Passing::new);
+                elders.extend(lines.map(|passing| Elder { pid, passing }));
             }
             Message::Listening { role, chosen } => {
                 for socket in descriptors {
@@ -160,8 +201,8 @@ fn receive_sockets(passing: &Passing, inherited: &mut Inherited) -> io::Result<R
             }
             Message::Lasting => lasting = true,
             Message::All => {
-                let pid = pid.ok_or_else(|| io::Error::other("it did not say hello"))?;
-                return Ok(Received { pid, generation, lasting });
+                let (pid, generation, guards) = hello.ok_or_else(|| io::Error::other("it did not say hello"))?;
+                return Ok(Received { pid, generation, guards, elders, lasting });
             }
             _ => {}
         }
@@ -213,7 +254,8 @@ mod tests {
 
     #[test]
     fn sockets_come_until_there_are_no_more() {
-        let hello = Message::Hello { version: VERSION, pid: 7, generation: 0 }.bytes();
+        let hello = |version| Message::Hello { version, pid: 7, generation: 0, guards: Guards::default() }.bytes();
+        let (hello, other) = (hello(VERSION), hello(99));
         let listening = Message::Listening { role: "rtmp".to_owned(), chosen: true }.bytes();
         let all = Message::All.bytes();
         let (received, inherited) = told(&[&hello, &listening, br#"{"more":{}}"#, &listening, &all]);
@@ -224,7 +266,7 @@ mod tests {
         let fault = |messages: &[&[u8]]| told(messages).0.expect_err("incomplete").to_string();
         assert_eq!(fault(&[&hello, &listening]), "it has ended");
         assert_eq!(fault(&[&all]), "it did not say hello");
-        assert!(fault(&[&Message::Hello { version: 99, pid: 7, generation: 0 }.bytes()]).contains("version 99"));
+        assert!(fault(&[&other]).contains("version 99"));
         assert!(fault(&[b"junk"]).contains("a message of the hand-over"));
     }
 }

@@ -1,14 +1,16 @@
 //! What the two processes of an upgrade say to each other: JSON, one message in each packet, some with descriptors.
 //!
-//! Old to new: `hello`, any number of `listening`, `lasting` if it is so, `all`; then `yours` in answer to `ready`. New to old:
-//! `ready`, then any number of `connection`, `drain` if it is asked to, and `goodbye`. What one of them does not know is passed
-//! over, so that later releases can say more; what they could not do without changes [`VERSION`], and a program that does not
-//! know it ends with one line.
+//! Old to new: `hello`, an `elder` for each process before it that still serves, any number of `listening`, `lasting` if it is
+//! so, `all`; then `yours` in answer to `ready`. New to old: `ready`, then any number of `connection`, `drain` if it is asked to,
+//! and `goodbye`; to those before the old one `succeeds` when it has ended, and then the same. What one of them does not know
+//! is passed over, so that later releases can say more; what they could not do without changes [`VERSION`], and a program that
+//! does not know it ends with one line.
 
 use std::{io, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::guards::Guards;
 use crate::{
     control::{args::Drain, course::Mode},
     limits::FLAG_SECONDS_MAX,
@@ -25,7 +27,11 @@ pub(super) enum Message {
         /// What is not known of it counts as the first.
         #[serde(default)]
         generation: u8,
+        #[serde(default)]
+        guards: Guards,
     },
+    /// Comes with the line to a process that is still there, the nearest first.
+    Elder { pid: u32 },
     /// Comes with sockets of one address. Several follow each other where there are more than one message takes.
     Listening {
         /// The flag it was for, without its dashes.
@@ -47,6 +53,8 @@ pub(super) enum Message {
     Drain { lb: bool, url: Option<String>, timeout_ms: u64, window_ms: u64, converge_ms: u64 },
     /// The new process ends because it is to: what it has is nobody's.
     Goodbye,
+    /// The process between the two has ended, and the one that says this serves on.
+    Succeeds { pid: u32 },
     #[serde(other)]
     Unknown,
 }
@@ -69,7 +77,9 @@ impl Message {
         let known = serde_json::from_slice::<Self>(bytes);
         known.or_else(|why| match serde_json::from_slice::<serde_json::Value>(bytes) {
             Ok(serde_json::Value::Object(parts))
-                if parts.keys().all(|name| !matches!(name.as_str(), "hello" | "listening" | "drain")) =>
+                if parts
+                    .keys()
+                    .all(|name| !matches!(name.as_str(), "hello" | "elder" | "listening" | "drain" | "succeeds")) =>
             {
                 Ok(Self::Unknown)
             }
@@ -86,11 +96,12 @@ mod tests {
     #[test]
     fn every_message_is_read_as_it_was_written() {
         let listening = Message::Listening { role: "rtmp".to_owned(), chosen: true };
-        let hello = Message::Hello { version: 1, pid: 7, generation: 3 };
+        let hello = Message::Hello { version: 1, pid: 7, generation: 3, guards: Guards { publish: true, play: false } };
         let url = Some("//b/live".to_owned());
         let drain = Message::Drain { lb: true, url, timeout_ms: 1, window_ms: 2, converge_ms: 3 };
+        let (elder, succeeds) = (Message::Elder { pid: 7 }, Message::Succeeds { pid: 8 });
         let words = [Message::Lasting, Message::All, Message::Ready, Message::Yours, Message::Goodbye];
-        for message in [hello, listening, drain].into_iter().chain(words) {
+        for message in [hello, elder, listening, drain, succeeds].into_iter().chain(words) {
             assert_eq!(Message::read(&message.bytes()).expect("ours"), message);
         }
         assert_eq!(Message::read(CONNECTION).expect("the shards'"), Message::Connection);
@@ -100,8 +111,17 @@ mod tests {
     fn later_releases_may_say_more() {
         assert_eq!(Message::read(b"\"farewell\"").expect("a word"), Message::Unknown);
         assert_eq!(Message::read(br#"{"farewell":{"at":1}}"#).expect("a word with parts"), Message::Unknown);
-        let hello = br#"{"hello":{"version":1,"pid":7,"mood":"good"}}"#;
-        assert_eq!(Message::read(hello).expect("a part more"), Message::Hello { version: 1, pid: 7, generation: 0 });
+        let hello = br#"{"hello":{"version":1,"pid":7,"mood":"good","guards":{"play":true,"mood":true}}}"#;
+        let guards = Guards { publish: false, play: true };
+        let read = Message::Hello { version: 1, pid: 7, generation: 0, guards };
+        assert_eq!(Message::read(hello).expect("parts more"), read);
+    }
+
+    #[test]
+    fn earlier_releases_said_less() {
+        let hello = br#"{"hello":{"version":1,"pid":7}}"#;
+        let read = Message::Hello { version: 1, pid: 7, generation: 0, guards: Guards::default() };
+        assert_eq!(Message::read(hello).expect("parts less"), read);
     }
 
     #[test]

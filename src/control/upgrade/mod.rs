@@ -5,11 +5,16 @@
 //! that it listens. From then on the new one alone takes connections, from the very same sockets, and the old one serves those
 //! it has until they leave. Streams whose publishers are still there come to the new one over connections between the two.
 //!
-//! A new process that fails to start changes nothing. It inherits the one end of the socket pair, as its standard input, and no
-//! other descriptor ([`descriptors`]).
+//! Several upgrades make a chain. The new process gets the lines to all before it along with the sockets, so that the end of a
+//! line says that nobody behind is left ([`behind`]): only then, and if it was not to be, are connections taken again.
+//!
+//! A new process that fails to start changes nothing, and one that would open the node does not start ([`guards`]). It inherits
+//! the one end of the socket pair, as its standard input, and no other descriptor ([`descriptors`]).
 
+mod behind;
 pub(super) mod descriptors;
 mod elder;
+mod guards;
 mod heir;
 mod line;
 mod message;
@@ -17,6 +22,7 @@ mod program;
 
 pub(super) use self::{
     elder::{Upgrades, catch, refuse},
+    guards::Guarding,
     heir::{Heir, pass_on, say_goodbye},
     program::Program,
 };

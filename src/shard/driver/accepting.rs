@@ -29,6 +29,10 @@ use crate::{
     },
 };
 
+/// Of a listener: what is said of it.
+const SHUT: &str =
+    "no more connections are taken here: another process that has the socket too has shut it; restart the node";
+
 /// What those who connect to a listener have to do first.
 #[derive(Clone, Default)]
 pub(in super::super) struct Door {
@@ -88,6 +92,7 @@ impl Driver {
         let Some(me) = self.me.upgrade() else { return Ok(()) };
         let (plain_door, secure_door) = Door::both(&self.core.borrow().config);
         self.gate.reopen();
+        self.metrics.listeners_shut.set(0);
         me.listen(plain, &plain_door)?;
         me.listen(secure, &secure_door)
     }
@@ -111,6 +116,12 @@ impl Driver {
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                     Err(error) if !self.takes_connections() => {
                         tracing::debug!("stopped accepting: {error}");
+                        return;
+                    }
+                    // It does not listen any more: whoever has the socket too, such as another process of an upgrade, shut it.
+                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                        self.metrics.listeners_shut.add(1);
+                        tracing::error!("{listener}: {SHUT}");
                         return;
                     }
                     Err(error) => {

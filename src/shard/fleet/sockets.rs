@@ -116,16 +116,20 @@ impl Fleet {
     }
 
     /// Takes connections again after [`lend_listeners`](Self::lend_listeners), but for addresses that the successor has given
-    /// up. Errors: there are no descriptors for it.
+    /// up. Errors: there are no descriptors for it, or no addresses left.
     pub fn take_listeners_back(&self) -> io::Result<()> {
         for known in lock(&self.open.listening).extract_if(.., |known| !known.drop_shut()) {
             tracing::warn!("{}: nobody listens there any more: the process that has died gave it up", known.addr);
+        }
+        let listening = self.listening()?;
+        if listening.is_empty() {
+            return Err(io::Error::other("nobody listens any more"));
         }
         let shards = self.mailboxes.len();
         let (mut plain, mut secure) = (Listeners::new(), Listeners::new());
         plain.resize_with(shards, Vec::new);
         secure.resize_with(shards, Vec::new);
-        for known in self.listening()? {
+        for known in listening {
             let by_shard = if known.role == RTMPS { &mut secure } else { &mut plain };
             listener::share(known, by_shard)?;
         }
@@ -134,6 +138,11 @@ impl Fleet {
         }
         self.own_files();
         Ok(())
+    }
+
+    /// Whether connections are to be taken somewhere and cannot be, because somebody else has shut the socket.
+    pub fn has_lost_listeners(&self) -> bool {
+        self.metrics.iter().any(|shard| shard.listeners_shut.get() > 0)
     }
 
     /// Serves a connection that a successor made.

@@ -15,7 +15,7 @@ use crate::{
         leaving::Departure,
         listen_addr::{SUCCESSOR_SHOWN_AS, UNIX_PEER},
         passing::Passing,
-        predecessor::Predecessor,
+        predecessor::{Elder, Predecessor},
         questions::{Callbacks, Decision, Event, Ticket},
         reconnect::ReconnectRequest,
     },
@@ -73,7 +73,7 @@ fn clients_of_a_process_and_of_its_successor_are_numbered_apart() {
         let mut rig = Rig::with(1, |config| {
             config.callbacks.events[Event::Connect as usize] = true;
             let (_old, new) = Passing::pair().expect("descriptors");
-            config.predecessor = generation.map(|of| Arc::new(Predecessor::new(new, of)));
+            config.predecessor = generation.map(|of| Arc::new(Predecessor::new([Elder { pid: 1, passing: new }], of)));
         });
         for _ in 0..20 {
             waiting(&mut rig, ClientRole::Play);
