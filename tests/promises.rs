@@ -113,10 +113,9 @@ fn renewed(page: &str, rows: &[Row<'_>]) -> (String, Vec<String>) {
 
 /// The arguments of `cargo test` that mean the binary with the tests of a file.
 fn binary(file: &str) -> Vec<&str> {
-    let target = |rest: &'static str| rest;
     match file.split('/').collect::<Vec<_>>().as_slice() {
         ["src", ..] => vec!["--package", "shardcast", "--lib"],
-        ["tests", name, ..] => vec!["--package", "shardcast", target("--test"), name.trim_end_matches(".rs")],
+        ["tests", name, ..] => vec!["--package", "shardcast", "--test", name.trim_end_matches(".rs")],
         ["loadtest", "tests", name] => {
             vec!["--package", "shardcast-loadtest", "--test", name.trim_end_matches(".rs")]
         }
