@@ -62,6 +62,12 @@ impl Core {
             self.refuse_play(id, stream, PlayRefusal::Failed, &description, CloseReason::PlayRefused);
             return;
         }
+        // It asks again after a while, and asks about other names meanwhile.
+        if is_successor && !self.directory.is_taken(key) && !self.relays.has_predecessor() {
+            let description = "nobody publishes it at the process before";
+            self.refuse_play(id, stream, PlayRefusal::NotFound, description, CloseReason::StreamNotFound);
+            return;
+        }
         let local = self.streams.enter(key, &self.relays);
         if !self.follow(local) {
             self.metrics.refused(RefuseReason::WaitedNames).add(1);

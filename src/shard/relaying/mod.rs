@@ -121,6 +121,11 @@ impl Relays {
         self.predecessor.as_ref().is_some_and(|(known, _)| known.is_gone())
     }
 
+    /// Whether a process before this one may have streams.
+    pub(super) fn has_predecessor(&self) -> bool {
+        self.predecessor.as_ref().is_some_and(|(known, _)| !known.is_gone())
+    }
+
     /// Whether a stream is to be pushed anywhere.
     pub(super) fn is_pushed(&self, key: &StreamKey) -> bool {
         self.rules.pushes.iter().any(|rule| rule.pattern.matches(key))

@@ -59,10 +59,12 @@ fn nothing_is_asked_where_nobody_is_to_be() {
 #[test]
 fn who_plays_at_the_process_that_took_over_is_told_of_there() {
     let mut rig = rig(1, &[Event::PlayDone]);
+    let publisher = rig.publish(0, "show");
     let successor = rig.connect_from(0, SUCCESSOR_SHOWN_AS, ClientRole::Play, "show");
     rig.settle();
     assert_eq!(rig.peers[successor].events, ["Playing"]);
     rig.lose(successor, CloseReason::PeerClosed);
+    rig.lose(publisher, CloseReason::PeerClosed);
     assert!(rig.asked().is_empty());
     rig.empty();
 }

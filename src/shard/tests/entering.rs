@@ -124,6 +124,21 @@ fn a_stream_has_so_many_players_on_all_shards() {
 }
 
 #[test]
+fn a_successor_hears_at_once_of_a_name_that_nobody_publishes() {
+    let mut rig = Rig::new(2);
+    let publisher = rig.publish(1, "show");
+    let asks = ["show", "nothing"].map(|name| rig.connect_from(0, SUCCESSOR_SHOWN_AS, ClientRole::Play, name));
+    let player = rig.play(0, "nothing");
+    rig.settle();
+    assert_eq!(asks.map(|ask| rig.peers[ask].open), [true, false]);
+    assert!(rig.peers[player].open, "who came here may wait");
+    for peer in [publisher, asks[0], player] {
+        rig.lose(peer, CloseReason::PeerClosed);
+    }
+    rig.empty();
+}
+
+#[test]
 fn limits_are_not_for_a_successor_which_stands_for_clients_counted_elsewhere() {
     let mut rig = Rig::with(1, |config| {
         config.ceilings.connections_max = Some(3);
