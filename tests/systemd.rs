@@ -129,10 +129,10 @@ fn given() -> (TcpListener, SocketAddr, String) {
 }
 
 #[test]
-fn a_given_socket_is_listened_on_and_left_open() {
+fn a_given_socket_is_listened_on_and_left_open_whatever_its_name() {
     let manager = Manager::new("systemd-given");
     let (_given, addr, redirect) = given();
-    let mut server = manager.start("LISTEN_FDS=1", &redirect, &["--rtmp", &addr.to_string()]);
+    let mut server = manager.start("LISTEN_FDS=1 LISTEN_FDNAMES=rtmp", &redirect, &["--rtmp", &addr.to_string()]);
     manager.hear("READY=1");
     assert!(Peer::connected(addr).is_served());
     server.signal("TERM");
@@ -192,7 +192,7 @@ fn the_manager_hears_of_no_process_that_is_not_to_take_over() {
 fn a_kept_socket_is_the_nodes_and_not_the_managers() {
     let manager = Manager::new("systemd-kept");
     let (_kept, addr, redirect) = given();
-    let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=rtmp";
+    let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=shardcast-kept-rtmp";
     let mut server = manager.start(variables, &redirect, &["--rtmp", &addr.to_string()]);
     assert!(Peer::connected(addr).is_served());
     server.signal("TERM");
@@ -205,7 +205,7 @@ fn a_store_without_room_is_warned_of() {
     let manager = Manager::new("systemd-room");
     let server = manager.start("FDSTORE=2", "", &[]);
     server.wait_said("FileDescriptorStoreMax=2 is less than the 3 there are");
-    let removed = ["rtmp", "rtmps", "admin"].map(|role| format!("FDSTOREREMOVE=1 FDNAME={role}"));
+    let removed = ["rtmp", "rtmps", "admin"].map(|role| format!("FDSTOREREMOVE=1 FDNAME=shardcast-kept-{role}"));
     assert_eq!(manager.kept(), removed, "those of a process before");
 }
 
@@ -227,9 +227,12 @@ fn an_address_that_is_dropped_is_neither_listened_on_nor_kept() {
     let addrs: Vec<SocketAddr> = words.filter_map(|word| word.trim_start_matches("rtmp://").parse().ok()).collect();
     let [stays, dropped] = addrs[..] else { panic!("two addresses in {line}") };
     let kept = |rtmp: usize| {
-        let removed = ["rtmp", "rtmps", "admin"].map(|role| format!("FDSTOREREMOVE=1 FDNAME={role}"));
+        let removed = ["rtmp", "rtmps", "admin"].map(|role| format!("FDSTOREREMOVE=1 FDNAME=shardcast-kept-{role}"));
         let stored = ["rtmp"].repeat(rtmp).into_iter().chain(["admin"]);
-        removed.into_iter().chain(stored.map(|role| format!("FDSTORE=1 FDNAME={role}"))).collect::<Vec<_>>()
+        removed
+            .into_iter()
+            .chain(stored.map(|role| format!("FDSTORE=1 FDNAME=shardcast-kept-{role}")))
+            .collect::<Vec<_>>()
     };
     assert_eq!(manager.kept(), kept(2));
     // The old process lives on, and has the socket as long.
