@@ -160,7 +160,7 @@ fn a_socket_that_somebody_else_shuts_is_not_tried_again_and_the_node_is_not_read
         let (given, addr, redirect) = given();
         let script = manager.script("LISTEN_FDS=1", &redirect);
         let flags = ["--rtmp", &addr.to_string()];
-        let server = Server::start_by(&["bash", "-c", &script, "bash"], driver, 2, &flags);
+        let mut server = Server::start_by(&["bash", "-c", &script, "bash"], driver, 2, &flags);
         assert_eq!(server.get("/readyz").expect("the admin listener").0, 200);
         socket2::SockRef::from(&given).shutdown(Shutdown::Both).expect("it listens");
         wait_for("the node not to be ready", seconds(5), || {
@@ -171,6 +171,10 @@ fn a_socket_that_somebody_else_shuts_is_not_tried_again_and_the_node_is_not_read
         assert_eq!(server.log().matches(&said).count(), 2, "by each shard: {}", server.log());
         assert!(!server.log().contains("cannot accept"), "{}", server.log());
         assert!(Peer::connected(server.rtmp).is_served(), "others are as they were");
+        // A new process has no use for that one.
+        server.upgrade();
+        assert_eq!(server.get("/readyz").expect("the admin listener").0, 200);
+        assert!(Peer::connected(addr).is_served());
     }
 }
 

@@ -30,8 +30,7 @@ use crate::{
 };
 
 /// Of a listener: what is said of it.
-const SHUT: &str =
-    "no more connections are taken here: another process that has the socket too has shut it; restart the node";
+const SHUT: &str = "no more connections are taken here: another process that has the socket too has shut it; restart the node, or replace it";
 
 /// What those who connect to a listener have to do first.
 #[derive(Clone, Default)]
