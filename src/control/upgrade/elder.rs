@@ -310,7 +310,8 @@ impl Successor {
         );
         // What fails here is that the new process has ended, which is heard next.
         let _ = self.line.send(&Message::Yours, &[]).await;
-        let mut in_order = false;
+        // Whoever is the newest has said so; and the last that did of those between.
+        let (mut in_order, mut ending) = (false, None);
         loop {
             let pid = behind.pid();
             let heard = tokio::select! {
@@ -331,8 +332,9 @@ impl Successor {
                     }
                 }
                 Ok(Some((Message::Goodbye, _))) => in_order = true,
+                Ok(Some((Message::Ends { pid }, _))) => ending = Some(pid),
                 Ok(Some((Message::Succeeds { pid: heir }, _))) => {
-                    say_end(pid, in_order, behind.is_succeeded_by(heir).await);
+                    say_end(pid, in_order || ending == Some(pid), behind.is_succeeded_by(heir).await);
                     tracing::info!(pid = heir, "the process that took over from it serves on");
                     in_order = false;
                 }
@@ -345,7 +347,7 @@ impl Successor {
             }
         }
         let end = behind.end().await;
-        say_end(behind.pid(), in_order, end);
+        say_end(behind.pid(), in_order || ending == Some(behind.pid()), end);
         in_order || matches!(end, End::Lives)
     }
 }
