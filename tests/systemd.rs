@@ -169,6 +169,7 @@ fn a_socket_that_somebody_else_shuts_is_not_tried_again_and_the_node_is_not_read
         std::thread::sleep(seconds(2));
         let said = format!("{addr}: no more connections are taken here");
         assert_eq!(server.log().matches(&said).count(), 2, "by each shard: {}", server.log());
+        assert_eq!(server.metrics().sum("shardcast_listeners_shut", &[]), 2.0);
         assert!(!server.log().contains("cannot accept"), "{}", server.log());
         assert!(Peer::connected(server.rtmp).is_served(), "others are as they were");
         // A new process has no use for that one.
