@@ -408,11 +408,13 @@ pub const MEMORY_PLAYERS_PERCENT: u64 = 80;
 pub const MEMORY_LAGGARDS_PERCENT: u64 = 90;
 pub const MEMORY_PUBLISHERS_PERCENT: u64 = 95;
 pub const MEMORY_RELIEF_PERCENT: u64 = 5;
-/// From this share on the GOPs kept for joiners are halved each time it is weighed, and what is free is given back; below this
-/// one GOPs grow, a step of an eighth in this time: logs take a while to become as long as they may.
+/// From this share on the GOPs kept for joiners are halved each time it is weighed; below this one they grow, a step of an eighth
+/// in this time: logs take a while to become as long as they may.
 pub const MEMORY_GOPS_CUT_PERCENT: u64 = 75;
 pub const MEMORY_GOPS_GROW_PERCENT: u64 = 60;
 pub const GOP_STEP: Duration = Duration::from_secs(5);
+/// What is free is given back from the first share on, once what is resident and not accounted for has grown by this share.
+pub const MEMORY_GIVE_BACK_PERCENT: u64 = 2;
 /// How often the memory is weighed.
 pub const MEMORY_WEIGH_PAUSE: Duration = Duration::from_millis(250);
 /// Bounds of `--memory-max`.
@@ -472,6 +474,8 @@ pub const CALLBACK_CONCURRENCY_MAX: usize = 1_024;
 /// Callbacks that wait for one of them to end: of those that are asked, and of those that are only told. Further ones fail, or
 /// are not told.
 pub const CALLBACKS_QUEUED_MAX: usize = 4_096;
+/// Of those, questions about the clients of one address.
+pub const CALLBACKS_ASKED_PER_ADDRESS_MAX: usize = 1_024;
 /// Events of one client that wait to be told; beyond it the oldest is not.
 pub const CALLBACKS_TOLD_PER_CLIENT_MAX: usize = 32;
 /// Bytes of an answer to a callback.

@@ -118,7 +118,7 @@ fn stamps(paths: &[PathBuf]) -> Vec<Option<Stamp>> {
     paths.iter().map(stamp).collect()
 }
 
-/// Keeps looking at all of them, on this thread's runtime. Where there are none, SIGHUP ends the process as it always did.
+/// Keeps looking at all of them; a look that hangs holds up the next, and SIGHUP. Where there are none, SIGHUP ends the process as it always did.
 pub(super) fn start(reloads: Vec<Reload>) -> std::io::Result<()> {
     if !reloads.is_empty() {
         for path in reloads.iter().flat_map(Reload::paths) {

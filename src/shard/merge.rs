@@ -127,7 +127,7 @@ impl Merger {
         self.load += (share(busy.as_secs_f64()) - self.load) * weight;
         self.sends_load += (share(f64::from(sends) * MERGE_SEND_COST.as_secs_f64()) - self.sends_load) * weight;
         if self.merging == Merging::Auto {
-            self.windows.set(self.shard, window_at(self.load.min(self.sends_load), self.delay_target));
+            self.windows.set(self.shard, window_at(self.load.min(self.sends_load), self.load, self.delay_target));
         }
     }
 
@@ -181,11 +181,11 @@ impl Merger {
     }
 }
 
-/// The window at `load`, a share of one core. A message waits for the window, the time until it is read included, and then
+/// The window at `load`, a share of one core, of which `sends` is what sends cost. A message waits for the window, the time until it is read included, and then
 /// for the pass that sends it, which takes `load` windows: both together stay within `target`. The root rises at once,
 /// because a short window already spares most sends.
-fn window_at(load: f64, target: Duration) -> Duration {
-    let filled = (load - MERGE_LOAD_START) / (MERGE_LOAD_FULL - MERGE_LOAD_START);
+fn window_at(sends: f64, load: f64, target: Duration) -> Duration {
+    let filled = (sends - MERGE_LOAD_START) / (MERGE_LOAD_FULL - MERGE_LOAD_START);
     target.mul_f64(filled.clamp(0.0, 1.0).sqrt() / (1.0 + load))
 }
 
@@ -218,11 +218,11 @@ mod tests {
     fn there_is_no_window_while_there_is_slack_and_window_and_pass_stay_within_the_target() {
         for percent in 0..=100 {
             let load = f64::from(percent) / 100.0;
-            let window = window_at(load, TARGET);
+            let window = window_at(load, load, TARGET);
             assert_eq!(window.is_zero(), load <= MERGE_LOAD_START, "{load}");
             assert!(window.mul_f64(1.0 + load) <= TARGET + Duration::from_micros(1), "{load}");
         }
-        assert!(window_at(MERGE_LOAD_FULL, TARGET) > Duration::from_millis(50));
+        assert!(window_at(MERGE_LOAD_FULL, MERGE_LOAD_FULL, TARGET) > Duration::from_millis(50));
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Core {
             if !reconnecting.here.contains(&id) {
                 continue;
             }
-            // Who waits for the answer to its connect is told nothing before it.
+            // Who waits for an answer is told nothing before it.
             if self.is_held(id) || (reconnecting.request.after_players && self.is_kept(id)) {
                 later.push((at, id));
                 continue;

@@ -20,15 +20,16 @@ fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error>
     Value::deserialize(value).map(Some)
 }
 
-/// A success allows, unless its JSON says otherwise; a client error refuses. Anything else is no decision.
-pub(super) fn decision(format: Format, reply: &Reply) -> Decision {
+/// A success allows, unless its JSON says otherwise; a client error refuses. Anything else is no decision. Of what was told, not
+/// asked, the status alone counts.
+pub(super) fn decision(format: Format, reply: &Reply, is_asked: bool) -> Decision {
     let status = reply.status;
     let refused = |said: Said| {
         let reason = said.reason.as_ref().and_then(Value::as_str).map(cleaned).filter(|why| !why.is_empty());
         Decision::Refused(reason.unwrap_or_else(|| "refused".to_owned()))
     };
     match format {
-        Format::NginxRtmp if status.is_success() => Decision::Allowed,
+        _ if status.is_success() && (format == Format::NginxRtmp || !is_asked) => Decision::Allowed,
         Format::Json if status.is_success() => match said(reply) {
             Err(why) => Decision::Failed(why),
             Ok(said) => match said.allow {
@@ -45,7 +46,7 @@ pub(super) fn decision(format: Format, reply: &Reply) -> Decision {
 
 /// What a body says: nothing, if it is words for people. A body that may say no, but cannot be read, is not taken for a yes.
 fn said(reply: &Reply) -> Result<Said, String> {
-    if let Some(encoding) = &reply.encoding {
+    if let Some(encoding) = reply.encoding.as_ref().filter(|_| !reply.body.is_empty()) {
         return Err(format!("the answer is encoded as {:?}, which was not asked for", cleaned(encoding)));
     }
     let text = str::from_utf8(&reply.body).map_err(|_| "the answer is not UTF-8".to_owned())?;

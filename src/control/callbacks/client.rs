@@ -78,7 +78,8 @@ impl Client {
         let said =
             |name| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let location = said(header::LOCATION);
-        let encoding = said(header::CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+        let encoding =
+            said(header::CONTENT_ENCODING).filter(|of| !of.is_empty() && !of.eq_ignore_ascii_case("identity"));
         let is_json = said(header::CONTENT_TYPE).is_some_and(|of| of.to_ascii_lowercase().contains("json"));
         let body = Limited::new(response.into_body(), limits::CALLBACK_ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| format!("the answer breaks off or is too long: {error}"))?.to_bytes();

@@ -135,9 +135,18 @@ impl Dispatcher {
         }
     }
 
+    /// It waits for its turn, unless too many of its address do.
     fn ready(&mut self, job: Job) {
         let address = customer(job.question.subject.peer.ip());
-        self.ready[job.matter() as usize].push(address, job);
+        let (client, matter) = (job.question.subject.client, job.matter());
+        let turns = &mut self.ready[matter as usize];
+        if matter == Matter::Told || turns.count(address) < limits::CALLBACKS_ASKED_PER_ADDRESS_MAX {
+            turns.push(address, job);
+            return;
+        }
+        self.line.counts.leave(matter);
+        self.line.crowded(&job.question);
+        self.next_of(client);
     }
 
     /// A request of the client has ended.
@@ -164,10 +173,22 @@ impl Dispatcher {
 impl Line {
     /// More is to be told of the client than may wait.
     fn overflow(&self, question: &Question) {
+        self.drop(question, "too much of this client waits to be told");
+    }
+
+    /// More is asked about clients of one address than may wait.
+    fn crowded(&self, question: &Question) {
+        self.drop(question, "too much is asked about clients of this address");
+        if let Some(ticket) = question.ticket {
+            (self.decide)(ticket, Decision::Failed("too many of its address wait to be asked about".to_owned()));
+        }
+    }
+
+    fn drop(&self, question: &Question, why: &str) {
         self.counts.count(question.event, Outcome::Overflow, Duration::ZERO);
         if let Some(suppressed) = self.overflow_log.take(limits::CALLBACK_OVERFLOW_LOG_LINES_PER_SECOND) {
             let (event, peer) = (question.event.label(), question.subject.peer);
-            tracing::warn!(event, %peer, suppressed, "callback not sent: too much of this client waits to be told");
+            tracing::warn!(event, %peer, suppressed, "callback not sent: {why}");
         }
     }
 
@@ -214,7 +235,7 @@ impl Line {
             Ok(Ok(reply)) => {
                 let remark = answer::remark(self.plan.format, &reply).filter(|_| question.ticket.is_some());
                 remark.into_iter().for_each(|remark| self.log(question, format_args!("{remark}")));
-                Ok(answer::decision(self.plan.format, &reply))
+                Ok(answer::decision(self.plan.format, &reply, question.ticket.is_some()))
             }
             Ok(Err(what)) => Ok(Decision::Failed(what)),
             Err(_) => Err(late()),

@@ -158,7 +158,7 @@ fn replies_mean_what_their_format_says() {
         let location = Some("rtmp://elsewhere\n/live".to_owned());
         Reply { status, location, encoding: None, is_json: false, body }
     };
-    let ask = |format, status, body: &str| answer::decision(format, &reply(status, body));
+    let ask = |format, status, body: &str| answer::decision(format, &reply(status, body), true);
     let refused = |why: &str| Decision::Refused(why.to_owned());
     let failed = |decision: &Decision| matches!(decision, Decision::Failed(_));
     for (status, body) in
@@ -170,10 +170,13 @@ fn replies_mean_what_their_format_says() {
     assert_eq!(ask(Format::Json, 200, "{\"allow\":false}"), refused("refused"));
     assert_eq!(ask(Format::Json, 200, "\u{feff}{\"allow\":false}"), refused("refused"));
     let no = || reply(200, "no");
+    let empty = Reply { encoding: Some("gzip".to_owned()), ..reply(204, "") };
+    assert_eq!(answer::decision(Format::Json, &empty, true), Decision::Allowed);
     let unread = Reply { encoding: Some("gzip".to_owned()), ..no() };
     let bytes = Reply { body: Bytes::from_static(b"\x1f\x8b\x08"), ..no() };
     for odd in [unread, bytes, Reply { is_json: true, ..no() }] {
-        assert!(failed(&answer::decision(Format::Json, &odd)), "{odd:?}");
+        assert!(failed(&answer::decision(Format::Json, &odd, true)), "{odd:?}");
+        assert_eq!(answer::decision(Format::Json, &odd, false), Decision::Allowed, "nobody asked: {odd:?}");
     }
     assert_eq!(ask(Format::Json, 200, "{\"allow\":false,\"reason\":\"go\\r\\naway\\u0000\"}"), refused("go  away"));
     assert_eq!(ask(Format::Json, 403, "{\"reason\":\"no\"}"), refused("no"));
@@ -352,6 +355,24 @@ fn whoever_asks_for_much_waits_behind_itself() {
     answer(&mut backend.next().1, 200);
     let decided = [running.next(), running.next(), running.next()].map(|(number, _)| number);
     assert!(decided.contains(&50), "{decided:?}");
+}
+
+#[test]
+fn one_address_does_not_fill_the_queue() {
+    let backend = Backend::start();
+    let running = start(&Plan { concurrency: 1, ..plan(backend.port) });
+    assert!(running.desk.take(question(Event::Play, 0, 0)));
+    let (_, mut first) = backend.next();
+    let most = limits::CALLBACKS_ASKED_PER_ADDRESS_MAX as u64;
+    for number in 1..=most + 1 {
+        assert!(running.desk.take(question(Event::Play, number, number)));
+    }
+    let (number, decision) = running.next();
+    assert_eq!((number, matches!(decision, Decision::Failed(_))), (most + 1, true), "{decision:?}");
+    assert_eq!(running.counts.queued() as u64, most);
+    answer(&mut first, 200);
+    assert_eq!(running.next(), (0, Decision::Allowed));
+    assert_eq!(running.counts.outcome(Event::Play, Outcome::Overflow), 1);
 }
 
 #[test]

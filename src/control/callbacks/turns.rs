@@ -23,6 +23,11 @@ impl<T> Default for Turns<T> {
 }
 
 impl<T> Turns<T> {
+    /// How many jobs of an address wait.
+    pub(super) fn count(&self, address: IpAddr) -> usize {
+        self.waiting.get(&address).map_or(0, VecDeque::len)
+    }
+
     pub(super) fn push(&mut self, address: IpAddr, job: T) {
         match self.waiting.entry(address) {
             Entry::Occupied(mut waiting) => waiting.get_mut().push_back(job),
@@ -57,6 +62,7 @@ mod tests {
         for (address, job) in [(a, "a1"), (a, "a2"), (a, "a3"), (b, "b1"), (c, "c1"), (c, "c2")] {
             turns.push(address, job);
         }
+        assert_eq!([a, b, c].map(|address| turns.count(address)), [3, 1, 2]);
         assert_eq!([turns.pop(), turns.pop()], [Some("a1"), Some("b1")]);
         turns.push(b, "b2");
         let left: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();

@@ -1,6 +1,6 @@
 //! The process's memory: what is used of it, how pressing that is, and how long the GOPs are that players may join at.
 //!
-//! The control thread weighs it a few times a second; shards read two atomics at their ticks. What is used is the larger of what
+//! The control thread weighs it a few times a second; shards read a few atomics at their ticks. What is used is the larger of what
 //! the node accounts for itself (logs, messages that are not whole, connections) and what the kernel says is resident. What can
 //! be given up without anybody losing anything goes first: threads give back what is free of theirs, and GOPs kept for players
 //! to come are halved while memory is short, and grow again slowly once it is not.
@@ -14,7 +14,9 @@ use super::{
     allocator,
     ladder::{Level, memory_level},
 };
-use crate::limits::{GOP_BYTES_MAX_MIN, GOP_STEP, MEMORY_GOPS_CUT_PERCENT, MEMORY_GOPS_GROW_PERCENT};
+use crate::limits::{
+    GOP_BYTES_MAX_MIN, GOP_STEP, MEMORY_GIVE_BACK_PERCENT, MEMORY_GOPS_CUT_PERCENT, MEMORY_GOPS_GROW_PERCENT,
+};
 
 /// See the file's head.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Memory {
     weighed: AtomicU64,
     /// How often threads were to give back what is free: each does so once for each time.
     wanted: AtomicU64,
+    /// The least that was resident and not accounted for, since that was last to be given back.
+    unaccounted_least: AtomicU64,
 }
 
 /// What was found when the memory was weighed.
@@ -57,6 +61,7 @@ impl Memory {
             gop_changed_ms: AtomicU64::new(0),
             weighed: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
+            unaccounted_least: AtomicU64::new(0),
         }
     }
 
@@ -96,13 +101,22 @@ impl Memory {
         self.level.store(level as u8, Ordering::Relaxed);
         if let Some(percent) = used.saturating_mul(100).checked_div(self.most).filter(|_| self.sheds) {
             self.size_gops(percent, now);
-            if percent >= MEMORY_GOPS_CUT_PERCENT {
-                self.wanted.fetch_add(1, Ordering::Relaxed);
-                allocator::give_back();
-            }
+            self.want(percent, resident.saturating_sub(accounted));
         }
         self.weighed.fetch_add(1, Ordering::Relaxed);
         Weighed { before, level, used, most: self.most }
+    }
+
+    /// Has free memory given back if there may be more of it than the last time: of the rest it is not known what it is.
+    fn want(&self, used_percent: u64, unaccounted: u64) {
+        let least = self.unaccounted_least.load(Ordering::Relaxed).min(unaccounted);
+        let step = self.most.saturating_mul(MEMORY_GIVE_BACK_PERCENT) / 100;
+        let is_due = used_percent >= MEMORY_GOPS_CUT_PERCENT && unaccounted > least.saturating_add(step);
+        self.unaccounted_least.store(if is_due { unaccounted } else { least }, Ordering::Relaxed);
+        if is_due {
+            self.wanted.fetch_add(1, Ordering::Relaxed);
+            allocator::give_back();
+        }
     }
 
     fn size_gops(&self, used_percent: u64, now: Duration) {
@@ -160,6 +174,21 @@ mod tests {
         assert_eq!(memory.weigh(100, 850, Duration::ZERO).level, Level::Players);
         assert_eq!(memory.weigh(920, 850, Duration::ZERO).level, Level::Laggards);
         assert_eq!((memory.used(), memory.weighed()), (920, 2));
+    }
+
+    #[test]
+    fn free_memory_is_given_back_when_there_may_be_more_of_it() {
+        let memory = Memory::new(1_000, 1 << 20, true);
+        let wanted = |accounted, resident| {
+            let before = memory.wanted();
+            memory.weigh(accounted, resident, Duration::ZERO);
+            memory.wanted() != before
+        };
+        assert!(!wanted(0, 700), "it suffices");
+        assert!(wanted(600, 780) && !wanted(600, 780), "that was in vain");
+        assert!(!wanted(700, 895), "all is in use");
+        assert!(wanted(500, 900) && wanted(400, 900), "as more is freed");
+        assert!(!wanted(400, 500) && wanted(400, 790), "it has been less since");
     }
 
     #[test]
