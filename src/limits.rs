@@ -168,7 +168,7 @@ pub const READ_TURN: Duration = Duration::from_millis(5);
 pub const READ_BYTES: usize = 64 * 1024;
 /// Bytes read from one connection before the shard does something else.
 pub const READ_BUDGET_BYTES: usize = 256 * 1024;
-/// Pause after accept failed for want of descriptors or memory.
+/// Pause after accept failed for want of descriptors or memory, and before a shut listener is said to be lost.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes kept of a connection that is not read, because what it asks for is not decided yet: what a read, and a TLS record
 /// begun before it, had behind the request.

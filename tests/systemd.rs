@@ -129,10 +129,10 @@ fn given() -> (TcpListener, SocketAddr, String) {
 }
 
 #[test]
-fn a_given_socket_is_listened_on_and_left_open() {
+fn a_given_socket_is_listened_on_and_left_open_whatever_its_name() {
     let manager = Manager::new("systemd-given");
     let (_given, addr, redirect) = given();
-    let mut server = manager.start("LISTEN_FDS=1", &redirect, &["--rtmp", &addr.to_string()]);
+    let mut server = manager.start("LISTEN_FDS=1 LISTEN_FDNAMES=rtmp", &redirect, &["--rtmp", &addr.to_string()]);
     manager.hear("READY=1");
     assert!(Peer::connected(addr).is_served());
     server.signal("TERM");
@@ -160,7 +160,7 @@ fn a_socket_that_somebody_else_shuts_is_not_tried_again_and_the_node_is_not_read
         let (given, addr, redirect) = given();
         let script = manager.script("LISTEN_FDS=1", &redirect);
         let flags = ["--rtmp", &addr.to_string()];
-        let server = Server::start_by(&["bash", "-c", &script, "bash"], driver, 2, &flags);
+        let mut server = Server::start_by(&["bash", "-c", &script, "bash"], driver, 2, &flags);
         assert_eq!(server.get("/readyz").expect("the admin listener").0, 200);
         socket2::SockRef::from(&given).shutdown(Shutdown::Both).expect("it listens");
         wait_for("the node not to be ready", seconds(5), || {
@@ -169,8 +169,13 @@ fn a_socket_that_somebody_else_shuts_is_not_tried_again_and_the_node_is_not_read
         std::thread::sleep(seconds(2));
         let said = format!("{addr}: no more connections are taken here");
         assert_eq!(server.log().matches(&said).count(), 2, "by each shard: {}", server.log());
+        assert_eq!(server.metrics().sum("shardcast_listeners_shut", &[]), 2.0);
         assert!(!server.log().contains("cannot accept"), "{}", server.log());
         assert!(Peer::connected(server.rtmp).is_served(), "others are as they were");
+        // A new process has no use for that one.
+        server.upgrade();
+        assert_eq!(server.get("/readyz").expect("the admin listener").0, 200);
+        assert!(Peer::connected(addr).is_served());
     }
 }
 
@@ -192,7 +197,7 @@ fn the_manager_hears_of_no_process_that_is_not_to_take_over() {
 fn a_kept_socket_is_the_nodes_and_not_the_managers() {
     let manager = Manager::new("systemd-kept");
     let (_kept, addr, redirect) = given();
-    let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=rtmp";
+    let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=shardcast-kept-rtmp";
     let mut server = manager.start(variables, &redirect, &["--rtmp", &addr.to_string()]);
     assert!(Peer::connected(addr).is_served());
     server.signal("TERM");
@@ -205,7 +210,7 @@ fn a_store_without_room_is_warned_of() {
     let manager = Manager::new("systemd-room");
     let server = manager.start("FDSTORE=2", "", &[]);
     server.wait_said("FileDescriptorStoreMax=2 is less than the 3 there are");
-    let removed = ["rtmp", "rtmps", "admin"].map(|role| format!("FDSTOREREMOVE=1 FDNAME={role}"));
+    let removed = ["rtmp", "rtmps", "admin"].map(|role| format!("FDSTOREREMOVE=1 FDNAME=shardcast-kept-{role}"));
     assert_eq!(manager.kept(), removed, "those of a process before");
 }
 
@@ -227,9 +232,12 @@ fn an_address_that_is_dropped_is_neither_listened_on_nor_kept() {
     let addrs: Vec<SocketAddr> = words.filter_map(|word| word.trim_start_matches("rtmp://").parse().ok()).collect();
     let [stays, dropped] = addrs[..] else { panic!("two addresses in {line}") };
     let kept = |rtmp: usize| {
-        let removed = ["rtmp", "rtmps", "admin"].map(|role| format!("FDSTOREREMOVE=1 FDNAME={role}"));
+        let removed = ["rtmp", "rtmps", "admin"].map(|role| format!("FDSTOREREMOVE=1 FDNAME=shardcast-kept-{role}"));
         let stored = ["rtmp"].repeat(rtmp).into_iter().chain(["admin"]);
-        removed.into_iter().chain(stored.map(|role| format!("FDSTORE=1 FDNAME={role}"))).collect::<Vec<_>>()
+        removed
+            .into_iter()
+            .chain(stored.map(|role| format!("FDSTORE=1 FDNAME=shardcast-kept-{role}")))
+            .collect::<Vec<_>>()
     };
     assert_eq!(manager.kept(), kept(2));
     // The old process lives on, and has the socket as long.

@@ -101,6 +101,7 @@ series! {
     gauge "leaving_publishers" leaving_publishers "Publishers that are to leave and cannot be asked to reconnect.";
     gauge "leaving_players" leaving_players "Other clients that are to leave and cannot be asked to reconnect.";
     counter "accept_failures_total" accept_failures "Accepts that failed for want of descriptors or memory.";
+    gauge "listeners_shut" listeners_shut "Listeners that somebody else has shut, where no connections are taken any more.";
     counter "upstream_dials_total" upstream_dials "Connections to other nodes begun.";
     counter "pulls_begun_total" pulls_begun "Times a pulled stream was taken from a source, or went over to one.";
     counter "pulls_missed_total" pulls_missed "Times no source had a stream that was asked for.";

@@ -43,8 +43,10 @@ fn failed(what: &str, error: io::Error) -> Fault {
 
 /// Serves until the process is to end. The exit code; unless it is 0, by [`std::process::exit`].
 pub(super) fn serve(settings: Settings, given: &Given) -> Result<u8, Fault> {
+    // Before anything else is opened: they have certain numbers.
+    let sockets = systemd::given();
     let log = Log::start(&settings.log, settings.log_format).map_err(|error| failed("cannot start the log", error))?;
-    let outcome = serve_logged(&settings, &log, given);
+    let outcome = serve_logged(&settings, &log, given, sockets);
     log.finish(limits::LOG_FLUSH_DEADLINE);
     match outcome {
         // Shards may still be inside the kernel: leave without tearing their runtimes down.
@@ -53,10 +55,9 @@ pub(super) fn serve(settings: Settings, given: &Given) -> Result<u8, Fault> {
     }
 }
 
-fn serve_logged(settings: &Settings, log: &Log, given: &Given) -> Result<u8, Fault> {
-    // Before anything else is opened: the service manager's descriptors have certain numbers.
+fn serve_logged(settings: &Settings, log: &Log, given: &Given, sockets: Vec<systemd::Given>) -> Result<u8, Fault> {
     let mut inherited = Inherited::default();
-    let lasting = systemd::take_sockets(&mut inherited);
+    let lasting = systemd::add_to(&mut inherited, sockets);
     // Before anybody can have put another program in its place.
     let program = Program::new(given.args());
     process::raise_open_files_limit();

@@ -6,9 +6,9 @@
 use std::{
     env,
     ffi::OsStr,
-    io,
+    io, iter,
     os::{
-        fd::AsFd,
+        fd::{AsFd, OwnedFd},
         linux::net::SocketAddrExt,
         unix::{
             ffi::OsStrExt,
@@ -31,19 +31,38 @@ use crate::shard::{
     passing,
 };
 
-/// Sockets the manager gave to this process, all of which listen. True: it opened some of them itself, and has them beyond the
-/// end of this process; the others it kept for a process before ([`Manager::keep`]), and knows by the names from there. To be
-/// called before anything else is opened.
-pub(super) fn take_sockets(inherited: &mut Inherited) -> bool {
+/// Before the name of what a socket is for, in that of a socket that is kept: units name theirs as they like, `rtmp` for one.
+const KEPT: &str = "shardcast-kept-";
+
+fn kept_name(role: &str) -> String {
+    format!("{KEPT}{role}")
+}
+
+/// A socket the manager gave to this process.
+#[derive(Debug)]
+pub(super) struct Given {
+    socket: OwnedFd,
+    /// For a process before ([`Manager::keep`]); the others the manager opened itself.
+    is_kept: bool,
+}
+
+/// All of them. To be called once, and before anything else is opened.
+pub(super) fn given() -> Vec<Given> {
     let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
     if number("LISTEN_PID") != usize::try_from(std::process::id()).ok() {
-        return false;
+        return Vec::new();
     }
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let mut names = names.split(':');
+    let sockets = descriptors::given(number("LISTEN_FDS").unwrap_or(0));
+    // Names may be missing.
+    let names = names.split(':').chain(iter::repeat(""));
+    sockets.into_iter().zip(names).map(|(socket, name)| Given { socket, is_kept: name.starts_with(KEPT) }).collect()
+}
+
+/// Adds those that listen. True: the manager opened some of them itself, and has them beyond the end of this process.
+pub(super) fn add_to(inherited: &mut Inherited, given: Vec<Given>) -> bool {
     let mut opened = false;
-    for socket in descriptors::given(number("LISTEN_FDS").unwrap_or(0)) {
-        let is_kept = names.next().is_some_and(|name| ROLES.contains(&name));
+    for Given { socket, is_kept } in given {
         match inherited.add(socket, None) {
             Ok(()) => opened |= !is_kept,
             Err(why) => tracing::warn!("a socket of the service manager's is closed: {why}"),
@@ -110,7 +129,7 @@ impl Manager {
             return false;
         }
         // Also what this process does not listen on: the one before did.
-        ROLES.iter().for_each(|role| self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={role}")));
+        ROLES.iter().for_each(|role| self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={}", kept_name(role))));
         let count = listening.iter().map(|known| known.sockets.len()).sum::<usize>();
         if count > room {
             tracing::warn!(
@@ -120,7 +139,7 @@ impl Manager {
         }
         listening.iter().flat_map(|known| known.sockets.iter().map(move |socket| (known, socket))).all(
             |(known, socket)| {
-                let text = format!("FDSTORE=1\nFDNAME={}", known.role);
+                let text = format!("FDSTORE=1\nFDNAME={}", kept_name(&known.role));
                 passing::send_to(&self.socket, text.as_bytes(), &[socket.as_fd()]).is_ok()
             },
         )

@@ -39,8 +39,8 @@ impl Listening {
         Ok(Self { role: self.role.clone(), addr: self.addr.clone(), sockets, ..*self })
     }
 
-    /// Drops the sockets that another process has shut. False: none is left.
-    pub(super) fn drop_shut(&mut self) -> bool {
+    /// Drops the sockets that another process has shut, if any. False: none is left.
+    pub fn drop_shut(&mut self) -> bool {
         self.sockets.retain(|socket| !is_shut(socket));
         !self.sockets.is_empty()
     }

@@ -90,10 +90,16 @@ impl Predecessor {
         self.lines().elders.iter().map(Elder::try_clone).collect()
     }
 
-    /// Says something to the nearest. Errors: it has ended, or is behind.
+    /// Says something to the nearest that has not ended. Errors: there is none, or it is behind.
     pub fn tell(&self, bytes: &[u8]) -> io::Result<()> {
-        let lines = self.lines();
-        lines.elders.front().ok_or(io::ErrorKind::ConnectionRefused)?.passing.send(bytes, &[])
+        for elder in &self.lines().elders {
+            match elder.passing.send(bytes, &[]) {
+                // That it has ended may not have been noted yet.
+                Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+                told => return told,
+            }
+        }
+        Err(io::ErrorKind::ConnectionRefused.into())
     }
 
     /// Says to all that this process ends because it is to.
@@ -184,6 +190,20 @@ mod tests {
         assert!(heard(&far_end).is_empty(), "somebody behind it lives");
         drop(copies);
         assert_eq!(heard(&far_end), [b""]);
+    }
+
+    #[test]
+    fn what_is_said_is_for_the_nearest_that_lives() {
+        let ((near_end, near), (far_end, far)) = (line(2), line(1));
+        let predecessor = Predecessor::new([near, far], 1);
+        predecessor.tell(b"both live").expect("room");
+        assert_eq!(near_end.receive().expect("it was sent").bytes, b"both live");
+        // Nobody has noted it.
+        drop(near_end);
+        predecessor.tell(b"one lives").expect("room");
+        assert_eq!(heard(&far_end), [b"one lives"]);
+        drop(far_end);
+        assert_eq!(predecessor.tell(b"none lives").expect_err("all are gone").kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]

@@ -123,6 +123,22 @@ fn the_oldest_takes_connections_again_once_all_behind_it_have_died() {
 }
 
 #[test]
+fn the_oldest_takes_connections_again_if_the_newest_dies_while_the_middle_ends_in_order() {
+    let mut chain = Chain::new();
+    let newest = chain.server.pid();
+    // It does not get to see the end of the middle.
+    kill(newest, "STOP");
+    kill(chain.second, "TERM");
+    chain.server.wait_gone_process(chain.second, seconds(15));
+    kill(newest, "KILL");
+    chain.server.wait_said(BACK);
+    chain.server.forget_successor();
+    chain.server.forget_successor();
+    assert_eq!(chain.server.pid(), chain.first);
+    all_are_served_by_one(&chain.server, "new");
+}
+
+#[test]
 fn the_one_before_takes_connections_again_and_is_replaced_as_before() {
     let mut chain = Chain::new();
     kill(chain.server.pid(), "KILL");

@@ -1,12 +1,12 @@
 //! Ends while several processes serve: of the new one, of the old one, and of those between.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use crate::common::{
     moving::frame,
     rtmp::Peer,
     seconds,
-    server::{Driver, Server, lives},
+    server::{Driver, Server, binary, lives},
     tool::Folder,
     wait_for,
 };
@@ -66,6 +66,38 @@ fn connections_are_taken_again_if_the_new_process_dies() {
     assert!(Peer::connected(server.rtmp).is_served());
     server.signal("TERM");
     wait_for("the file to be removed", seconds(10), || (!file.exists()).then_some(()));
+}
+
+#[test]
+fn the_admin_listener_is_back_where_the_new_process_had_none() {
+    let folder = Folder::new("upgrade-admin");
+    let config = folder.path("node.toml");
+    let write = |admin: &str| {
+        let rest = "rtmp = \"127.0.0.1:0\"\nno-pin = true\nlandlock = \"off\"\nshards = 1\n";
+        fs::write(&config, format!("admin = \"{admin}\"\n{rest}")).expect("a file of ours");
+    };
+    write("127.0.0.1:0");
+    let mut server = Server::run(&[&binary(), "--config", config.to_str().expect("a plain path")]);
+    let first = server.pid();
+    for other in ["off", "127.0.0.2:0"] {
+        let _player = Peer::player(server.rtmp, "show");
+        server.wait_metric("shardcast_players", &[], |players| players > 0.0);
+        write(other);
+        server.upgrade();
+        wait_for("the listener to be shut", seconds(10), || std::net::TcpStream::connect(server.admin).err());
+        kill(server.pid(), "KILL");
+        server.wait_said("connections are taken here again");
+        server.forget_successor();
+        let status = wait_for("an answer", seconds(5), || server.get("/readyz").ok());
+        assert_eq!(status.0, 200);
+        assert_eq!(server.pid(), first);
+    }
+    write("127.0.0.1:0");
+    let _player = Peer::player(server.rtmp, "show");
+    server.upgrade();
+    assert!(Peer::connected(server.rtmp).is_served());
+    assert_eq!(server.get("/readyz").expect("the admin listener").0, 200);
+    assert!(!server.log().contains("the upgrade failed"), "{}", server.log());
 }
 
 #[test]

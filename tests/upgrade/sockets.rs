@@ -75,6 +75,7 @@ fn addresses_come_and_go() {
     assert!(server.log().contains(&format!("{dropped} is not among the addresses")), "{}", server.log());
     all_are_served(kept);
     assert!(TcpStream::connect(dropped).is_err(), "nobody has it any more");
+    assert!(!server.log().contains("ERROR"), "{}", server.log());
     assert!(Peer::dial_unix(&file).past_handshake().connect("live").is_some());
 }
 

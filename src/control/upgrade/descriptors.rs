@@ -35,7 +35,7 @@ fn one_by_one() -> io::Result<()> {
 }
 
 /// The `count` descriptors that the service manager gave to this process, marked to be closed at exec. To be called once, and
-/// before anything else is opened. Numbers that are no descriptors are left out.
+/// before anything else is opened. Those up to the first number that is no descriptor, so that their order is the manager's.
 pub(in crate::control) fn given(count: usize) -> Vec<OwnedFd> {
     let last = FIRST.saturating_add(RawFd::try_from(count).unwrap_or(RawFd::MAX - FIRST));
     let is_open = |number: &RawFd| {

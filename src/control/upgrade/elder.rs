@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokio::{
+    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     task::AbortHandle,
     time::{sleep, timeout},
@@ -90,12 +91,20 @@ impl Upgrades {
     /// Has the service manager keep what is listened on here, if it has room, in place of what it has.
     pub(in crate::control) fn keep(&self, fleet: &Fleet) -> io::Result<()> {
         let Some(manager) = &self.manager else { return Ok(()) };
-        let others = self.others.iter().map(Listening::try_clone).collect::<io::Result<Vec<_>>>()?;
-        let listening: Vec<Listening> = fleet.listening()?.into_iter().chain(others).collect();
-        if manager.keep(&listening) {
+        if manager.keep(&self.listening(fleet)?) {
             fleet.leave_sockets_open();
         }
         Ok(())
+    }
+
+    /// Copies of all sockets that are listened on here. What somebody else has shut is not, and no new process would take it.
+    fn listening(&self, fleet: &Fleet) -> io::Result<Vec<Listening>> {
+        let mut listening = fleet.listening()?;
+        for known in &self.others {
+            listening.push(known.try_clone()?);
+        }
+        listening.retain_mut(Listening::drop_shut);
+        Ok(listening)
     }
 
     /// No new process is started after all, or none is left.
@@ -140,10 +149,8 @@ impl Upgrades {
     }
 
     /// Serves the first of the other sockets as it was served before.
-    fn serve_admin(&self, node: &Arc<Node>) -> Option<AbortHandle> {
-        let copy = self.others.first()?.try_clone().ok()?.sockets.pop()?;
-        let listener = tcp_listener(copy).and_then(tokio::net::TcpListener::from_std);
-        match listener {
+    fn serve_admin(&mut self, node: &Arc<Node>) -> Option<AbortHandle> {
+        match reopened(self.others.first_mut()?) {
             Ok(listener) => Some(tokio::spawn(admin::serve(listener, Arc::clone(node))).abort_handle()),
             Err(error) => {
                 tracing::error!("nobody serves the admin listener any more: {error}");
@@ -164,7 +171,8 @@ impl Upgrades {
             tracing::info!(program = %self.program.path.display(), "upgrading: the new process is being started");
             self.manager.iter().for_each(|manager| manager.reloading());
             let outcome = {
-                let begun = begin(&self.program, &self.others, self.lasting, self.guarding.now(), &node.fleet);
+                let listening = self.listening(&node.fleet);
+                let begun = begin(&self.program, listening, self.lasting, self.guarding.now(), &node.fleet);
                 tokio::pin!(begun);
                 loop {
                     tokio::select! {
@@ -191,6 +199,17 @@ impl Upgrades {
     }
 }
 
+/// A copy of a TCP listener. If the process that has died had shut it, one of the same address takes its place.
+fn reopened(known: &mut Listening) -> io::Result<TcpListener> {
+    if !known.drop_shut() {
+        let addr = known.addr.tcp().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        known.sockets.push(std::net::TcpListener::bind(addr)?.into());
+        tracing::warn!("{addr}: the admin listener is opened anew: the process that has died gave it up");
+    }
+    let socket = known.sockets.first().ok_or(io::ErrorKind::NotFound)?.try_clone()?;
+    tcp_listener(socket).and_then(TcpListener::from_std)
+}
+
 /// A process that is killed unless it may live.
 #[derive(Debug)]
 struct Starting(Option<Child>);
@@ -213,13 +232,14 @@ impl Drop for Starting {
 
 async fn begin(
     program: &Program,
-    others: &[Listening],
+    listening: io::Result<Vec<Listening>>,
     lasting: bool,
     guards: Guards,
     fleet: &Fleet,
 ) -> Result<Successor, String> {
     let path = program.path.display();
     let failed = |error: io::Error| format!("cannot start {path}: {error}");
+    let listening = listening.map_err(failed)?;
     let (ours, theirs) = Passing::pair().map_err(failed)?;
     descriptors::close_at_exec().map_err(failed)?;
     let mut command = Command::new(&program.path);
@@ -233,7 +253,7 @@ async fn begin(
     let mut starting = Starting(Some(child));
     let line = Line::new(ours).map_err(failed)?;
     let ready = async {
-        give(&line, others, lasting, guards, fleet).await?;
+        give(&line, &listening, lasting, guards, fleet).await?;
         is_ready(&line).await
     };
     match timeout(SUCCESSOR_PATIENCE, ready).await {
@@ -250,14 +270,13 @@ async fn begin(
 }
 
 /// Sends all sockets.
-async fn give(line: &Line, others: &[Listening], lasting: bool, guards: Guards, fleet: &Fleet) -> io::Result<()> {
+async fn give(line: &Line, listening: &[Listening], lasting: bool, guards: Guards, fleet: &Fleet) -> io::Result<()> {
     let hello = Message::Hello { version: VERSION, pid: std::process::id(), generation: fleet.generation(), guards };
     line.send(&hello, &[]).await?;
     for elder in fleet.predecessor().map(Predecessor::elders).transpose()?.unwrap_or_default() {
         line.send(&Message::Elder { pid: elder.pid }, &[elder.passing.as_fd()]).await?;
     }
-    let listening = fleet.listening()?;
-    for Listening { role, chosen, sockets, .. } in listening.iter().chain(others) {
+    for Listening { role, chosen, sockets, .. } in listening {
         let message = Message::Listening { role: role.clone(), chosen: *chosen };
         for some in sockets.chunks(HANDOVER_DESCRIPTORS_MAX) {
             let some: Vec<BorrowedFd<'_>> = some.iter().map(AsFd::as_fd).collect();
@@ -291,7 +310,8 @@ impl Successor {
         );
         // What fails here is that the new process has ended, which is heard next.
         let _ = self.line.send(&Message::Yours, &[]).await;
-        let mut in_order = false;
+        // Whoever is the newest has said so; and the last that did of those between.
+        let (mut in_order, mut ending) = (false, None);
         loop {
             let pid = behind.pid();
             let heard = tokio::select! {
@@ -312,8 +332,9 @@ impl Successor {
                     }
                 }
                 Ok(Some((Message::Goodbye, _))) => in_order = true,
+                Ok(Some((Message::Ends { pid }, _))) => ending = Some(pid),
                 Ok(Some((Message::Succeeds { pid: heir }, _))) => {
-                    say_end(pid, in_order, behind.is_succeeded_by(heir).await);
+                    say_end(pid, in_order || ending == Some(pid), behind.is_succeeded_by(heir).await);
                     tracing::info!(pid = heir, "the process that took over from it serves on");
                     in_order = false;
                 }
@@ -326,7 +347,7 @@ impl Successor {
             }
         }
         let end = behind.end().await;
-        say_end(behind.pid(), in_order, end);
+        say_end(behind.pid(), in_order || ending == Some(behind.pid()), end);
         in_order || matches!(end, End::Lives)
     }
 }

@@ -145,7 +145,9 @@ pub(in crate::control) fn pass_on(drain: &Drain, fleet: &Fleet) {
 /// This process ends because it is to.
 pub(in crate::control) fn say_goodbye(fleet: &Fleet) {
     if let Some(known) = fleet.predecessor() {
-        known.take_leave(&Message::Goodbye.bytes());
+        let replaced = fleet.has_lent_listeners();
+        let message = if replaced { Message::Ends { pid: std::process::id() } } else { Message::Goodbye };
+        known.take_leave(&message.bytes());
     }
 }
 

@@ -1,10 +1,12 @@
 //! What the two processes of an upgrade say to each other: JSON, one message in each packet, some with descriptors.
 //!
 //! Old to new: `hello`, an `elder` for each process before it that still serves, any number of `listening`, `lasting` if it is
-//! so, `all`; then `yours` in answer to `ready`. New to old: `ready`, then any number of `connection`, `drain` if it is asked to,
-//! and `goodbye`; to those before the old one `succeeds` when it has ended, and then the same. What one of them does not know
-//! is passed over, so that later releases can say more; what they could not do without changes [`VERSION`], and a program that
-//! does not know it ends with one line.
+//! so, `all`; then `yours` in answer to `ready`. New to old: `ready`, then any number of `connection`, and `drain` if it is asked
+//! to. When the old one has ended, the one before it hears `succeeds` and is in its place. To all before it: `goodbye`, or `ends`
+//! if it was replaced itself.
+//!
+//! What one of them does not know is passed over, so that later releases can say more; what they could not do without changes
+//! [`VERSION`], and a program that does not know it ends with one line.
 
 use std::{io, time::Duration};
 
@@ -51,8 +53,10 @@ pub(super) enum Message {
     Connection,
     /// The new process has been told to leave service, and so is the old one.
     Drain { lb: bool, url: Option<String>, timeout_ms: u64, window_ms: u64, converge_ms: u64 },
-    /// The new process ends because it is to: what it has is nobody's.
+    /// The newest process ends because it is to: what it has is nobody's.
     Goodbye,
+    /// One that was replaced ends because it is to: it says nothing of the newest.
+    Ends { pid: u32 },
     /// The process between the two has ended, and the one that says this serves on.
     Succeeds { pid: u32 },
     #[serde(other)]
@@ -77,9 +81,9 @@ impl Message {
         let known = serde_json::from_slice::<Self>(bytes);
         known.or_else(|why| match serde_json::from_slice::<serde_json::Value>(bytes) {
             Ok(serde_json::Value::Object(parts))
-                if parts
-                    .keys()
-                    .all(|name| !matches!(name.as_str(), "hello" | "elder" | "listening" | "drain" | "succeeds")) =>
+                if parts.keys().all(|name| {
+                    !matches!(name.as_str(), "hello" | "elder" | "listening" | "drain" | "ends" | "succeeds")
+                }) =>
             {
                 Ok(Self::Unknown)
             }
@@ -100,8 +104,9 @@ mod tests {
         let url = Some("//b/live".to_owned());
         let drain = Message::Drain { lb: true, url, timeout_ms: 1, window_ms: 2, converge_ms: 3 };
         let (elder, succeeds) = (Message::Elder { pid: 7 }, Message::Succeeds { pid: 8 });
+        let ends = Message::Ends { pid: 9 };
         let words = [Message::Lasting, Message::All, Message::Ready, Message::Yours, Message::Goodbye];
-        for message in [hello, elder, listening, drain, succeeds].into_iter().chain(words) {
+        for message in [hello, elder, listening, drain, ends, succeeds].into_iter().chain(words) {
             assert_eq!(Message::read(&message.bytes()).expect("ours"), message);
         }
         assert_eq!(Message::read(CONNECTION).expect("the shards'"), Message::Connection);

@@ -30,8 +30,7 @@ use crate::{
 };
 
 /// Of a listener: what is said of it.
-const SHUT: &str =
-    "no more connections are taken here: another process that has the socket too has shut it; restart the node";
+const SHUT: &str = "no more connections are taken here: another process that has the socket too has shut it; restart the node, or replace it";
 
 /// What those who connect to a listener have to do first.
 #[derive(Clone, Default)]
@@ -120,6 +119,10 @@ impl Driver {
                     }
                     // It does not listen any more: whoever has the socket too, such as another process of an upgrade, shut it.
                     Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                        // A successor that gives an address up may be faster than the word that it has taken over.
+                        if self.gate.open(monoio::time::sleep(limits::ACCEPT_PAUSE)).await.is_none() {
+                            return;
+                        }
                         self.metrics.listeners_shut.add(1);
                         tracing::error!("{listener}: {SHUT}");
                         return;

@@ -56,6 +56,8 @@ pub(super) struct OpenSockets {
     listening: Mutex<Vec<Listening>>,
     /// Somebody else has the sockets too, and they outlive this process.
     lasting: AtomicBool,
+    /// A successor takes connections.
+    lent: AtomicBool,
     /// The shard that serves the next connection of a successor.
     adopter: AtomicUsize,
 }
@@ -108,6 +110,7 @@ impl Fleet {
 
     /// A successor takes connections instead, from the same sockets, of which copies are kept.
     pub fn lend_listeners(&self) {
+        self.open.lent.store(true, Ordering::Relaxed);
         let left: Vec<_> = lock(&self.open.files).drain(..).map(UnixFile::leave).collect();
         lock(&self.open.others_files).extend(left);
         for mailbox in &self.mailboxes {
@@ -133,11 +136,17 @@ impl Fleet {
             let by_shard = if known.role == RTMPS { &mut secure } else { &mut plain };
             listener::share(known, by_shard)?;
         }
+        self.open.lent.store(false, Ordering::Relaxed);
         for ((mailbox, plain), secure) in self.mailboxes.iter().zip(plain).zip(secure) {
             mailbox.send(Command::Listen { plain, secure });
         }
         self.own_files();
         Ok(())
+    }
+
+    /// Whether a successor was to take connections, and this process does not again.
+    pub fn has_lent_listeners(&self) -> bool {
+        self.open.lent.load(Ordering::Relaxed)
     }
 
     /// Whether connections are to be taken somewhere and cannot be, because somebody else has shut the socket.
