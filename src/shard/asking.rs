@@ -266,7 +266,7 @@ impl Core {
             return;
         }
         if let Request::Judgement(judgement) = request {
-            self.refuse_judgement(id, judgement, TOO_MANY);
+            self.refuse_judgement(id, &judgement, TOO_MANY);
             self.go_on(id, &unread);
             return;
         }
@@ -325,7 +325,7 @@ impl Core {
             Request::Connect => self.deny_connect(id, refusal),
             Request::Publish { stream, key, .. } => self.deny_publish(id, stream, &key, refusal),
             Request::Play { stream, key, .. } => self.deny_play(id, stream, &key, refusal),
-            Request::Judgement(judgement) => self.refuse_judgement(id, judgement, &refusal.why),
+            Request::Judgement(judgement) => self.refuse_judgement(id, &judgement, &refusal.why),
             Request::Name { stream, key, .. } => {
                 self.stop_waiting(id);
                 self.deny_publish(id, stream, &key, refusal);

@@ -14,7 +14,7 @@ use super::{
     questions::{Event, Ticket},
 };
 use crate::{
-    access::{Action, Ask, Refusal, Verdict, network::NO_ADDRESS},
+    access::{Action, Ask, Credential, Refusal, Verdict, network::NO_ADDRESS},
     limits,
     media::TrackChoice,
     rtmp::key::StreamKey,
@@ -48,7 +48,19 @@ impl Judgement {
     }
 
     pub(super) fn event(&self) -> Event {
-        if self.choice.is_some() { Event::Play } else { Event::Publish }
+        match self.action() {
+            Action::Publish => Event::Publish,
+            Action::Play => Event::Play,
+        }
+    }
+
+    /// The rules allow it; the credential is a publisher's.
+    fn into_request(self, credential: Option<Credential>) -> Request {
+        let Self { stream, key, query, choice } = self;
+        match choice {
+            None => Request::Publish { stream, key, query, credential },
+            Some(choice) => Request::Play { stream, key, query, choice },
+        }
     }
 }
 
@@ -65,20 +77,20 @@ impl Core {
     }
 
     fn carry_out(&mut self, id: ConnId, judgement: Judgement, verdict: Verdict) {
-        let Judgement { stream, key, query, choice } = judgement;
-        match (verdict, choice) {
-            (Verdict::Allowed(credential), None) => {
-                self.ask(id, Request::Publish { stream, key, query, credential });
-            }
-            (Verdict::Allowed(_), Some(choice)) => self.ask(id, Request::Play { stream, key, query, choice }),
-            (Verdict::Refused(refusal), None) => {
-                self.deny_publish(id, stream, &key, &refusal);
+        match verdict {
+            Verdict::Allowed(credential) => self.ask(id, judgement.into_request(credential)),
+            Verdict::Refused(refusal) => {
+                self.deny_judged(id, &judgement, &refusal);
                 self.note_denied(id);
             }
-            (Verdict::Refused(refusal), Some(_)) => {
-                self.deny_play(id, stream, &key, &refusal);
-                self.note_denied(id);
-            }
+        }
+    }
+
+    fn deny_judged(&mut self, id: ConnId, judgement: &Judgement, refusal: &Refusal) {
+        let Judgement { stream, key, .. } = judgement;
+        match judgement.action() {
+            Action::Publish => self.deny_publish(id, *stream, key, refusal),
+            Action::Play => self.deny_play(id, *stream, key, refusal),
         }
     }
 
@@ -129,12 +141,9 @@ impl Core {
     }
 
     /// It is not looked at any more what the rules say.
-    pub(super) fn refuse_judgement(&mut self, id: ConnId, judgement: Judgement, why: &str) {
+    pub(super) fn refuse_judgement(&mut self, id: ConnId, judgement: &Judgement, why: &str) {
         let refusal = Refusal { rule: "access rules".into(), why: why.to_owned() };
-        match judgement.choice {
-            None => self.deny_publish(id, judgement.stream, &judgement.key, &refusal),
-            Some(_) => self.deny_play(id, judgement.stream, &judgement.key, &refusal),
-        }
+        self.deny_judged(id, judgement, &refusal);
     }
 
     /// A rule, or whoever was asked outside, denied the connection what it asked for.

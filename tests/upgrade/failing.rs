@@ -128,14 +128,20 @@ fn a_new_process_opens_nothing_unless_it_is_told_to() {
     assert_eq!(answer(&server), "NetStream.Publish.Start");
 }
 
-#[test]
-fn a_new_process_that_hangs_is_stopped() {
-    let folder = Folder::new("upgrade-hanging");
+/// A node whose new process has been started and says nothing.
+fn beginning_one_that_hangs(folder: &str) -> (Folder, Server) {
+    let folder = Folder::new(folder);
     let program = copied(&folder);
     let server = run(&program, &[]);
     script(&folder, "#!/bin/sh\nexec sleep 60\n");
     server.signal("USR2");
     server.wait_said("is being started");
+    (folder, server)
+}
+
+#[test]
+fn a_new_process_that_hangs_is_stopped() {
+    let (_folder, server) = beginning_one_that_hangs("upgrade-hanging");
     server.signal("USR2");
     server.wait_said("SIGUSR2 is ignored until it is over");
     wait_for("its time to be over", seconds(20), || server.log().contains("was not ready within 10s").then_some(()));
@@ -144,12 +150,7 @@ fn a_new_process_that_hangs_is_stopped() {
 
 #[test]
 fn a_drain_stops_a_new_process_that_does_not_listen_yet() {
-    let folder = Folder::new("upgrade-draining");
-    let program = copied(&folder);
-    let server = run(&program, &[]);
-    script(&folder, "#!/bin/sh\nexec sleep 60\n");
-    server.signal("USR2");
-    server.wait_said("is being started");
+    let (_folder, server) = beginning_one_that_hangs("upgrade-draining");
     assert_eq!(server.post("/api/drain?mode=lb&timeout_s=60&converge_s=60"), 202);
     server.wait_said("the new one is stopped");
     assert!(Peer::connected(server.rtmp).is_served(), "until the balancer knows");

@@ -141,14 +141,7 @@ impl Core {
                             self.go_over(index, leg, message);
                         }
                         Taken::Overdue => self.end_handover(index),
-                        Taken::Begins => {
-                            pull.hear(leg.leg, Heard::Media { begins: true }, now, &mut self.relays.health);
-                            self.drive_pull(index);
-                            // Where the source is not taken here, nothing is to wait for it.
-                            if self.relays.pulls.get(index).is_some_and(|pull| pull.live != Some(leg.leg)) {
-                                self.end_handover(index);
-                            }
-                        }
+                        Taken::Begins => self.begin_at(index, leg.leg),
                     }
                     continue;
                 }

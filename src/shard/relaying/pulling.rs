@@ -214,14 +214,26 @@ impl Core {
         self.publish_held(index, held);
     }
 
+    /// The source at `leg` can be taken from here on. True if it is.
+    fn offer(&mut self, index: usize, leg: Leg) -> bool {
+        let now = self.time.now();
+        let Some(pull) = self.relays.pulls.get_mut(index) else { return false };
+        pull.hear(leg, Heard::Media { begins: true }, now, &mut self.relays.health);
+        self.drive_pull(index);
+        self.relays.pulls.get(index).is_some_and(|pull| pull.live == Some(leg))
+    }
+
+    /// A source has sent what players can begin with. Where it is not taken, nothing is to wait for it.
+    pub(super) fn begin_at(&mut self, index: usize, leg: Leg) {
+        if !self.offer(index, leg) {
+            self.end_handover(index);
+        }
+    }
+
     /// The source that serves has come to where another one waits. If that is not taken yet, the message at hand is the
     /// stream's after all.
     pub(super) fn go_over(&mut self, index: usize, to: Leg, message: Held) {
-        let now = self.time.now();
-        let Some(pull) = self.relays.pulls.get_mut(index) else { return };
-        pull.hear(to, Heard::Media { begins: true }, now, &mut self.relays.health);
-        self.drive_pull(index);
-        if self.relays.pulls.get(index).is_some_and(|pull| pull.live != Some(to)) {
+        if !self.offer(index, to) {
             self.publish_held(index, vec![message]);
         }
     }
