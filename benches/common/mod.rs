@@ -1,7 +1,6 @@
 //! What the benches measure: set up once here, timed by criterion and counted by callgrind.
 
-// Each bench uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each bench uses its own part")]
 
 pub(crate) mod log;
 pub(crate) mod stage;
