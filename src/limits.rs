@@ -332,6 +332,8 @@ pub const PROXY_TRUSTED_MAX: usize = 64;
 
 /// Longest record: 2^14 bytes, and what encryption may add to them (RFC 5246, 6.2.3).
 pub const TLS_RECORD_BYTES_MAX: usize = 18 * 1024;
+/// What a record may carry (RFC 8446, 5.1).
+pub const TLS_RECORD_PLAIN_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a send that are encrypted at a time, a record and a half: what is held encrypted for one connection while it is sent.
 /// With the rest of its session, a player is to take 40 KiB at most.
 pub const TLS_SEAL_BYTES_MAX: usize = 24 * 1024;
@@ -339,6 +341,10 @@ pub const TLS_SEAL_BYTES_MAX: usize = 24 * 1024;
 /// shard keeps.
 pub const TLS_BLOCK_BYTES_MAX: usize = 25 * 1024;
 pub const TLS_BLOCKS_SPARE_MAX: usize = 64;
+/// Sends over TLS before the shard does something else.
+pub const TLS_SENDS_BUDGET: usize = 64;
+/// Of those, to one connection at a time: what concerns it is in the CPU's cache then, and others wait for 100 microseconds.
+pub const TLS_SENDS_PER_TURN: usize = 6;
 /// Sessions of the process that clients may resume.
 pub const TLS_RESUMABLE_MAX: usize = 8 * 1024;
 /// Pairs of certificate and key (`--tls-cert`): each is looked at for each handshake.
@@ -556,8 +562,8 @@ pub const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 pub const DRAIN_ORDERS: usize = 4;
 /// How often a node that drains looks whether its clients have left.
 pub const DRAIN_POLL: Duration = Duration::from_millis(100);
-/// Pause of the admin listener after accept failed.
-pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For what was asked of the admin listener before the end.
+pub const ADMIN_GRACE: Duration = Duration::from_millis(500);
 /// Sources or targets that have series of their own in `/metrics`; the rest are counted together.
 pub const RELAY_LABELS_MAX: usize = 32;
 /// How often `shardcast relay` says how it goes: on a terminal, and elsewhere.

@@ -30,8 +30,8 @@ use axum::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    time::{Sleep, sleep},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    time::{Sleep, sleep, timeout},
 };
 
 use super::{
@@ -47,7 +47,7 @@ use super::{
 };
 use crate::{
     limits::{
-        ADMIN_ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX,
+        ACCEPT_PAUSE, ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTION_DEADLINE, ADMIN_CONNECTIONS_MAX, ADMIN_GRACE,
         ADMIN_HEAD_DEADLINE, STREAMS_PATIENCE,
     },
     shard::fleet::Fleet,
@@ -76,6 +76,8 @@ pub(super) struct Node {
     pub(super) board: Board,
     /// Listening and not ending.
     ready: AtomicBool,
+    /// What serves the admin listener listens to it until all is answered.
+    answers_end: watch::Sender<bool>,
     started: SystemTime,
     started_at: Instant,
 }
@@ -89,8 +91,25 @@ impl Node {
         callbacks: Option<Arc<Counts>>,
         board: Board,
     ) -> Self {
-        let ready = AtomicBool::new(true);
-        Self { fleet, log, orders, callbacks, board, ready, started: SystemTime::now(), started_at: Instant::now() }
+        let (ready, answers_end) = (AtomicBool::new(true), watch::Sender::new(false));
+        Self {
+            fleet,
+            log,
+            orders,
+            callbacks,
+            board,
+            ready,
+            answers_end,
+            started: SystemTime::now(),
+            started_at: Instant::now(),
+        }
+    }
+
+    /// Takes no more requests, and waits until those before are answered: who asked for the end is to hear that it comes.
+    pub(super) async fn end_answers(&self) {
+        self.answers_end.send_replace(true);
+        // Who does not take its answer does not hold the end up.
+        let _ = timeout(ADMIN_GRACE, self.answers_end.closed()).await;
     }
 
     /// From here `/readyz` is 200, or 503.
@@ -103,10 +122,13 @@ impl Node {
     }
 }
 
-/// Serves until the runtime ends.
+/// Serves until [`Node::end_answers`], and then what was asked before.
 pub(super) async fn serve(listener: TcpListener, node: Arc<Node>) {
     let listener = Bounded::new(listener, ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTION_DEADLINE);
-    if let Err(error) = axum::serve(listener, routes().with_state(node)).await {
+    let _answering = node.answers_end.subscribe();
+    let mut ends = node.answers_end.subscribe();
+    let end = async move { drop(ends.wait_for(|ends| *ends).await) };
+    if let Err(error) = axum::serve(listener, routes().with_state(node)).with_graceful_shutdown(end).await {
         tracing::error!(%error, "the admin listener ended");
     }
 }
@@ -226,7 +248,7 @@ impl axum::serve::Listener for Bounded {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the admin listener could not accept");
-                    sleep(ADMIN_ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }

@@ -242,7 +242,9 @@ async fn supervise(node: &Arc<Node>, parts: Parts, settings: &Settings) -> io::R
     if let Some(manager) = &manager {
         tokio::spawn(Arc::clone(manager).feed_watchdog(Arc::clone(&node.fleet)));
     }
-    Ok(ending::run(node, settings, Causes { signals, orders, ended, manager }).await)
+    let code = ending::run(node, settings, Causes { signals, orders, ended, manager }).await;
+    node.end_answers().await;
+    Ok(code)
 }
 
 /// A copy for a successor.
