@@ -2,7 +2,7 @@
 //! once by descriptor.
 
 use std::{
-    io::{self, IoSlice, Write},
+    io,
     mem::MaybeUninit,
     net::Shutdown,
     os::{
@@ -112,8 +112,9 @@ impl Handle {
     }
 
     /// Sends what there is room for, without waiting. `more` is to come at once: the kernel may send it along.
-    pub(super) fn writer(&self, more: bool) -> Writer<'_> {
-        Writer { handle: self, flags: libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 } }
+    pub(super) fn send(&self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
+        SockRef::from(&self.fd()).send_with_flags(bytes, flags)
     }
 
     /// Lets the kernel join small sends while earlier ones are unacknowledged (Nagle's algorithm), or not.
@@ -125,25 +126,5 @@ impl Handle {
     /// Ends the connection both ways, and with it whatever waits for it.
     pub(super) fn abort(&self) {
         shut(self.fd(), Shutdown::Both);
-    }
-}
-
-/// See [`Handle::writer`].
-pub(super) struct Writer<'a> {
-    handle: &'a Handle,
-    flags: i32,
-}
-
-impl Write for Writer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        SockRef::from(&self.handle.fd()).send_with_flags(bytes, self.flags)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        SockRef::from(&self.handle.fd()).send_vectored_with_flags(slices, self.flags)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -1,11 +1,14 @@
 //! TLS without sockets: ciphertext in and out, plaintext in and out. A session is with another node that this one checks
 //! (`roots`), or with a client that checks this one ([`server`]).
 //!
-//! Bounds: one piece of at most [`limits::TLS_SEAL_BYTES_MAX`] is encrypted at a time, what was decrypted is handed on at
-//! once, and of what it encrypted a session keeps nothing: the caller has it in a block of its own.
+//! rustls shakes hands, reads, and says what TLS says by itself; what a connection is sent is encrypted here ([`sealer`]), straight
+//! into the caller's block. Bounds: one piece of at most [`limits::TLS_SEAL_BYTES_MAX`] at a time, what was decrypted is handed on
+//! at once, and of what it encrypted a session keeps nothing.
 
 mod certificate;
+mod provider;
 mod roots;
+mod sealer;
 mod self_signed;
 pub mod server;
 
@@ -14,9 +17,12 @@ use std::{
     sync::Arc,
 };
 
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection, pki_types::ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, ContentType, ServerConfig, ServerConnection, pki_types::ServerName,
+};
 
 pub use self::roots::client_config;
+use self::{provider::noting, sealer::Sealer};
 use super::dial::TlsFault;
 use crate::limits;
 
@@ -24,6 +30,8 @@ use crate::limits;
 #[derive(Debug)]
 pub(super) struct Tls {
     session: Connection,
+    /// What is sent is encrypted with it, once the handshake is over.
+    sealer: Option<Arc<Sealer>>,
     /// The peer has said something.
     heard: bool,
 }
@@ -39,10 +47,8 @@ impl Tls {
         ServerConnection::new(config).map(|session| Self::new(session.into())).map_err(TlsFault::Protocol)
     }
 
-    fn new(mut session: Connection) -> Self {
-        // What is sealed at a time is bounded already; this leaves room for handshakes and headers beside it.
-        session.set_buffer_limit(Some(2 * limits::TLS_SEAL_BYTES_MAX));
-        Self { session, heard: false }
+    fn new(session: Connection) -> Self {
+        Self { session, sealer: None, heard: false }
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
@@ -66,7 +72,7 @@ impl Tls {
         while !bytes.is_empty() {
             // It takes what one record needs, and refuses more only while plaintext waits, which it never does here.
             let taken = self.session.read_tls(&mut bytes).map_err(|_| TlsFault::Truncated)?;
-            let state = self.session.process_new_packets().map_err(TlsFault::Protocol)?;
+            let state = self.noting(Connection::process_new_packets)?;
             if state.plaintext_bytes_to_read() > 0 {
                 let mut reader = self.session.reader();
                 while let Ok(plain) = reader.fill_buf()
@@ -99,11 +105,31 @@ impl Tls {
         }
     }
 
-    /// Encrypts the beginning of `plain`, after the handshake, for [`Tls::output`]; returns how much of it.
-    pub(super) fn seal(&mut self, plain: &[u8]) -> usize {
+    /// Appends to `block` what TLS has to say by itself, then the beginning of `plain`, encrypted, and returns how much of it. For
+    /// after the handshake. Errors: no more may be encrypted.
+    pub(super) fn seal(&mut self, plain: &[u8], block: &mut Vec<u8>) -> Result<usize, TlsFault> {
         let part = &plain[..plain.len().min(limits::TLS_SEAL_BYTES_MAX)];
-        // It buffers as far as its limit goes, and never fails.
-        self.session.writer().write(part).unwrap_or(0)
+        for record in part.chunks(limits::TLS_RECORD_PLAIN_BYTES_MAX) {
+            if self.sealer.as_ref().is_some_and(|sealer| sealer.is_spent()) {
+                // TLS 1.2 has no other keys.
+                self.noting(Connection::refresh_traffic_keys)?;
+            }
+            self.output(block);
+            let Some(sealer) = &self.sealer else { return Err(rustls::Error::HandshakeNotComplete.into()) };
+            sealer.seal(ContentType::ApplicationData, record, block)?;
+        }
+        Ok(part.len())
+    }
+
+    /// Lets the session do something that may change the keys that are written with.
+    fn noting<R>(&mut self, act: impl FnOnce(&mut Connection) -> Result<R, rustls::Error>) -> Result<R, TlsFault> {
+        let (result, newest) = noting(|| act(&mut self.session));
+        if let Some(sealer) = newest {
+            self.sealer = Some(sealer);
+            // rustls keeps its word that new keys follow until it is given something to send.
+            let _ = self.session.writer().write(&[]);
+        }
+        Ok(result?)
     }
 
     /// Says that no more will come.
@@ -115,14 +141,6 @@ impl Tls {
         self.session.wants_write()
     }
 
-    /// Sends what is to be sent as far as `socket` takes it. True if that is all.
-    pub(super) fn send(&mut self, socket: &mut impl Write) -> bool {
-        while self.session.wants_write() {
-            let Ok(1..) = self.session.write_tls(socket) else { return false };
-        }
-        true
-    }
-
     /// Appends what is to be sent to `block`.
     pub(super) fn output(&mut self, block: &mut Vec<u8>) {
         while self.session.wants_write() {
@@ -132,6 +150,8 @@ impl Tls {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+mod sealing_tests;
 #[cfg(all(test, not(loom)))]
 #[path = "tls_tests.rs"]
 mod tests;

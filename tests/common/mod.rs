@@ -26,6 +26,7 @@ pub mod netns;
 pub mod nginx;
 pub mod packets;
 pub mod rtmp;
+pub mod secure;
 pub mod server;
 pub mod table;
 pub mod tool;

@@ -13,6 +13,7 @@ use std::{
 use super::{
     amf::{self, Value},
     seconds,
+    secure::Secure,
 };
 
 pub const SET_CHUNK_SIZE: u8 = 1;
@@ -147,6 +148,8 @@ struct Assembly {
 /// One connection.
 pub struct Peer {
     pub stream: TcpStream,
+    /// Over which it speaks, if not plainly.
+    secure: Option<Box<Secure>>,
     buffer: Vec<u8>,
     closed: bool,
     /// What we cut messages into.
@@ -169,8 +172,14 @@ impl Peer {
         let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None);
         let socket = socket.expect("a socket");
         socket.set_recv_buffer_size(bytes).expect("before it connects");
+        socket.set_tcp_nodelay(true).expect("a TCP socket");
         socket.connect(&addr.into()).expect("the server accepts");
         Self::over(socket.into())
+    }
+
+    /// As `dial_with_buffer`, over TLS.
+    pub fn dial_secure(addr: SocketAddr, bytes: usize) -> Self {
+        Self { secure: Some(Box::new(Secure::new())), ..Self::dial_with_buffer(addr, bytes) }
     }
 
     /// A connection to a socket file; nothing has been said.
@@ -193,6 +202,7 @@ impl Peer {
     fn over(stream: TcpStream) -> Self {
         Self {
             stream,
+            secure: None,
             buffer: Vec::new(),
             closed: false,
             chunk_bytes: CHUNK_BYTES_DEFAULT,
@@ -237,7 +247,10 @@ impl Peer {
     /// Writes what it can: a peer that has been closed cannot be told more.
     pub fn write(&mut self, bytes: &[u8]) -> bool {
         self.stream.set_write_timeout(Some(PATIENCE)).expect("a TCP socket");
-        self.stream.write_all(bytes).is_ok()
+        match &mut self.secure {
+            Some(secure) => secure.write_all(&mut self.stream, bytes).is_ok(),
+            None => self.stream.write_all(bytes).is_ok(),
+        }
     }
 
     /// Writes until the kernel takes no more for `patience`; how many bytes it took.
@@ -277,7 +290,11 @@ impl Peer {
         }
         self.stream.set_read_timeout(Some(left)).expect("a TCP socket");
         let mut block = [0; 64 * 1024];
-        match self.stream.read(&mut block) {
+        let count = match &mut self.secure {
+            Some(secure) => secure.read(&mut self.stream, &mut block),
+            None => self.stream.read(&mut block),
+        };
+        match count {
             Ok(0) => self.closed = true,
             Ok(count) => self.buffer.extend(&block[..count]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return false,

@@ -12,3 +12,4 @@ mod certificates;
 mod clients;
 mod files;
 mod hostile;
+mod players;

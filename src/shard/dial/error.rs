@@ -98,6 +98,12 @@ pub enum TlsFault {
     Protocol(RustlsError),
 }
 
+impl From<RustlsError> for TlsFault {
+    fn from(error: RustlsError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
 impl fmt::Display for TlsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = match self {

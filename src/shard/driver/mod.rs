@@ -32,7 +32,7 @@ use self::{accepting::Gate, dialling::Dials, proxied::Proxied, secure::Secure};
 use super::{
     bell::BellWaiter,
     close_log::LineBudget,
-    conn::Standing,
+    conn::{ConnId, Standing},
     core::Core,
     dial::{DialDesk, Dialler},
     fleet::{Command, Mailbox},
@@ -198,6 +198,7 @@ impl Driver {
         monoio::spawn(self.clone().read(false));
         monoio::spawn(self.clone().read(true));
         monoio::spawn(self.clone().read_secure());
+        monoio::spawn(self.clone().send_secure());
         monoio::spawn(self.clone().read_headers());
         monoio::spawn(self.clone().watch_dials());
         let mut ends_by = None;
@@ -303,8 +304,9 @@ impl Driver {
         if !core.take_wakes().is_empty() || !core.take_aborts().is_empty() {
             let mut slots = self.slots.borrow_mut();
             for id in core.take_wakes().drain(..) {
-                let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { continue };
-                slot.wake();
+                if let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) {
+                    self.wake(id, slot);
+                }
             }
             for id in core.take_aborts().drain(..) {
                 if let Some(slot) = slots.get(id).and_then(Option::as_ref) {
@@ -326,6 +328,14 @@ impl Driver {
             if let Some(timer) = self.timer.borrow().as_ref() {
                 timer.wake_by_ref();
             }
+        }
+    }
+
+    /// Has whoever sends to a connection look for what there is.
+    fn wake(&self, id: ConnId, slot: &mut Slot) {
+        match slot.set {
+            Set::Secure => self.secure.due.add(id, slot),
+            _ => slot.wake(),
         }
     }
 

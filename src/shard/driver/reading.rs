@@ -117,6 +117,6 @@ impl Driver {
         let Some(slot) = slots.get_mut(id).and_then(Option::as_mut) else { return };
         self.poller(slot.set).remove(slot.handle.fd());
         slot.reading = Reading::Ended;
-        slot.wake();
+        self.wake(id, slot);
     }
 }

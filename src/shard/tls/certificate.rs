@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use rustls::{
     client::verify_server_name,
-    crypto::{CryptoProvider, KeyProvider},
+    crypto::KeyProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject},
     server::ParsedCertificate,
     sign::CertifiedKey,
@@ -59,7 +59,7 @@ impl Pair {
     ) -> Result<Self, PairFault> {
         let unread = || PairFault::Certificate("its first certificate cannot be read".to_owned());
         let expires_unix_s = chain.first().and_then(|first| expiry_unix_s(first)).ok_or_else(unread)?;
-        let provider: &'static dyn KeyProvider = provider().key_provider;
+        let provider: &'static dyn KeyProvider = super::provider::provider().key_provider;
         let key = provider.load_private_key(key).map_err(|error| PairFault::Key(format!("not a key: {error}")))?;
         let key = CertifiedKey::new(chain, key);
         key.keys_match().map_err(|error| match error {
@@ -103,10 +103,6 @@ impl Pair {
 pub enum PairFault {
     Certificate(String),
     Key(String),
-}
-
-pub(super) fn provider() -> CryptoProvider {
-    rustls::crypto::ring::default_provider()
 }
 
 /// The end of a certificate's validity (RFC 5280, 4.1.2.5).

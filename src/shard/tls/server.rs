@@ -41,7 +41,7 @@ impl Server {
             Oldest::Tls13 => &[&TLS13],
         };
         let in_force = Arc::new(InForce(RwLock::new(pairs.into())));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(super::certificate::provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(super::provider::provider()))
             .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?
             .with_no_client_auth()

@@ -1,4 +1,4 @@
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, client::Resumption};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, client::Resumption, crypto::ring};
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn client_of(server: &Server, version: &'static SupportedProtocolVersion) -> Cli
     for pair in server.pairs().iter() {
         roots.add(pair.key.cert[0].clone()).expect("a certificate");
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(super::super::certificate::provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[version])
         .expect("a version")
         .with_root_certificates(roots)
@@ -30,12 +30,12 @@ fn shake_hands(server: &Server, config: &Arc<ClientConfig>, said: &[u8]) -> (Cli
             client.write_tls(&mut flight).expect("memory");
         }
         assert!(!tls.receive(&flight, |_| panic!("nothing was said")).expect("sound"));
+        let mut answer = Vec::new();
         if !tls.is_handshaking() && !left.is_empty() {
-            let count = tls.seal(left);
+            let count = tls.seal(left, &mut answer).expect("keys");
             assert!((1..=limits::TLS_SEAL_BYTES_MAX).contains(&count));
             left = &left[count..];
         }
-        let mut answer = Vec::new();
         tls.output(&mut answer);
         assert!(answer.len() <= limits::TLS_BLOCK_BYTES_MAX, "{} bytes do not fit a block", answer.len());
         if flight.is_empty() && answer.is_empty() {
