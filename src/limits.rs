@@ -341,9 +341,9 @@ pub const TLS_SEAL_BYTES_MAX: usize = 24 * 1024;
 /// shard keeps.
 pub const TLS_BLOCK_BYTES_MAX: usize = 25 * 1024;
 pub const TLS_BLOCKS_SPARE_MAX: usize = 64;
-/// Sends over TLS before the shard does something else.
-pub const TLS_SENDS_BUDGET: usize = 64;
-/// Of those, to one connection at a time: what concerns it is in the CPU's cache then, and others wait for 100 microseconds.
+/// Connections over TLS that are sent to before the shard does something else: 4 ms where each has much to get.
+pub const TLS_TURNS_BUDGET: usize = 32;
+/// Sends to one of them at a time, while what concerns it is in the CPU's cache.
 pub const TLS_SENDS_PER_TURN: usize = 6;
 /// Sessions of the process that clients may resume.
 pub const TLS_RESUMABLE_MAX: usize = 8 * 1024;

@@ -38,6 +38,7 @@ pub mod passing;
 mod play;
 mod poller;
 pub mod predecessor;
+mod prefetch;
 pub mod proxy_header;
 mod publish;
 pub mod questions;

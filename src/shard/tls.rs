@@ -23,13 +23,16 @@ use rustls::{
 
 pub use self::roots::client_config;
 use self::{provider::noting, sealer::Sealer};
-use super::dial::TlsFault;
+use super::{dial::TlsFault, prefetch::prefetch};
 use crate::limits;
 
 /// One session, from its handshake to its close_notify.
 #[derive(Debug)]
 pub(super) struct Tls {
-    session: Connection,
+    /// Apart: a send touches what else is here, and of this nothing.
+    session: Box<Connection>,
+    /// Whether `session` has something to say.
+    has_output: bool,
     /// What is sent is encrypted with it, once the handshake is over.
     sealer: Option<Arc<Sealer>>,
     /// The peer has said something.
@@ -48,7 +51,7 @@ impl Tls {
     }
 
     fn new(session: Connection) -> Self {
-        Self { session, sealer: None, heard: false }
+        Self { has_output: session.wants_write(), session: Box::new(session), sealer: None, heard: false }
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
@@ -57,7 +60,7 @@ impl Tls {
 
     /// Whether the peer is a client of this node.
     pub(super) fn is_with_client(&self) -> bool {
-        matches!(self.session, Connection::Server(_))
+        matches!(*self.session, Connection::Server(_))
     }
 
     /// Whether the peer has said anything.
@@ -97,7 +100,7 @@ impl Tls {
     pub(super) fn end(&mut self) -> Result<(), TlsFault> {
         // Nothing is left to read, so the result is only how the session ended.
         let _ = self.session.read_tls(&mut io::empty());
-        let _ = self.session.process_new_packets();
+        let _ = self.noting(Connection::process_new_packets);
         match self.session.reader().read(&mut [0]) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(TlsFault::Truncated),
             _ if self.session.is_handshaking() => Err(TlsFault::Truncated),
@@ -114,7 +117,9 @@ impl Tls {
                 // TLS 1.2 has no other keys.
                 self.noting(Connection::refresh_traffic_keys)?;
             }
-            self.output(block);
+            if self.has_output {
+                self.output(block);
+            }
             let Some(sealer) = &self.sealer else { return Err(rustls::Error::HandshakeNotComplete.into()) };
             sealer.seal(ContentType::ApplicationData, record, block)?;
         }
@@ -129,16 +134,25 @@ impl Tls {
             // rustls keeps its word that new keys follow until it is given something to send.
             let _ = self.session.writer().write(&[]);
         }
+        self.has_output = self.session.wants_write();
         Ok(result?)
     }
 
     /// Says that no more will come.
     pub(super) fn close(&mut self) {
         self.session.send_close_notify();
+        self.has_output = self.session.wants_write();
+    }
+
+    /// [`Tls::seal`] comes soon: has the CPU fetch the keys.
+    pub(super) fn prefetch_keys(&self) {
+        if let Some(sealer) = &self.sealer {
+            prefetch(&**sealer);
+        }
     }
 
     pub(super) fn wants_output(&self) -> bool {
-        self.session.wants_write()
+        self.has_output
     }
 
     /// Appends what is to be sent to `block`.
@@ -147,6 +161,7 @@ impl Tls {
             // Memory takes all it is given.
             let Ok(1..) = self.session.write_tls(block) else { break };
         }
+        self.has_output = false;
     }
 }
 

@@ -1,9 +1,9 @@
 //! What goes out over TLS: one task sends to all connections for as long as there is room, and a connection's own waits for room.
 //!
 //! What is encrypted is sent from where it was, without the ring: by the time a submission was taken up, the bytes would have left
-//! the CPU's cache. Nothing is waited for then, and waking a task for each send would only cost. Bounds: a turn of the task is
-//! [`limits::TLS_SENDS_BUDGET`] sends or few more, of which a connection has [`limits::TLS_SENDS_PER_TURN`]; the queue has a
-//! connection once, or twice while it passes between its task and this one.
+//! the CPU's cache. Nothing is waited for then, and waking a task for each send would only cost. Bounds: a turn of the task has
+//! [`limits::TLS_TURNS_BUDGET`] connections, each with [`limits::TLS_SENDS_PER_TURN`] sends; the queue has a connection once, or
+//! twice while it passes between its task and this one.
 
 use std::{
     cell::RefCell,
@@ -15,7 +15,7 @@ use std::{
 
 use monoio::buf::IoBuf;
 
-use super::{SharedTls, UnderWay};
+use super::{Secure, SharedTls, UnderWay};
 use crate::{
     egress::Piece,
     limits,
@@ -25,6 +25,7 @@ use crate::{
         core::Transmit,
         dial::TlsFault,
         driver::{Driver, Slot, yield_once},
+        prefetch::prefetch,
         socket::Socket,
     },
 };
@@ -68,61 +69,77 @@ impl Due {
     }
 }
 
+impl Secure {
+    /// Those whose turn it is, with their sessions.
+    fn take_due(&self, turns: &mut Vec<(ConnId, Option<SharedTls>)>) {
+        let sessions = self.sessions.borrow();
+        while turns.len() < limits::TLS_TURNS_BUDGET
+            && let Some(id) = self.due.pop()
+        {
+            let session = sessions.get(&id).map(Rc::clone);
+            if let Some(session) = &session {
+                prefetch(&**session);
+            }
+            turns.push((id, session));
+        }
+    }
+}
+
 impl Driver {
     /// Sends to those that are due, in turns.
     pub(in super::super) async fn send_secure(self: Rc<Self>) {
+        let mut turns = Vec::with_capacity(limits::TLS_TURNS_BUDGET);
         loop {
             self.secure.due.filled().await;
-            let mut sends = 0;
-            while sends < limits::TLS_SENDS_BUDGET
-                && let Some(id) = self.secure.due.pop()
-            {
-                sends += self.take_turn(id);
+            self.secure.take_due(&mut turns);
+            for at in 0..turns.len() {
+                // While the one before is sent to.
+                if let Some((_, Some(next))) = turns.get(at + 1) {
+                    next.borrow().tls.prefetch_keys();
+                }
+                if let Some((id, session)) = turns.get(at) {
+                    self.take_turn(*id, session.as_ref());
+                }
             }
+            turns.clear();
             yield_once().await;
         }
     }
 
-    /// Sends what a connection has to get, unless its own task does so; returns in how many sends.
-    fn take_turn(&self, id: ConnId) -> usize {
-        let Some(session) = self.on_turn(id) else { return 0 };
-        for sends in 0..limits::TLS_SENDS_PER_TURN {
+    /// Sends what a connection has to get, unless its own task does so: then that is woken.
+    fn take_turn(&self, id: ConnId, session: Option<&SharedTls>) {
+        let session = session.filter(|session| !session.borrow().is_with_task);
+        if let Some(slot) = self.slots.borrow_mut().get_mut(id).and_then(Option::as_mut) {
+            slot.woken = false;
+            if session.is_none() {
+                slot.wake();
+            }
+        }
+        let Some(session) = session else { return };
+        for _ in 0..limits::TLS_SENDS_PER_TURN {
             match self.transmit(id) {
                 Transmit::Send(piece) => {
-                    if !self.send_piece(id, &session, piece) {
-                        return sends + 1;
+                    if !self.send_piece(id, session, piece) {
+                        return;
                     }
                 }
-                // What TLS has to say by itself.
-                Transmit::Park if session.borrow().tls.wants_output() => {
-                    self.hand_back(id, &session);
-                    return sends;
+                Transmit::Park => {
+                    // What TLS has to say by itself.
+                    if session.borrow().tls.wants_output() {
+                        self.hand_back(id, session);
+                    }
+                    return;
                 }
-                Transmit::Park => return sends,
                 Transmit::Close => {
                     session.borrow_mut().is_done = true;
-                    self.hand_back(id, &session);
-                    return sends;
+                    self.hand_back(id, session);
+                    return;
                 }
             }
         }
         if let Some(slot) = self.slots.borrow_mut().get_mut(id).and_then(Option::as_mut) {
             self.secure.due.add(id, slot);
         }
-        limits::TLS_SENDS_PER_TURN
-    }
-
-    /// The session of a connection that is sent to here. If its own task does so, that is woken.
-    fn on_turn(&self, id: ConnId) -> Option<SharedTls> {
-        let session = self.secure.sessions.borrow().get(&id).map(Rc::clone);
-        let session = session.filter(|session| !session.borrow().is_with_task);
-        let mut slots = self.slots.borrow_mut();
-        let slot = slots.get_mut(id).and_then(Option::as_mut)?;
-        slot.woken = false;
-        if session.is_none() {
-            slot.wake();
-        }
-        session
     }
 
     /// Encrypts and sends a piece, or its beginning. True: there is more, and there was room.
