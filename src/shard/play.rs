@@ -106,6 +106,7 @@ impl Core {
         if !self.provide_view(local, watcher) {
             self.do_without_view(local, watcher);
         }
+        self.take_place(local, watcher);
         if self.playing(id, stream).is_some()
             && let Some(conn) = self.conns.get_mut(id)
         {
@@ -316,6 +317,7 @@ impl Core {
         if !self.provide_view(local, index) {
             self.do_without_view(local, index);
         }
+        self.take_place(local, index);
         self.wake(id);
     }
 
@@ -338,7 +340,12 @@ impl Core {
             let view = watcher.view;
             watcher.rejoin(view);
         }
+        self.take_place(local, index);
         self.hurry(id);
+    }
+
+    fn take_place(&mut self, local: usize, watcher: usize) {
+        self.streams.take_place(local, watcher, &self.time, &self.metrics);
     }
 
     pub(super) fn rejoin(&mut self, local: usize, watcher: usize, view: ViewKey) {

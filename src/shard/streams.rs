@@ -156,6 +156,17 @@ impl Streams {
         watcher.and_then(|watcher| watcher.player.as_ref()).is_some_and(Player::is_in_step)
     }
 
+    /// A player that asked takes its place in the log as of now, if the log is here in its form: the next keyframe is one it
+    /// begins at, however soon it comes.
+    pub(super) fn take_place(&mut self, local: usize, watcher: usize, time: &ShardTime, metrics: &ShardMetrics) {
+        let Some(stream) = self.slab.get_mut(local) else { return };
+        let Some(watcher) = stream.watchers.get_mut(watcher).filter(|watcher| !watcher.awaits_next) else { return };
+        let log = stream.logs.iter_mut().find(|log| log.epoch == watcher.epoch);
+        if let Some(window) = log.and_then(|log| log.window_mut(watcher.view)) {
+            watcher.player(window, time, metrics);
+        }
+    }
+
     /// What a player is to be sent next; true with a piece that is all there is for now. A player at the end of an ended
     /// log goes on to the next one.
     pub(super) fn next_piece(
@@ -206,17 +217,22 @@ impl Streams {
 impl Watcher {
     /// As [`Streams::next_piece`], of the log it watches.
     fn next(&mut self, window: &mut Window, policy: &Policy, time: &ShardTime, metrics: &ShardMetrics) -> (Next, bool) {
-        let (view, waited) = (self.view, self.waited());
-        let player = self.player.get_or_insert_with(|| {
-            metrics.joins.add(1);
-            let player = Player::new(window, self.joins_live, time.now());
-            if waited { player.from_first() } else { player }
-        });
+        let view = self.view;
+        let player = self.player(window, time, metrics);
         let skips = player.skips();
         let next = player.next(window, policy, time.now(), |kind| view.wants(kind));
         if player.skips() != skips {
             metrics.skips.add(player.skips() - skips);
         }
         (next, !player.has_next(window))
+    }
+
+    fn player(&mut self, window: &Window, time: &ShardTime, metrics: &ShardMetrics) -> &mut Player {
+        let waited = self.waited();
+        self.player.get_or_insert_with(|| {
+            metrics.joins.add(1);
+            let player = Player::new(window, self.joins_live, time.now());
+            if waited { player.from_first() } else { player }
+        })
     }
 }

@@ -155,6 +155,38 @@ fn without_gop_cache_a_paused_player_goes_on_at_the_next_keyframe() {
     rig.empty();
 }
 
+/// It is busy being sent something else.
+#[test]
+fn the_keyframe_right_after_a_player_asked_is_one_it_begins_at() {
+    for gop_cache in [true, false] {
+        let mut rig = Rig::with(1, |config| config.gop_cache = gop_cache);
+        let publisher = rig.publish(0, "show");
+        rig.video(publisher, 0, KEY);
+        let [chooses, pauses] = [(); 2].map(|()| rig.play(0, "show"));
+        rig.video(publisher, 40, KEY);
+        let seen = [chooses, pauses].map(|player| rig.seen(player, 1).len());
+        for player in [chooses, pauses] {
+            rig.allow(player, 0);
+            rig.inject(player, type_id::USER_CONTROL, 0, &[0, 6, 0, 0, 0, 1]);
+        }
+        for on in [false, true] {
+            rig.command(chooses, 1, "receiveVideo", |out| {
+                out.boolean(on);
+            });
+            rig.command(pauses, 1, "pause", |out| {
+                out.boolean(!on);
+            });
+        }
+        rig.video(publisher, 80, KEY);
+        rig.video(publisher, 120, INTER);
+        for (player, seen) in [(chooses, seen[0]), (pauses, seen[1])] {
+            rig.allow(player, usize::MAX);
+            assert_eq!(rig.seen(player, 1)[seen..], [KEY, INTER], "GOP cache: {gop_cache}");
+        }
+        rig.empty();
+    }
+}
+
 #[test]
 fn what_a_player_said_before_play_is_what_it_receives() {
     for core in [0, 1] {
