@@ -1,7 +1,7 @@
 //! TLS without sockets: ciphertext in and out, plaintext in and out. A session is with another node that this one checks
 //! (`roots`), or with a client that checks this one ([`server`]).
 //!
-//! rustls shakes hands, reads, and says what TLS says by itself; what a connection is sent is encrypted here ([`sealer`]), straight
+//! rustls shakes hands, reads, and says what TLS says by itself; what a connection is sent is encrypted here (`sealer`), straight
 //! into the caller's block. Bounds: one piece of at most [`limits::TLS_SEAL_BYTES_MAX`] at a time, what was decrypted is handed on
 //! at once, and of what it encrypted a session keeps nothing.
 
