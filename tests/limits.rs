@@ -284,6 +284,11 @@ fn without_descriptors_those_who_come_are_closed_at_once_and_the_admin_listener_
     let begun = Instant::now();
     let closed = crowd.iter().filter(|of| is_closed(of, seconds(3))).count();
     assert!(closed >= 28, "{closed} of 30 heard of it; {} descriptors at most", limit);
+    let silent: Vec<_> = (0..30).map(|_| TcpStream::connect(server.admin).expect("the kernel takes it")).collect();
+    let asked = Instant::now();
+    server.metrics();
+    assert!(asked.elapsed() < seconds(1), "silent ones kept the operator out for {:?}", asked.elapsed());
+    drop(silent);
     assert!(turned_away(&server, "descriptors") >= 28.0);
     assert!(server.metrics().sum("shardcast_accept_failures_total", &[]) >= 1.0, "the kernel had descriptors");
     std::thread::sleep(seconds(2));

@@ -31,6 +31,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    task::yield_now,
     time::{Sleep, sleep, timeout},
 };
 
@@ -218,13 +219,23 @@ impl Bounded {
     async fn place(&mut self) -> OwnedSemaphorePermit {
         self.silent.retain(|silent| !silent.is_closed());
         if self.places.available_permits() == 0 {
-            while self.silent.pop_front().is_some_and(|oldest| oldest.send(()).is_err()) {}
+            self.end_oldest_silent();
         }
         match Arc::clone(&self.places).acquire_owned().await {
             Ok(place) => place,
             // The semaphore is never closed.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// False if none is silent.
+    fn end_oldest_silent(&mut self) -> bool {
+        while let Some(oldest) = self.silent.pop_front() {
+            if oldest.send(()).is_ok() {
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -248,7 +259,8 @@ impl axum::serve::Listener for Bounded {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the admin listener could not accept");
-                    sleep(ACCEPT_PAUSE).await;
+                    // What lacks is a descriptor, most likely: a silent one's is to be had once its task has run.
+                    if self.end_oldest_silent() { yield_now().await } else { sleep(ACCEPT_PAUSE).await }
                 }
             }
         }
