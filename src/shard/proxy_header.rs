@@ -2,7 +2,8 @@
 //!
 //! Bytes go in, an address comes out; whose word is taken, and until when it is waited for, is the driver's. Refused: whatever
 //! does not begin as a header does, from the first byte that differs; addresses that are none; headers longer than
-//! [`PROXY_V1_BYTES_MAX`] and [`PROXY_V2_BYTES_MAX`]. What version 2 says besides addresses is skipped.
+//! [`PROXY_V1_BYTES_MAX`] and [`PROXY_V2_BYTES_MAX`]; a checksum of version 2 that is wrong. What else version 2 says besides
+//! addresses is skipped.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -15,6 +16,10 @@ const V1_START: &[u8] = b"PROXY ";
 const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Start, version and command, family and protocol, length of the rest.
 const V2_FIXED_BYTES: usize = V2_START.len() + 4;
+
+/// PP2_TYPE_CRC32C, of which the value is that of the header with zeros in its place.
+const V2_CHECKSUM: u8 = 0x03;
+const V2_CHECKSUM_BYTES: usize = 4;
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,8 +144,37 @@ fn read_v2(bytes: &[u8]) -> Result<Option<Client>, HeaderError> {
         }
         _ => return Ok(Some(Client::Itself)),
     };
-    let (address, Some(&[high, low, ..])) = at else { return Err(too_short) };
+    let (address, Some(&[high, low, _, _])) = at else { return Err(too_short) };
+    let addresses_bytes = if address.is_ipv4() { 12 } else { 36 };
+    if has_wrong_checksum(bytes, V2_FIXED_BYTES + addresses_bytes) {
+        return Err(HeaderError::Broken("its checksum is wrong"));
+    }
     client(address, u16::from_be_bytes([high, low])).map(Some)
+}
+
+/// Of a whole header, in which what it says besides addresses begins at `at`.
+fn has_wrong_checksum(header: &[u8], mut at: usize) -> bool {
+    while let Some(&[kind, high, low]) = header.get(at..at + 3) {
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let value = at + 3;
+        if kind == V2_CHECKSUM
+            && length == V2_CHECKSUM_BYTES
+            && let Some(said) = header.get(value..value + length)
+        {
+            let after = header.get(value + length..).unwrap_or_default();
+            let parts = header.iter().take(value).chain(&[0; V2_CHECKSUM_BYTES]).chain(after);
+            return crc32c(parts).to_be_bytes() != *said;
+        }
+        at = value + length;
+    }
+    false
+}
+
+/// CRC-32C (RFC 3720, B.4). One bit after another: for a few hundred bytes, once a connection.
+fn crc32c<'a>(bytes: impl Iterator<Item = &'a u8>) -> u32 {
+    !bytes.fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg()))
+    })
 }
 
 /// For whom this node connects.

@@ -123,6 +123,24 @@ fn broken_headers_are_refused() {
     }
 }
 
+/// Whichever bit of it fell over.
+#[test]
+fn a_header_with_a_wrong_checksum_is_refused() {
+    assert_eq!(crc32c(b"123456789".iter()), 0xE306_9283);
+    let addresses = [192, 0, 2, 7, 198, 51, 100, 1, 0x1F, 0x90, 0x07, 0x8F];
+    let unique_id = [5, 0, 2, 0xAB, 0xCD];
+    let mut header = v2(0x21, 0x11, &[&addresses[..], &unique_id, &[3, 0, 4, 0, 0, 0, 0], &unique_id].concat());
+    let place = V2_FIXED_BYTES + addresses.len() + unique_id.len() + 3;
+    let sum = crc32c(header.iter()).to_be_bytes();
+    header[place..place + 4].copy_from_slice(&sum);
+    assert_eq!(whole(&header), (Ok(Some(at("192.0.2.7:8080"))), 0));
+    for byte in [16, 20, 24, 26, place - 5, place, place + 3, header.len() - 1] {
+        let mut broken = header.clone();
+        broken[byte] ^= 1;
+        assert_eq!(whole(&broken).0, Err(HeaderError::Broken("its checksum is wrong")), "byte {byte}");
+    }
+}
+
 #[test]
 fn a_line_may_have_107_bytes() {
     let line = |bytes: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(bytes - 16)).into_bytes();
