@@ -20,6 +20,7 @@ macro_rules! on_both_drivers {
 pub mod amf;
 pub mod clients;
 pub mod flv;
+pub mod haproxy;
 pub mod media;
 pub mod moving;
 pub mod netns;
