@@ -77,7 +77,7 @@ pub(super) struct Node {
     pub(super) board: Board,
     /// Listening and not ending.
     ready: AtomicBool,
-    /// What serves the admin listener listens to it until all is answered.
+    /// What serves the admin listener listens to it until all is answered, unless that is another process's by now.
     answers_end: watch::Sender<bool>,
     started: SystemTime,
     started_at: Instant,

@@ -95,6 +95,14 @@ impl Core {
         !conn.has_more
     }
 
+    /// The driver sends something of its own, or has done so (`on` is false): its peer has to take that, too.
+    pub fn sends_own(&mut self, id: ConnId, on: bool) {
+        let now_ms = self.time.now_ms();
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.sending_since_ms = on.then_some(now_ms);
+        }
+    }
+
     /// Some of the send in flight went out.
     pub fn progressed(&mut self, id: ConnId) {
         let now_ms = self.time.now_ms();

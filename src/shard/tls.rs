@@ -2,8 +2,8 @@
 //! (`roots`), or with a client that checks this one ([`server`]).
 //!
 //! rustls shakes hands, reads, and says what TLS says by itself; what a connection is sent is encrypted here (`sealer`), straight
-//! into the caller's block. Bounds: one piece of at most [`limits::TLS_SEAL_BYTES_MAX`] at a time, what was decrypted is handed on
-//! at once, and of what it encrypted a session keeps nothing.
+//! into the caller's block. Bounds: one piece of at most [`limits::TLS_SEAL_BYTES_MAX`] at a time, of which a session keeps nothing;
+//! what was decrypted is handed on at once; after the handshake, one answer to however many changes of keys, and an alert.
 
 mod certificate;
 mod provider;
@@ -18,7 +18,8 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, Connection, ContentType, ServerConfig, ServerConnection, pki_types::ServerName,
+    ClientConfig, ClientConnection, Connection, ContentType, ProtocolVersion, ServerConfig, ServerConnection,
+    pki_types::ServerName,
 };
 
 pub use self::roots::client_config;
@@ -33,7 +34,7 @@ pub(super) struct Tls {
     session: Box<Connection>,
     /// Whether `session` has something to say.
     has_output: bool,
-    /// What is sent is encrypted with it, once the handshake is over.
+    /// What is sent is encrypted with it, once the handshake is over and until an error.
     sealer: Option<Arc<Sealer>>,
     /// The peer has said something.
     heard: bool,
@@ -109,32 +110,45 @@ impl Tls {
     }
 
     /// Appends to `block` what TLS has to say by itself, then the beginning of `plain`, encrypted, and returns how much of it. For
-    /// after the handshake. Errors: no more may be encrypted.
+    /// after the handshake. Errors: no more may be encrypted, and nothing was appended.
     pub(super) fn seal(&mut self, plain: &[u8], block: &mut Vec<u8>) -> Result<usize, TlsFault> {
         let part = &plain[..plain.len().min(limits::TLS_SEAL_BYTES_MAX)];
+        let mut sealed = 0;
         for record in part.chunks(limits::TLS_RECORD_PLAIN_BYTES_MAX) {
-            if self.sealer.as_ref().is_some_and(|sealer| sealer.is_spent()) {
-                // TLS 1.2 has no other keys.
-                self.noting(Connection::refresh_traffic_keys)?;
+            match self.seal_record(record, block) {
+                Ok(()) => sealed += record.len(),
+                Err(fault) if sealed == 0 => return Err(fault),
+                // The next call says why.
+                Err(_) => break,
             }
-            if self.has_output {
-                self.output(block);
-            }
-            let Some(sealer) = &self.sealer else { return Err(rustls::Error::HandshakeNotComplete.into()) };
-            sealer.seal(ContentType::ApplicationData, record, block)?;
         }
-        Ok(part.len())
+        Ok(sealed)
+    }
+
+    fn seal_record(&mut self, plain: &[u8], block: &mut Vec<u8>) -> Result<(), TlsFault> {
+        if self.sealer.as_ref().is_some_and(|sealer| sealer.is_spent()) {
+            if self.session.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+                return Err(TlsFault::KeysSpent);
+            }
+            self.noting(Connection::refresh_traffic_keys)?;
+        }
+        if self.sealer.is_some() && self.has_output {
+            self.output(block);
+        }
+        let sealer = self.sealer.as_ref().ok_or(rustls::Error::HandshakeNotComplete)?;
+        Ok(sealer.seal(ContentType::ApplicationData, plain, block)?)
     }
 
     /// Lets the session do something that may change the keys that are written with.
     fn noting<R>(&mut self, act: impl FnOnce(&mut Connection) -> Result<R, rustls::Error>) -> Result<R, TlsFault> {
         let (result, newest) = noting(|| act(&mut self.session));
-        if let Some(sealer) = newest {
-            self.sealer = Some(sealer);
-            // rustls keeps its word that new keys follow until it is given something to send.
-            let _ = self.session.writer().write(&[]);
+        // rustls does not count its word that new keys follow.
+        self.has_output = self.has_output || self.session.wants_write() || newest.is_some();
+        self.sealer = newest.or(self.sealer.take());
+        if result.is_err() {
+            // Nothing may follow the alert that says so.
+            self.sealer = None;
         }
-        self.has_output = self.session.wants_write();
         Ok(result?)
     }
 
@@ -157,6 +171,9 @@ impl Tls {
 
     /// Appends what is to be sent to `block`.
     pub(super) fn output(&mut self, block: &mut Vec<u8>) {
+        // rustls keeps its word that new keys follow until it is given something to send, and until then gives no other: a peer
+        // that goes on changing keys and takes nothing has one waiting for it.
+        let _ = self.session.writer().write(&[]);
         while self.session.wants_write() {
             // Memory takes all it is given.
             let Ok(1..) = self.session.write_tls(block) else { break };

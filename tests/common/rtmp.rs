@@ -253,6 +253,12 @@ impl Peer {
         }
     }
 
+    /// False: it was closed.
+    pub fn change_keys(&mut self) -> bool {
+        let secure = self.secure.as_mut().expect("it speaks TLS");
+        secure.change_keys(&mut self.stream).is_ok()
+    }
+
     /// Writes until the kernel takes no more for `patience`; how many bytes it took.
     pub fn flood(&mut self, bytes: &[u8], patience: Duration) -> usize {
         self.stream.set_write_timeout(Some(patience)).expect("a TCP socket");

@@ -37,6 +37,12 @@ impl Secure {
         stream.flush()
     }
 
+    /// New keys from here on, and the server is asked for the same.
+    pub fn change_keys(&mut self, socket: &mut TcpStream) -> io::Result<()> {
+        self.0.refresh_traffic_keys().map_err(io::Error::other)?;
+        Stream::new(&mut self.0, socket).flush()
+    }
+
     pub fn read(&mut self, socket: &mut TcpStream, block: &mut [u8]) -> io::Result<usize> {
         Stream::new(&mut self.0, socket).read(block)
     }

@@ -95,6 +95,8 @@ pub enum TlsFault {
     Roots(String),
     /// The peer closed the connection without saying so first: what it sent may be cut short.
     Truncated,
+    /// The keys have protected as many records as they may, and TLS 1.2 knows no way to others.
+    KeysSpent,
     Protocol(RustlsError),
 }
 
@@ -110,6 +112,11 @@ impl fmt::Display for TlsFault {
             Self::Name => return f.write_str("its host is neither a DNS name nor an address"),
             Self::Roots(why) => return f.write_str(why),
             Self::Truncated => return f.write_str("the connection was closed without a close_notify"),
+            Self::KeysSpent => {
+                return f.write_str(
+                    "its keys may protect no more records; TLS 1.3 changes keys, TLS 1.2 has to connect again",
+                );
+            }
             Self::Protocol(error) => error,
         };
         let advice = match error {

@@ -52,7 +52,7 @@ struct Slot {
     handle: Handle,
     /// The connection's task, once it has waited.
     task: Option<Waker>,
-    /// It is to ask for its next piece.
+    /// It is to ask for its next piece, or of [`Set::Secure`], stands in the queue of the task that does.
     woken: bool,
     reading: Reading,
     /// Where it is read from.
@@ -324,10 +324,14 @@ impl Driver {
             }
         }
         if core.due_at() < self.sleeps_until.get() {
-            self.sleeps_until.set(Duration::ZERO);
-            if let Some(timer) = self.timer.borrow().as_ref() {
-                timer.wake_by_ref();
-            }
+            self.wake_timer();
+        }
+    }
+
+    fn wake_timer(&self) {
+        self.sleeps_until.set(Duration::ZERO);
+        if let Some(timer) = self.timer.borrow().as_ref() {
+            timer.wake_by_ref();
         }
     }
 
@@ -342,8 +346,18 @@ impl Driver {
     /// With epoll, what is ready is so at once and a loop over it would starve the others; a ring lets them run anyway.
     async fn let_others_run(&self) {
         if self.nonblocking {
-            yield_once().await;
+            self.yield_once().await;
         }
+    }
+
+    /// Lets every other task that is ready run first. With epoll, the runtime looks at what is ready meanwhile, but at no timers:
+    /// what is due is said here.
+    async fn yield_once(&self) {
+        if self.start.elapsed() >= self.sleeps_until.get() {
+            self.wake_timer();
+        }
+        // One that wakes itself would be the first to go on; one that another wakes is the last.
+        monoio::spawn(std::future::ready(())).await;
     }
 
     /// Calls the core when something is due: merges to the millisecond, all else at ticks.
@@ -395,17 +409,4 @@ impl Driver {
 /// To the tick: nothing that goes by it is finer than seconds.
 fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Lets every other task that is ready run first.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

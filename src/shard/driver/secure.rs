@@ -1,8 +1,8 @@
 //! Connections over TLS: their own task that sends, their own task that reads from all of them, and their sessions.
 //!
 //! Others cost nothing for it: what a connection needs besides lies in a map, and its slot says which task reads from it.
-//! Bounds: one piece is encrypted at a time, straight from its log into a block of the shard's that is given back once the bytes
-//! have left, and after the one before.
+//! Bounds: one piece is encrypted at a time, straight from its log into memory of the shard's. What there is no room for lies in a
+//! block that is given back once the bytes have left; nothing more is encrypted for that connection until then.
 
 mod reading;
 mod sending;
@@ -15,7 +15,8 @@ use crate::{
     egress::Piece,
     limits,
     shard::{
-        conn::ConnId, core::Transmit, dial::TlsFault, metrics::ShardMetrics, poller::Poller, socket::Socket, tls::Tls,
+        bell::Turnstile, conn::ConnId, core::Transmit, dial::TlsFault, metrics::ShardMetrics, poller::Poller,
+        socket::Socket, tls::Tls,
     },
 };
 
@@ -45,6 +46,7 @@ struct UnderWay {
 pub(super) struct Secure {
     pub(super) poller: Poller,
     pub(super) due: Due,
+    turnstile: Turnstile,
     /// What is being encrypted.
     scratch: RefCell<Vec<u8>>,
     blocks: Blocks,
@@ -58,6 +60,7 @@ impl Secure {
         Ok(Self {
             poller: Poller::new()?,
             due: Due::default(),
+            turnstile: Turnstile::new()?,
             scratch: RefCell::default(),
             blocks: Blocks::default(),
             sessions: RefCell::default(),

@@ -411,3 +411,23 @@ fn unanswered_publish(wire: &mut Box<dyn Wire>) -> Vec<u8> {
 fn a_slot_is_small() {
     assert!(size_of::<Option<Slot>>() <= 24, "a slot has {} bytes", size_of::<Option<Slot>>());
 }
+
+/// As on a shard that has too much to send.
+#[test]
+fn what_is_due_is_done_though_tasks_never_rest() {
+    for driver in DRIVERS {
+        let node = Node::start(driver, &Chain::new());
+        let turns = |node: &Node| node.0.act(|driver| driver.metrics.turns.get());
+        node.0.act(|driver| {
+            let driver = driver.me.upgrade().expect("it runs");
+            monoio::spawn(async move {
+                while !driver.core.borrow().is_ending() {
+                    driver.let_all_run().await;
+                }
+            });
+        });
+        let before = turns(&node);
+        node.wait("ticks", |node| turns(node) >= before + 3);
+        node.end();
+    }
+}

@@ -61,9 +61,9 @@ impl Sealer {
         Self { key: LessSafeKey::new(key), iv, form, written: AtomicU64::new(0), limit }
     }
 
-    /// Whether other keys have to take over.
+    /// Whether other keys have to take over. The last record is left to rustls, which says so by it, or ends the session.
     pub(super) fn is_spent(&self) -> bool {
-        self.written.load(Ordering::Relaxed) >= self.limit
+        self.written.load(Ordering::Relaxed).saturating_add(1) >= self.limit
     }
 
     /// Appends a record with `plain`, at most 16 KiB, to `out`.

@@ -135,6 +135,47 @@ fn new_keys_are_announced_before_they_are_used() {
     }
 }
 
+/// A client that changes its keys again and again, says something in between, and takes nothing.
+#[test]
+fn changes_of_keys_leave_one_answer_waiting() {
+    let pair = pair();
+    for suite in every_suite().filter(|suite| suite.version() == &TLS13) {
+        let mut talk = Talk::new(&pair, suite, u64::MAX);
+        for _ in 0..500 {
+            talk.client.refresh_traffic_keys().expect("TLS 1.3");
+            talk.client.writer().write_all(b"!").expect("memory");
+            let mut flight = Vec::new();
+            while talk.client.wants_write() {
+                talk.client.write_tls(&mut flight).expect("memory");
+            }
+            talk.tls.receive(&flight, |plain| assert_eq!(plain, b"!")).expect("sound");
+        }
+        let mut block = Vec::new();
+        talk.tls.output(&mut block);
+        assert!((1..64).contains(&block.len()), "{} bytes waited", block.len());
+        talk.hear(&block);
+        talk.say(20_000).expect("keys");
+        talk.all_was_heard();
+    }
+}
+
+#[test]
+fn nothing_follows_an_alert() {
+    let pair = pair();
+    for suite in every_suite() {
+        let mut talk = Talk::new(&pair, suite, u64::MAX);
+        let forged = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
+        let fault = talk.tls.receive(&forged, |_| panic!("it says nothing")).expect_err("no key made that");
+        assert!(matches!(fault, TlsFault::Protocol(rustls::Error::DecryptError)), "{fault}");
+        let mut block = Vec::new();
+        assert!(talk.tls.seal(b"more", &mut block).is_err() && block.is_empty());
+        talk.tls.output(&mut block);
+        talk.client.read_tls(&mut &block[..]).expect("room");
+        let told = talk.client.process_new_packets().expect_err("an alert");
+        assert_eq!(told, rustls::Error::AlertReceived(rustls::AlertDescription::BadRecordMac), "{suite:?}");
+    }
+}
+
 #[test]
 fn spent_keys_are_replaced() {
     let pair = pair();
@@ -151,12 +192,15 @@ fn spent_keys_are_replaced() {
 fn spent_keys_of_tls_1_2_end_the_session_in_order() {
     let pair = pair();
     for suite in every_suite().filter(|suite| suite.version() == &TLS12) {
-        let mut talk = Talk::new(&pair, suite, 3);
-        let fault = (0..10).find_map(|_| talk.say(1_000).err()).expect("there are no new keys");
-        assert!(matches!(fault, TlsFault::Protocol(_)), "{fault}");
-        talk.all_was_heard();
-        talk.tls.close();
-        talk.answer();
-        assert_eq!(talk.client.reader().read(&mut [0]).ok(), Some(0), "{suite:?}: an orderly end");
+        // The keys end within a piece, or between two.
+        for (limit, bytes) in [(3, 1_000), (4, 20_000), (5, 20_000)] {
+            let mut talk = Talk::new(&pair, suite, limit);
+            let fault = (0..10).find_map(|_| talk.say(bytes).err()).expect("there are no new keys");
+            assert_eq!(fault, TlsFault::KeysSpent);
+            talk.all_was_heard();
+            talk.tls.close();
+            talk.answer();
+            assert_eq!(talk.client.reader().read(&mut [0]).ok(), Some(0), "{suite:?}: an orderly end");
+        }
     }
 }

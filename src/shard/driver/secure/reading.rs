@@ -34,7 +34,7 @@ impl Driver {
                     self.stop_reading(id);
                     // A dial that failed is the connection's task's to tell.
                     if !self.dials.contains(id) {
-                        self.end_of_reading(id, &session, reason);
+                        self.end_of_session(id, &session, reason);
                     }
                 }
             }
@@ -53,10 +53,10 @@ impl Driver {
             Err(reason) => reason,
         };
         self.stop_reading(id);
-        self.end_of_reading(id, &session, reason);
+        self.end_of_session(id, &session, reason);
     }
 
-    pub(super) fn end_of_reading(&self, id: ConnId, session: &SharedTls, reason: CloseReason) {
+    pub(super) fn end_of_session(&self, id: ConnId, session: &SharedTls, reason: CloseReason) {
         let mut core = self.core.borrow_mut();
         match &*session.borrow() {
             // An alert may tell it why.

@@ -24,7 +24,7 @@ use crate::{
         conn::ConnId,
         core::Transmit,
         dial::TlsFault,
-        driver::{Driver, Slot, yield_once},
+        driver::{Driver, Slot},
         prefetch::prefetch,
         socket::Socket,
     },
@@ -102,7 +102,16 @@ impl Driver {
                 }
             }
             turns.clear();
-            yield_once().await;
+            self.let_all_run().await;
+        }
+    }
+
+    /// For a task that sends without waiting: lets others run, and the runtime look at what is complete or due.
+    pub(in super::super) async fn let_all_run(&self) {
+        if self.nonblocking {
+            self.yield_once().await;
+        } else {
+            self.secure.turnstile.pass().await;
         }
     }
 
@@ -171,10 +180,13 @@ impl Driver {
 
     /// Nothing more may be encrypted.
     fn give_up(&self, id: ConnId, session: &SharedTls, fault: TlsFault) {
-        session.borrow_mut().fault = Some(fault);
         session.borrow_mut().is_done = true;
-        self.end_of_reading(id, session, CloseReason::Tls);
-        self.pass_on(&mut self.core.borrow_mut());
+        // It may be so because of what was read, which has been told.
+        if session.borrow().fault.is_none() {
+            session.borrow_mut().fault = Some(fault);
+            self.end_of_session(id, session, CloseReason::Tls);
+            self.pass_on(&mut self.core.borrow_mut());
+        }
         self.hand_back(id, session);
     }
 
@@ -213,7 +225,10 @@ impl Driver {
         while session.borrow().tls.wants_output() {
             let mut block = self.secure.blocks.take();
             session.borrow_mut().tls.output(&mut block);
-            if !self.send_block(socket, id, session, block).await {
+            self.core.borrow_mut().sends_own(id, true);
+            let is_sent = self.send_block(socket, id, session, block).await;
+            self.core.borrow_mut().sends_own(id, false);
+            if !is_sent {
                 return false;
             }
         }
