@@ -1,4 +1,4 @@
-//! A shard's bell: an eventfd its runtime waits on, rung by other shards and by the control thread. And one that always rings.
+//! A shard's bell: an eventfd its runtime waits on, rung by other shards and by the control thread.
 
 use std::{
     io,
@@ -35,22 +35,6 @@ impl Bell for EventBell {
     fn ring(&self) {
         // It fails only if the counter is about to overflow, and then it rings already.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
-    }
-}
-
-/// Something that is always ready: a task that waits for it lets the runtime look at what else is. The ring's completions wait to
-/// be asked for, and timers to be looked at, which is not done while any task can run.
-pub(super) struct Turnstile(monoio::net::UnixStream);
-
-impl Turnstile {
-    /// For the shard's thread.
-    pub(super) fn new() -> io::Result<Self> {
-        let open = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        monoio::net::UnixStream::from_std(UnixStream::from(open)).map(Self)
-    }
-
-    pub(super) async fn pass(&self) {
-        let _ = self.0.readable(false).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! A core on a runtime: the tasks that accept ([`accepting`]), read ([`reading`]), send ([`serving`]), connect ([`dialling`]),
-//! speak TLS ([`secure`]) and hear load balancers ([`proxied`]), the connections that are not read for a while ([`holding`]),
-//! and the two tasks here, which wait for mail and keep time.
+//! speak TLS ([`secure`]) and hear load balancers ([`proxied`]), the connections that are not read for a while ([`holding`]), who
+//! goes first ([`turns`]), and the two tasks here, which wait for mail and keep time.
 //!
 //! Bounds: a task and a [`Slot`] for each connection; reads and accepts go by budgets. No future that is sending or accepting is
 //! ever dropped; deadlines end them by shutting the socket down.
@@ -14,6 +14,7 @@ mod secure;
 mod serving;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod turns;
 
 use std::{
     cell::{Cell, RefCell},
@@ -28,7 +29,7 @@ use std::{
 };
 
 pub(super) use self::accepting::Door;
-use self::{accepting::Gate, dialling::Dials, proxied::Proxied, secure::Secure};
+use self::{accepting::Gate, dialling::Dials, proxied::Proxied, secure::Secure, turns::Turns};
 use super::{
     bell::BellWaiter,
     close_log::LineBudget,
@@ -125,6 +126,7 @@ pub(super) struct Driver {
     start: Instant,
     metrics: Arc<ShardMetrics>,
     nonblocking: bool,
+    turns: Turns,
     /// Of [`Set::Players`] and [`Set::Publishers`]; the other two have their own.
     poller: Poller,
     ingest: Poller,
@@ -155,7 +157,7 @@ impl Driver {
         let deliver = move |id, answer| mail.send(Command::Answered(id, answer));
         let dialler = Dialler::new(desk, Arc::new(deliver), sockets)?;
         let (poller, ingest, proxied) = (Poller::new()?, Poller::new()?, Proxied::new()?);
-        let secure = Secure::new(Arc::clone(&metrics))?;
+        let (secure, turns) = (Secure::new(Arc::clone(&metrics))?, Turns::new(nonblocking)?);
         Ok(Rc::new_cyclic(|me| Self {
             me: me.clone(),
             core: RefCell::new(core),
@@ -163,6 +165,7 @@ impl Driver {
             start,
             metrics,
             nonblocking,
+            turns,
             poller,
             ingest,
             secure,
@@ -195,6 +198,7 @@ impl Driver {
     /// Runs the shard until it has ended in order.
     pub(super) async fn run(self: Rc<Self>, bell: BellWaiter) {
         monoio::spawn(self.clone().keep_time());
+        monoio::spawn(self.clone().keep_turns());
         monoio::spawn(self.clone().read(false));
         monoio::spawn(self.clone().read(true));
         monoio::spawn(self.clone().read_secure());
@@ -341,23 +345,6 @@ impl Driver {
             Set::Secure => self.secure.due.add(id, slot),
             _ => slot.wake(),
         }
-    }
-
-    /// With epoll, what is ready is so at once and a loop over it would starve the others; a ring lets them run anyway.
-    async fn let_others_run(&self) {
-        if self.nonblocking {
-            self.yield_once().await;
-        }
-    }
-
-    /// Lets every other task that is ready run first. With epoll, the runtime looks at what is ready meanwhile, but at no timers:
-    /// what is due is said here.
-    async fn yield_once(&self) {
-        if self.start.elapsed() >= self.sleeps_until.get() {
-            self.wake_timer();
-        }
-        // One that wakes itself would be the first to go on; one that another wakes is the last.
-        monoio::spawn(std::future::ready(())).await;
     }
 
     /// Calls the core when something is due: merges to the millisecond, all else at ticks.

@@ -15,8 +15,7 @@ use crate::{
     egress::Piece,
     limits,
     shard::{
-        bell::Turnstile, conn::ConnId, core::Transmit, dial::TlsFault, metrics::ShardMetrics, poller::Poller,
-        socket::Socket, tls::Tls,
+        conn::ConnId, core::Transmit, dial::TlsFault, metrics::ShardMetrics, poller::Poller, socket::Socket, tls::Tls,
     },
 };
 
@@ -46,7 +45,6 @@ struct UnderWay {
 pub(super) struct Secure {
     pub(super) poller: Poller,
     pub(super) due: Due,
-    turnstile: Turnstile,
     /// What is being encrypted.
     scratch: RefCell<Vec<u8>>,
     blocks: Blocks,
@@ -60,7 +58,6 @@ impl Secure {
         Ok(Self {
             poller: Poller::new()?,
             due: Due::default(),
-            turnstile: Turnstile::new()?,
             scratch: RefCell::default(),
             blocks: Blocks::default(),
             sessions: RefCell::default(),

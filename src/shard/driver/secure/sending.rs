@@ -106,15 +106,6 @@ impl Driver {
         }
     }
 
-    /// For a task that sends without waiting: lets others run, and the runtime look at what is complete or due.
-    pub(in super::super) async fn let_all_run(&self) {
-        if self.nonblocking {
-            self.yield_once().await;
-        } else {
-            self.secure.turnstile.pass().await;
-        }
-    }
-
     /// Sends what a connection has to get, unless its own task does so: then that is woken.
     fn take_turn(&self, id: ConnId, session: Option<&SharedTls>) {
         let session = session.filter(|session| !session.borrow().is_with_task);
