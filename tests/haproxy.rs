@@ -41,7 +41,7 @@ fn clients_keep_their_addresses_whatever_header_it_sends(driver: Driver) {
         }
     }
     assert_eq!(server.metrics().sum(CLOSED, &[("reason", "proxy_header")]), 0.0);
-    assert_eq!(server.closed_lines("peer_reset"), 0, "nothing is said of health checks: {}", server.log());
+    assert!(!server.log().contains(" closed: "), "nothing is said of health checks: {}", server.log());
 }
 
 const CLOSED: &str = "shardcast_connections_closed_total";
@@ -63,10 +63,10 @@ fn a_node_that_leaves_refuses_nobody(driver: Driver) {
     let haproxy = Haproxy::start(&format!(" balance roundrobin\n option httpchk GET /readyz\n{nodes}"));
     let mut players: Vec<Peer> = (0..6).map(|_| able_player(haproxy.addr, "show")).collect();
     leaves.wait_metric("shardcast_players", &[], |players| players == 3.0);
-    assert_eq!(leaves.post("/api/drain?mode=lb&converge_s=2&window_s=1&timeout_s=20"), 202);
+    assert_eq!(leaves.post("/api/drain?mode=lb&converge_s=4&window_s=1&timeout_s=20"), 202);
 
     let drained = thread::scope(|scope| {
-        let drained = scope.spawn(|| leaves.wait_exit(seconds(20)));
+        let drained = scope.spawn(|| leaves.wait_exit(seconds(60)));
         let mut came = 0;
         while !drained.is_finished() {
             // Panics unless it is accepted and told that it has connected.
@@ -76,8 +76,8 @@ fn a_node_that_leaves_refuses_nobody(driver: Driver) {
             players.extend((0..moved).map(|_| able_player(haproxy.addr, "show")));
             thread::sleep(Duration::from_millis(10));
         }
-        assert!(came > 20, "{came}");
-        drained.join().expect("it has ended")
+        assert!(came > 5, "{came}");
+        drained.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     assert_eq!(drained.code(), Some(0));
     stays.wait_metric("shardcast_players", &[], |players| players == 6.0);

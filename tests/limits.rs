@@ -287,7 +287,11 @@ fn without_descriptors_those_who_come_are_closed_at_once_and_the_admin_listener_
     let silent: Vec<_> = (0..30).map(|_| TcpStream::connect(server.admin).expect("the kernel takes it")).collect();
     let asked = Instant::now();
     server.metrics();
-    assert!(asked.elapsed() < seconds(1), "silent ones kept the operator out for {:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_millis(1_800),
+        "silent ones kept the operator out for {:?}",
+        asked.elapsed()
+    );
     drop(silent);
     assert!(turned_away(&server, "descriptors") >= 28.0);
     assert!(server.metrics().sum("shardcast_accept_failures_total", &[]) >= 1.0, "the kernel had descriptors");

@@ -27,6 +27,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -44,7 +45,7 @@ use super::{
     logs::Log,
     process::Usage,
     reconnect,
-    reserve::{Answering, Reserve},
+    reserve::{Answering, Reserve, is_want_of_files},
 };
 use crate::{
     limits::{
@@ -228,6 +229,12 @@ impl Bounded {
         }
     }
 
+    /// The kernel looks for a descriptor before it looks for a connection: that it has none says nothing of who waits.
+    fn somebody_waits(&self) -> bool {
+        let mut listener = [PollFd::new(&self.listener, PollFlags::IN)];
+        rustix::event::poll(&mut listener, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
     /// False if none is silent.
     fn end_oldest_silent(&mut self) -> bool {
         while let Some(oldest) = self.silent.pop_front() {
@@ -259,8 +266,12 @@ impl axum::serve::Listener for Bounded {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the admin listener could not accept");
-                    // What lacks is a descriptor, most likely: a silent one's is to be had once its task has run.
-                    if self.end_oldest_silent() { yield_now().await } else { sleep(ACCEPT_PAUSE).await }
+                    // A silent one's descriptor is to be had once its task has run.
+                    if is_want_of_files(&error) && self.somebody_waits() && self.end_oldest_silent() {
+                        yield_now().await;
+                    } else {
+                        sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             }
         }

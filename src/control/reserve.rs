@@ -30,6 +30,10 @@ pub(super) struct Reserve {
 #[derive(Debug)]
 pub(super) struct Answering(Arc<Reserve>);
 
+pub(super) fn is_want_of_files(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error())
+}
+
 impl Reserve {
     pub(super) fn new() -> Arc<Self> {
         let reserve = Self::default();
@@ -39,9 +43,7 @@ impl Reserve {
 
     /// True if `error` is want of descriptors, and there are some now.
     pub(super) fn helps(&self, error: &io::Error) -> bool {
-        let wants = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
-        let given_up =
-            if wants.contains(&error.raw_os_error()) { std::mem::take(&mut *self.files()) } else { Vec::new() };
+        let given_up = if is_want_of_files(error) { std::mem::take(&mut *self.files()) } else { Vec::new() };
         !given_up.is_empty()
     }
 

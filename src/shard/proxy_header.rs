@@ -2,8 +2,8 @@
 //!
 //! Bytes go in, an address comes out; whose word is taken, and until when it is waited for, is the driver's. Refused: whatever
 //! does not begin as a header does, from the first byte that differs; addresses that are none; headers longer than
-//! [`PROXY_V1_BYTES_MAX`] and [`PROXY_V2_BYTES_MAX`]; a checksum of version 2 that is wrong. What else version 2 says besides
-//! addresses is skipped.
+//! [`PROXY_V1_BYTES_MAX`] and [`PROXY_V2_BYTES_MAX`]; a checksum of version 2 that is wrong, where it
+//! has addresses. What else version 2 says besides them is skipped.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -146,28 +146,27 @@ fn read_v2(bytes: &[u8]) -> Result<Option<Client>, HeaderError> {
     };
     let (address, Some(&[high, low, _, _])) = at else { return Err(too_short) };
     let addresses_bytes = if address.is_ipv4() { 12 } else { 36 };
-    if has_wrong_checksum(bytes, V2_FIXED_BYTES + addresses_bytes) {
-        return Err(HeaderError::Broken("its checksum is wrong"));
-    }
+    check_rest(bytes, V2_FIXED_BYTES + addresses_bytes)?;
     client(address, u16::from_be_bytes([high, low])).map(Some)
 }
 
-/// Of a whole header, in which what it says besides addresses begins at `at`.
-fn has_wrong_checksum(header: &[u8], mut at: usize) -> bool {
-    while let Some(&[kind, high, low]) = header.get(at..at + 3) {
-        let length = usize::from(u16::from_be_bytes([high, low]));
+/// Of a whole header, in which what it says besides addresses begins at `at`: it has to be whole, and a checksum right.
+fn check_rest(header: &[u8], mut at: usize) -> Result<(), HeaderError> {
+    while at < header.len() {
+        let broken = HeaderError::Broken("what it says besides addresses is cut off");
+        let &[kind, high, low] = header.get(at..at + 3).ok_or(broken)? else { return Err(broken) };
         let value = at + 3;
-        if kind == V2_CHECKSUM
-            && length == V2_CHECKSUM_BYTES
-            && let Some(said) = header.get(value..value + length)
-        {
-            let after = header.get(value + length..).unwrap_or_default();
-            let parts = header.iter().take(value).chain(&[0; V2_CHECKSUM_BYTES]).chain(after);
-            return crc32c(parts).to_be_bytes() != *said;
+        let end = value + usize::from(u16::from_be_bytes([high, low]));
+        let said = header.get(value..end).ok_or(broken)?;
+        if kind == V2_CHECKSUM {
+            let parts = header.iter().take(value).chain(&[0; V2_CHECKSUM_BYTES]).chain(header.iter().skip(end));
+            if said != crc32c(parts).to_be_bytes() {
+                return Err(HeaderError::Broken("its checksum is wrong"));
+            }
         }
-        at = value + length;
+        at = end;
     }
-    false
+    Ok(())
 }
 
 /// CRC-32C (RFC 3720, B.4). One bit after another: for a few hundred bytes, once a connection.

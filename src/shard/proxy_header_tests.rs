@@ -29,7 +29,7 @@ fn headers() -> Vec<(Vec<u8>, Client)> {
     v6[32..].copy_from_slice(&[0xFF, 0xFF, 0x07, 0x8F]);
     let mut mapped = v6;
     mapped[..16].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 192, 0, 2, 7]);
-    let with_tlvs = [&v4[..], &[0x04, 0, 3, 0, 0, 0], &[0xEA; 200]].concat();
+    let with_tlvs = [&v4[..], &[0x04, 0, 3, 0, 0, 0], &[0xEA, 0, 200], &[0xEA; 200]].concat();
     vec![
         (b"PROXY TCP4 192.0.2.7 198.51.100.1 8080 1935\r\n".to_vec(), at("192.0.2.7:8080")),
         (b"PROXY TCP6 2001:db8::9 2001:db8::1 65535 1935\r\n".to_vec(), at("[2001:db8::9]:65535")),
@@ -117,13 +117,15 @@ fn broken_headers_are_refused() {
         v2(0x21, 0x11, &[0; 11]),
         v2(0x21, 0x11, &[0; 3]),
         v2(0x21, 0x21, &[0; 35]),
+        v2(0x21, 0x11, &[192, 0, 2, 7, 198, 51, 100, 1, 0, 1, 0, 2, 4, 0]),
+        v2(0x21, 0x11, &[192, 0, 2, 7, 198, 51, 100, 1, 0, 1, 0, 2, 4, 0, 1]),
         [&v2(0x21, 0x11, &[])[..14], &longest.to_be_bytes()].concat(),
     ] {
         assert!(matches!(whole(&bytes).0, Err(HeaderError::Broken(_))), "{:?}", String::from_utf8_lossy(&bytes));
     }
 }
 
-/// Whichever bit of it fell over.
+/// Whichever byte of it is another.
 #[test]
 fn a_header_with_a_wrong_checksum_is_refused() {
     assert_eq!(crc32c(b"123456789".iter()), 0xE306_9283);
@@ -134,10 +136,11 @@ fn a_header_with_a_wrong_checksum_is_refused() {
     let sum = crc32c(header.iter()).to_be_bytes();
     header[place..place + 4].copy_from_slice(&sum);
     assert_eq!(whole(&header), (Ok(Some(at("192.0.2.7:8080"))), 0));
-    for byte in [16, 20, 24, 26, place - 5, place, place + 3, header.len() - 1] {
+    // But the byte that says that it is one.
+    for byte in (V2_FIXED_BYTES..header.len()).filter(|byte| *byte != place - 3) {
         let mut broken = header.clone();
         broken[byte] ^= 1;
-        assert_eq!(whole(&broken).0, Err(HeaderError::Broken("its checksum is wrong")), "byte {byte}");
+        assert!(matches!(whole(&broken).0, Err(HeaderError::Broken(_))), "byte {byte}");
     }
 }
 

@@ -160,7 +160,10 @@ impl Streams {
     /// begins at, however soon it comes.
     pub(super) fn take_place(&mut self, local: usize, watcher: usize, time: &ShardTime, metrics: &ShardMetrics) {
         let Some(stream) = self.slab.get_mut(local) else { return };
-        let Some(watcher) = stream.watchers.get_mut(watcher).filter(|watcher| !watcher.awaits_next) else { return };
+        let Some(watcher) = stream.watchers.get_mut(watcher) else { return };
+        if watcher.paused || watcher.awaits_next {
+            return;
+        }
         let log = stream.logs.iter_mut().find(|log| log.epoch == watcher.epoch);
         if let Some(window) = log.and_then(|log| log.window_mut(watcher.view)) {
             watcher.player(window, time, metrics);

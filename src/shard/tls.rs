@@ -110,7 +110,7 @@ impl Tls {
     }
 
     /// Appends to `block` what TLS has to say by itself, then the beginning of `plain`, encrypted, and returns how much of it. For
-    /// after the handshake. Errors: no more may be encrypted, and nothing was appended.
+    /// after the handshake. Errors: no more may be encrypted, and nothing was.
     pub(super) fn seal(&mut self, plain: &[u8], block: &mut Vec<u8>) -> Result<usize, TlsFault> {
         let part = &plain[..plain.len().min(limits::TLS_SEAL_BYTES_MAX)];
         let mut sealed = 0;

@@ -32,8 +32,8 @@ impl Haproxy {
         let folder = scratch("haproxy");
         std::fs::create_dir_all(&folder).expect("the build's temporary folder can be written");
         let config = format!(
-            "global\n nbthread 1\n maxconn 500\n\
-             defaults\n mode tcp\n timeout connect 5s\n timeout client 1m\n timeout server 1m\n\
+            "global\n nbthread 1\n maxconn 500\n noreuseport\n\
+             defaults\n mode tcp\n timeout connect 5s\n timeout check 10s\n timeout client 1m\n timeout server 1m\n\
              frontend clients\n bind {addr}\n default_backend nodes\n\
              backend nodes\n{backend}\n"
         );

@@ -104,21 +104,24 @@ fn peers_that_do_not_keep_to_tls_are_closed_in_time(driver: Driver) {
 
 /// Each change asks for an answer, and each byte in between makes the changes lawful.
 fn who_changes_keys_again_and_again_and_takes_no_answer_is_closed(driver: Driver) {
-    let server = Server::start(driver, 1, &["--rtmps", "127.0.0.1:0", "--tls-self-signed", "--tls-min-version", "1.3"]);
+    let server = Server::start(driver, 1, &["--rtmps", "127.0.0.1:0", "--tls-self-signed", "--notsent-lowat", "4K"]);
     let mut peer = Peer::dial_secure(server.secure(), 4_096).past_handshake().past_connect().playing("nobody");
     let rss_kib = server.rss_kib();
     let begun = Instant::now();
-    let mut changes = 0;
+    let (mut changes, mut highest_kib) = (0, 0);
     let acknowledgement = message(2, ACKNOWLEDGEMENT, 0, 0, [0; 4]).chunks(128);
     let mut bytes = acknowledgement.iter().cycle();
     while peer.change_keys() && bytes.next().is_some_and(|byte| peer.write(&[*byte])) {
         changes += 1;
+        if changes % 1_000 == 0 {
+            highest_kib = highest_kib.max(server.rss_kib());
+        }
         // Slowly enough that each is answered.
         std::thread::sleep(Duration::from_micros(200));
-        assert!(begun.elapsed() < seconds(30), "it goes on after {changes} changes");
+        assert!(begun.elapsed() < seconds(90), "it goes on after {changes} changes");
     }
-    assert!(changes > 1_000, "closed after {changes} changes");
+    assert!(changes > 200, "closed after {changes} changes");
     server.wait_metric("shardcast_connections_closed_total", &[("reason", "no_progress")], |sum| sum == 1.0);
-    let grown = server.rss_kib().saturating_sub(rss_kib);
+    let grown = highest_kib.saturating_sub(rss_kib);
     assert!(grown < 1_024, "{changes} changes left {grown} KiB");
 }

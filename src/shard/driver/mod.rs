@@ -328,14 +328,10 @@ impl Driver {
             }
         }
         if core.due_at() < self.sleeps_until.get() {
-            self.wake_timer();
-        }
-    }
-
-    fn wake_timer(&self) {
-        self.sleeps_until.set(Duration::ZERO);
-        if let Some(timer) = self.timer.borrow().as_ref() {
-            timer.wake_by_ref();
+            self.sleeps_until.set(Duration::ZERO);
+            if let Some(timer) = self.timer.borrow().as_ref() {
+                timer.wake_by_ref();
+            }
         }
     }
 

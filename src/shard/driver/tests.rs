@@ -428,6 +428,14 @@ fn what_is_due_is_done_though_tasks_never_rest() {
         });
         let before = turns(&node);
         node.wait("ticks", |node| turns(node) >= before + 3);
+        let (slept, sleeps) = mpsc::channel();
+        node.0.act(move |_| {
+            monoio::spawn(async move {
+                monoio::time::sleep(Duration::from_millis(1)).await;
+                slept.send(()).expect("it is heard");
+            });
+        });
+        sleeps.recv_timeout(PATIENCE).expect("timers go on");
         node.end();
     }
 }

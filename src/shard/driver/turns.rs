@@ -1,15 +1,17 @@
 //! How tasks that could go on at once let all others have their turn.
 //!
 //! monoio puts a task that wakes itself at the front of its queue, looks at timers only when no task can run, and of a ring whose
-//! completions wait to be asked for hears only then, too. With epoll, where what is ready is so at once, a task that is to stand
-//! back is therefore woken by another, which runs behind all that were ready and looks at what is due. With a ring every wait is for
-//! the kernel; a task that waits for nothing waits for something always ready. Bound: each task waits here once.
+//! completions wait to be asked for hears only then, too. So no task may go on for long without waiting for something that the
+//! runtime has to look for. With a ring every wait is for the kernel, and a task that needs none waits at the turnstile. With
+//! epoll what is ready is so at once: those that loop over it wait for another task ([`Driver::keep_turns`]), which runs behind all
+//! that were ready, and waits at the turnstile for all of them. Bound: each task waits here once.
 
 use std::{
     cell::RefCell,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
-    os::unix::net::UnixStream,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    pin::pin,
     rc::Rc,
     task::{Poll, Waker},
 };
@@ -19,23 +21,16 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::Driver;
 
 pub(super) struct Turns {
-    /// Always ready. None: sockets do not block, and what is ready is so at once.
-    turnstile: Option<monoio::net::UnixStream>,
+    turnstile: Turnstile,
     waiting: RefCell<Vec<Waker>>,
     /// The task that wakes them, while it has none to.
     waker: RefCell<Option<Waker>>,
 }
 
 impl Turns {
-    /// For the shard's thread, within its runtime.
-    pub(super) fn new(nonblocking: bool) -> io::Result<Self> {
-        let turnstile = if nonblocking {
-            None
-        } else {
-            let open = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-            // monoio waits for the readiness of sockets only by type; an eventfd does as well.
-            Some(monoio::net::UnixStream::from_std(UnixStream::from(open))?)
-        };
+    /// For the shard's thread, within its runtime. `by_epoll`: it has no ring.
+    pub(super) fn new(by_epoll: bool) -> io::Result<Self> {
+        let turnstile = Turnstile::new(by_epoll)?;
         Ok(Self { turnstile, waiting: RefCell::default(), waker: RefCell::default() })
     }
 
@@ -66,20 +61,53 @@ impl Turns {
     }
 }
 
+/// An eventfd: waiting for it has the runtime look at all that is ready, complete or due.
+struct Turnstile {
+    /// Always ready with a ring, which looks at it when it is asked.
+    event: OwnedFd,
+    ready: monoio::net::UnixStream,
+    by_epoll: bool,
+}
+
+impl Turnstile {
+    fn new(by_epoll: bool) -> io::Result<Self> {
+        let event = eventfd(u32::from(!by_epoll), EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // monoio waits for the readiness of sockets only by type; an eventfd does as well.
+        let ready = monoio::net::UnixStream::from_std(UnixStream::from(event.try_clone()?))?;
+        Ok(Self { event, ready, by_epoll })
+    }
+
+    async fn pass(&self) {
+        let mut pass = pin!(self.ready.readable(false));
+        if self.by_epoll {
+            // It has to be found closed first: what is ready when it is asked for is not waited for.
+            let is_open = poll_fn(|context| Poll::Ready(pass.as_mut().poll(context).is_ready())).await;
+            if is_open {
+                return;
+            }
+            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        }
+        let _ = pass.await;
+        if self.by_epoll {
+            let _ = rustix::io::read(&self.event, &mut [0_u8; 8]);
+        }
+    }
+}
+
 impl Driver {
     /// For a task that loops over what is ready, or sends what is to be sent.
     pub(super) async fn let_others_run(&self) {
-        if self.turns.turnstile.is_none() {
+        if self.nonblocking {
             self.turns.stand_back().await;
         }
     }
 
     /// For a task that waits for nothing in between.
     pub(super) async fn let_all_run(&self) {
-        match &self.turns.turnstile {
-            // If it fails, it has waited all the same.
-            Some(open) => drop(open.readable(false).await),
-            None => self.turns.stand_back().await,
+        if self.nonblocking {
+            self.turns.stand_back().await;
+        } else {
+            self.turns.turnstile.pass().await;
         }
     }
 
@@ -87,9 +115,7 @@ impl Driver {
     pub(super) async fn keep_turns(self: Rc<Self>) {
         loop {
             self.turns.filled().await;
-            if self.start.elapsed() >= self.sleeps_until.get() {
-                self.wake_timer();
-            }
+            self.turns.turnstile.pass().await;
             self.turns.waiting.borrow_mut().drain(..).for_each(Waker::wake);
         }
     }
