@@ -50,7 +50,7 @@ impl Dials {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn is_empty(&self) -> bool {
         self.current.borrow().is_empty()
     }

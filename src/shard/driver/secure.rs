@@ -65,7 +65,7 @@ impl Secure {
         })
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn is_empty(&self) -> bool {
         self.sessions.borrow().is_empty()
     }
