@@ -1,12 +1,12 @@
 //! HAProxy: the balancer most nodes stand behind.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use super::{seconds, tool::scratch, wait_for};
+use super::tool::{accepts_or_ends, scratch};
 
 /// Not on everybody's PATH.
 const PROGRAM: &str = "/usr/sbin/haproxy";
@@ -48,11 +48,7 @@ impl Haproxy {
             .spawn()
             .expect("it is installed");
         let mut haproxy = Self { child, folder, addr };
-        let is_up = wait_for("HAProxy to accept or to end", seconds(10), || {
-            let ended = haproxy.child.try_wait().expect("the child can be waited for").is_some();
-            let accepts = TcpStream::connect(addr).is_ok();
-            (ended || accepts).then_some(!ended)
-        });
+        let is_up = accepts_or_ends(&mut haproxy.child, addr);
         is_up.then_some(haproxy)
     }
 }

@@ -1,12 +1,16 @@
 //! nginx with Debian's RTMP module: the other server.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use super::{seconds, tool::scratch, wait_for};
+use super::{
+    seconds,
+    tool::{accepts_or_ends, scratch},
+    wait_for,
+};
 
 /// Not on everybody's PATH.
 const PROGRAM: &str = "/usr/sbin/nginx";
@@ -51,11 +55,7 @@ impl Nginx {
             .spawn()
             .expect("it is installed");
         let mut nginx = Self { child, folder, rtmp };
-        let is_up = wait_for("nginx to accept or to end", seconds(10), || {
-            let ended = nginx.child.try_wait().expect("the child can be waited for").is_some();
-            let accepts = TcpStream::connect(rtmp).is_ok();
-            (ended || accepts).then_some(!ended)
-        });
+        let is_up = accepts_or_ends(&mut nginx.child, rtmp);
         is_up.then_some(nginx)
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::Read,
+    net::{SocketAddr, TcpStream},
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -9,6 +10,8 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+
+use super::{seconds, wait_for};
 
 const INSTALL: &str = "run `tests/run`, which installs the foreign clients";
 
@@ -251,4 +254,12 @@ impl Drop for Client {
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].iter().fold(String::new(), |all, line| all + line + "\n")
+}
+
+/// Waits until another server takes connections (true) or has ended (false).
+pub fn accepts_or_ends(server: &mut Child, addr: SocketAddr) -> bool {
+    wait_for("a server to accept or to end", seconds(10), || {
+        let ended = server.try_wait().expect("the child can be waited for").is_some();
+        (ended || TcpStream::connect(addr).is_ok()).then_some(!ended)
+    })
 }

@@ -8,6 +8,7 @@
 mod accepting;
 mod dialling;
 mod holding;
+mod line;
 mod proxied;
 mod reading;
 mod secure;

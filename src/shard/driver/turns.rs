@@ -7,7 +7,6 @@
 //! that were ready, and waits at the turnstile for all of them. Bound: each task waits here once.
 
 use std::{
-    cell::RefCell,
     future::{Future, poll_fn},
     io,
     os::{fd::OwnedFd, unix::net::UnixStream},
@@ -18,20 +17,18 @@ use std::{
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::Driver;
+use super::{Driver, line::Line};
 
 pub(super) struct Turns {
     turnstile: Turnstile,
-    waiting: RefCell<Vec<Waker>>,
-    /// The task that wakes them, while it has none to.
-    waker: RefCell<Option<Waker>>,
+    waiting: Line<Waker>,
 }
 
 impl Turns {
     /// For the shard's thread, within its runtime. `by_epoll`: it has no ring.
     pub(super) fn new(by_epoll: bool) -> io::Result<Self> {
         let turnstile = Turnstile::new(by_epoll)?;
-        Ok(Self { turnstile, waiting: RefCell::default(), waker: RefCell::default() })
+        Ok(Self { turnstile, waiting: Line::default() })
     }
 
     async fn stand_back(&self) {
@@ -40,21 +37,7 @@ impl Turns {
             if std::mem::replace(&mut stood_back, true) {
                 return Poll::Ready(());
             }
-            self.waiting.borrow_mut().push(context.waker().clone());
-            if let Some(waker) = self.waker.borrow_mut().take() {
-                waker.wake();
-            }
-            Poll::Pending
-        })
-        .await;
-    }
-
-    async fn filled(&self) {
-        poll_fn(|context| {
-            if !self.waiting.borrow().is_empty() {
-                return Poll::Ready(());
-            }
-            *self.waker.borrow_mut() = Some(context.waker().clone());
+            self.waiting.push(context.waker().clone());
             Poll::Pending
         })
         .await;
@@ -114,9 +97,11 @@ impl Driver {
     /// Wakes those that stand back.
     pub(super) async fn keep_turns(self: Rc<Self>) {
         loop {
-            self.turns.filled().await;
+            self.turns.waiting.filled().await;
             self.turns.turnstile.pass().await;
-            self.turns.waiting.borrow_mut().drain(..).for_each(Waker::wake);
+            // Not those that come meanwhile.
+            let count = self.turns.waiting.len();
+            (0..count).filter_map(|_| self.turns.waiting.pop()).for_each(Waker::wake);
         }
     }
 }

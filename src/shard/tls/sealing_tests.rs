@@ -45,12 +45,18 @@ impl Talk {
         talk
     }
 
-    /// Lets the client say what it has to, and hear what there is to answer.
-    fn answer(&mut self) {
+    /// What the client has to say.
+    fn flight(&mut self) -> Vec<u8> {
         let mut flight = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut flight).expect("memory");
         }
+        flight
+    }
+
+    /// Lets the client say what it has to, and hear what there is to answer.
+    fn answer(&mut self) {
+        let flight = self.flight();
         self.tls.receive(&flight, |_| panic!("it says nothing")).expect("sound");
         let mut block = Vec::new();
         self.tls.output(&mut block);
@@ -144,10 +150,7 @@ fn changes_of_keys_leave_one_answer_waiting() {
         for _ in 0..500 {
             talk.client.refresh_traffic_keys().expect("TLS 1.3");
             talk.client.writer().write_all(b"!").expect("memory");
-            let mut flight = Vec::new();
-            while talk.client.wants_write() {
-                talk.client.write_tls(&mut flight).expect("memory");
-            }
+            let flight = talk.flight();
             talk.tls.receive(&flight, |plain| assert_eq!(plain, b"!")).expect("sound");
         }
         let mut block = Vec::new();

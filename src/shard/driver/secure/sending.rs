@@ -5,13 +5,7 @@
 //! [`limits::TLS_TURNS_BUDGET`] connections, each with [`limits::TLS_SENDS_PER_TURN`] sends; the queue has a connection once, or
 //! twice while it passes between its task and this one.
 
-use std::{
-    cell::RefCell,
-    collections::VecDeque,
-    future::poll_fn,
-    rc::Rc,
-    task::{Poll, Waker},
-};
+use std::rc::Rc;
 
 use monoio::buf::IoBuf;
 
@@ -24,18 +18,14 @@ use crate::{
         conn::ConnId,
         core::Transmit,
         dial::TlsFault,
-        driver::{Driver, Slot},
+        driver::{Driver, Slot, line::Line},
         prefetch::prefetch,
         socket::Socket,
     },
 };
 
 /// Connections to be looked at by the task that sends.
-#[derive(Default)]
-pub(in super::super) struct Due {
-    queue: RefCell<VecDeque<ConnId>>,
-    task: RefCell<Option<Waker>>,
-}
+pub(in super::super) type Due = Line<ConnId>;
 
 impl Due {
     /// The connection of `slot` may have something to send, or to do.
@@ -44,28 +34,6 @@ impl Due {
             return;
         }
         self.push(id);
-    }
-
-    fn push(&self, id: ConnId) {
-        self.queue.borrow_mut().push_back(id);
-        if let Some(task) = self.task.borrow_mut().take() {
-            task.wake();
-        }
-    }
-
-    fn pop(&self) -> Option<ConnId> {
-        self.queue.borrow_mut().pop_front()
-    }
-
-    async fn filled(&self) {
-        poll_fn(|context| {
-            if !self.queue.borrow().is_empty() {
-                return Poll::Ready(());
-            }
-            *self.task.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
     }
 }
 
