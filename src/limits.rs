@@ -87,8 +87,7 @@ pub const SEGMENT_BYTES_FIRST: usize = 16 * 1024;
 pub const SEGMENT_BYTES: usize = 256 * 1024;
 /// Free segments of a process kept for the next ones.
 pub const SPARE_SEGMENTS_MAX: usize = 8;
-/// Bytes of one send: two chunks of the default size. A keyframe of that size leaves whole, not in two passes over all
-/// players.
+/// Bytes of one send: two chunks of the default size, so that a keyframe of that size leaves in one pass over all players.
 pub const FLUSH_BYTES_MAX: usize = 120 * 1024;
 /// A join point further back than this many bytes is given up (`--gop-bytes-max`).
 pub const GOP_BYTES_MAX_DEFAULT: usize = 32 * 1024 * 1024;
@@ -164,14 +163,17 @@ pub const ACCEPT_BUDGET: usize = 64;
 pub const READY_BUDGET: usize = 256;
 /// How long a shard reads before it does something else: whatever is read, players are not kept waiting for longer.
 pub const READ_TURN: Duration = Duration::from_millis(5);
+/// Players of a stream that are woken before the shard does something else: half a millisecond of sends.
+pub const WAKES_AT_ONCE: usize = 64;
+/// For so long new messages begin at a stream's first players again before the last have been reached.
+pub const WAKE_ANEW: Duration = Duration::from_millis(10);
 /// Bytes of one read.
 pub const READ_BYTES: usize = 64 * 1024;
 /// Bytes read from one connection before the shard does something else.
 pub const READ_BUDGET_BYTES: usize = 256 * 1024;
 /// Pause after accept failed for want of descriptors or memory, and before a shut listener is said to be lost.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Bytes kept of a connection that is not read, because what it asks for is not decided yet: what a read, and a TLS record
-/// begun before it, had behind the request.
+/// Bytes kept of a connection whose request is not decided: what a read, and a TLS record begun before it, had behind it.
 pub const UNREAD_BYTES_MAX: usize = READ_BYTES + TLS_RECORD_BYTES_MAX;
 /// How much longer than callbacks may take a shard waits for their outcome.
 pub const DECISION_GRACE: Duration = Duration::from_millis(500);
@@ -337,8 +339,7 @@ pub const TLS_RECORD_PLAIN_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a send that are encrypted at a time, a record and a half: what is held encrypted for one connection while it is sent.
 /// With the rest of its session, a player is to take 40 KiB at most.
 pub const TLS_SEAL_BYTES_MAX: usize = 24 * 1024;
-/// A block for encrypted bytes that there is no room for: those of a send, with their records' headers. And how many of them a
-/// shard keeps.
+/// A block for encrypted bytes that there is no room for: a send's, with records' headers. And how many of them a shard keeps.
 pub const TLS_BLOCK_BYTES_MAX: usize = 25 * 1024;
 pub const TLS_BLOCKS_SPARE_MAX: usize = 64;
 /// Connections over TLS that are sent to before the shard does something else: 4 ms where each has much to get.
@@ -358,8 +359,7 @@ pub const TLS_EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 // Sockets.
 
-/// How long a node that begins waits for the listener of one that was killed to vanish from its socket file, and how often it
-/// looks.
+/// How long a node that begins waits for a killed one's listener to vanish from its socket file, and how often it looks.
 pub const UNIX_STALE_PATIENCE: Duration = Duration::from_secs(1);
 pub const UNIX_STALE_POLL: Duration = Duration::from_millis(20);
 /// Longest path of a socket file (`sun_path` without its end).
@@ -386,7 +386,7 @@ pub const READ_PAUSE_DIVISOR: u32 = 8;
 pub const READ_PAUSE_MAX: Duration = Duration::from_millis(5);
 /// Share of one core from which on `--merge-ms auto` merges, and from which on as much as the delay target lets it.
 pub const MERGE_LOAD_START: f64 = 0.3;
-pub const MERGE_LOAD_FULL: f64 = 0.75;
+pub const MERGE_LOAD_FULL: f64 = 0.5;
 /// What one send to a player costs, as measured at 2.5 Mb/s: what a shard is busy with beyond its sends, no window spares.
 pub const MERGE_SEND_COST: Duration = Duration::from_micros(7);
 /// A shard's load is averaged over this long.

@@ -42,12 +42,17 @@ pub(crate) fn cores(count: usize, config: Config, gauge: &LogGauge) -> Vec<Core>
 /// Gives the woken connections what there is for them, as the driver does. Returns the number of sends.
 pub(crate) fn serve(core: &mut Core) -> u64 {
     let mut sends = 0;
-    let mut woken = std::mem::take(core.take_wakes());
-    for id in woken.drain(..) {
-        sends += drain(core, id);
+    loop {
+        let mut woken = std::mem::take(core.take_wakes());
+        for id in woken.drain(..) {
+            sends += drain(core, id);
+        }
+        *core.take_wakes() = woken;
+        if !core.is_waking() {
+            return sends;
+        }
+        core.wake_more();
     }
-    *core.take_wakes() = woken;
-    sends
 }
 
 /// Sends all that a connection is to have. Returns the number of sends.

@@ -175,10 +175,12 @@ pub fn pin_child(command: &mut Command, cpus: &[usize]) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets others run before the calling thread, until it ends: it takes what they leave.
+/// Lets others run before the calling thread, until it ends: it takes what they leave. Not by its niceness: a nice thread goes
+/// on until its slice is over, milliseconds after another could run.
 pub fn stand_back() {
-    // SAFETY: plain numbers; a thread's id stands for that thread alone, and a failure leaves it as it was.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, thread_id(), 15) };
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `none` is valid for reading; 0 is the calling thread, and a failure leaves it as it was.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
 }
 
 /// Columns of the terminal on standard error.

@@ -55,6 +55,8 @@ pub struct Config {
     pub tracks: TrackChoice,
     /// Bytes of one log segment. Not a flag: it decides how much memory is let go at a time, and nothing players see.
     pub segment_bytes: usize,
+    /// Players of one stream that are woken before the shard does something else. Not a flag: it decides who is served first.
+    pub wakes_at_once: usize,
     pub lag_max: Duration,
     pub join_wait: Duration,
     /// Zero waits for ever.
@@ -95,6 +97,7 @@ impl Default for Config {
             gop_bytes_max: limits::GOP_BYTES_MAX_DEFAULT,
             tracks: TrackChoice::default(),
             segment_bytes: limits::SEGMENT_BYTES,
+            wakes_at_once: limits::WAKES_AT_ONCE,
             lag_max: limits::LAG_MAX_DEFAULT,
             join_wait: limits::JOIN_WAIT_DEFAULT,
             play_wait: limits::PLAY_WAIT_DEFAULT,

@@ -11,6 +11,7 @@ use super::{
     conn::ConnId,
     relaying::{Demand, Provenance},
     time::ShardTime,
+    waking::Waking,
 };
 use crate::{
     egress::Player,
@@ -284,6 +285,8 @@ pub(super) struct LocalStream {
     pub(super) dirty: bool,
     /// Media came since the last flush.
     pub(super) touched: bool,
+    /// Its players are being woken.
+    pub(super) waking: Option<Waking>,
     pub(super) demand: Demand,
     /// Where this shard, as the stream's home, pushes it.
     pub(super) pushes: Vec<usize>,
@@ -304,6 +307,7 @@ impl LocalStream {
             idle_since: None,
             dirty: false,
             touched: false,
+            waking: None,
             demand: Demand { home, ..Demand::default() },
             pushes: Vec::new(),
         }
@@ -312,6 +316,14 @@ impl LocalStream {
     /// Players here, targets that it is pushed to not among them.
     pub(super) fn players(&self) -> u64 {
         self.watchers.iter().filter(|(_, watcher)| !watcher.view.published).count() as u64
+    }
+
+    /// A player that has nothing to begin at yet.
+    pub(super) fn seeks_in_vain(&self, watcher: &Watcher) -> bool {
+        watcher.player.as_ref().filter(|player| player.is_seeking()).is_some_and(|player| {
+            let log = self.logs.iter().find(|log| log.epoch == watcher.epoch);
+            log.and_then(|log| log.window(watcher.view)).is_some_and(|window| !player.has_next(window))
+        })
     }
 
     pub(super) fn log_mut(&mut self, epoch: u64) -> Option<&mut LocalLog> {

@@ -167,26 +167,6 @@ impl Core {
         }
     }
 
-    /// Wakes the stream's players that have something to be sent.
-    pub(super) fn wake_watchers(&mut self, local: usize) {
-        let Some(stream) = self.streams.slab.get(local) else { return };
-        for (_, watcher) in &stream.watchers {
-            let Some(conn) = self.conns.get_mut(watcher.conn) else { continue };
-            if !conn.parked {
-                conn.has_more = true;
-                continue;
-            }
-            let seeks_in_vain = watcher.player.as_ref().filter(|player| player.is_seeking()).is_some_and(|player| {
-                let log = stream.logs.iter().find(|log| log.epoch == watcher.epoch);
-                log.and_then(|log| log.window(watcher.view)).is_some_and(|window| !player.has_next(window))
-            });
-            if !seeks_in_vain {
-                conn.wake();
-                self.wakes.push(watcher.conn);
-            }
-        }
-    }
-
     /// The player has had everything of a stream that has ended. True if it was told so.
     pub(super) fn tell_end(&mut self, local: usize, watcher: usize) -> bool {
         let (now_ms, ending) = (self.time.now_ms(), self.is_ending());

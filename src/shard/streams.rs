@@ -33,6 +33,8 @@ pub(super) struct Streams {
     pub(super) merger: Merger,
     /// Streams with messages since the last flush.
     pub(super) touched: Vec<usize>,
+    /// Streams whose players are being woken, whose turn it is first.
+    pub(super) waking: VecDeque<usize>,
     /// Streams with messages for other shards.
     pub(super) dirty: Vec<usize>,
     /// Answers to other shards, at most one for each request of theirs.
@@ -52,6 +54,7 @@ impl Streams {
             },
             merger: Merger::new(config.merging, config.delay_target, config.hold_audio, shard, windows),
             touched: Vec::new(),
+            waking: VecDeque::new(),
             dirty: Vec::new(),
             replies: VecDeque::new(),
         }

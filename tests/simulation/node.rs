@@ -54,6 +54,7 @@ enum Task {
     Write(ConnId),
     Time,
     Mail,
+    Wake,
 }
 
 /// How sends complete.
@@ -135,6 +136,9 @@ impl Node {
         if !self.waits || self.bell.load(Ordering::Relaxed) {
             tasks.push(Task::Mail);
         }
+        if self.core.is_waking() {
+            tasks.push(Task::Wake);
+        }
         rng.shuffle(&mut tasks);
         let any = !tasks.is_empty();
         let run = if all { tasks.len() } else { rng.below(tasks.len() as u64 + 1) as usize };
@@ -143,6 +147,11 @@ impl Node {
                 Task::Read(id) => self.read(id, now, links, rng),
                 Task::Write(id) => self.write(id, now, links, rng),
                 Task::Time => self.keep_time(now, rng),
+                Task::Wake => {
+                    self.core.advance(Duration::from_millis(now));
+                    self.core.wake_more();
+                    self.pass_on();
+                }
                 Task::Mail => {
                     self.bell.store(false, Ordering::Relaxed);
                     self.core.advance(Duration::from_millis(now));

@@ -101,6 +101,7 @@ impl World {
             gop_cache: rng.chance(75),
             gop_bytes_max: rng.pick(&[64 << 10, 256 << 10, 4 << 20, 32 << 20]),
             segment_bytes: rng.pick(&[1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10]),
+            wakes_at_once: rng.pick(&[1, 2, 64]),
             lag_max: ms(rng.between(1_500, 4_000) + if mood == Mood::Starved { 2_000 } else { 0 }),
             join_wait: ms(rng.between(2_000, 8_000)),
             play_wait: ms(rng.pick(&[0, 0, 8_000, 30_000])),

@@ -119,6 +119,7 @@ pub(super) fn settings(
         gop_bytes_max: args.gop_bytes_max.0,
         tracks: args.tracks,
         segment_bytes: limits::SEGMENT_BYTES,
+        wakes_at_once: limits::WAKES_AT_ONCE,
         lag_max: Duration::from_millis(args.lag_ms_max),
         join_wait: Duration::from_millis(args.join_wait_ms),
         play_wait: Duration::from_secs(args.play_wait_s),

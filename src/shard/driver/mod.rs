@@ -136,6 +136,8 @@ pub(super) struct Driver {
     dialler: Dialler,
     dials: Dials,
     scratch: RefCell<Vec<u8>>,
+    /// The task that wakes players.
+    waking: RefCell<Option<Waker>>,
     /// The task that keeps time, and the process time it sleeps until.
     timer: RefCell<Option<Waker>>,
     sleeps_until: Cell<Duration>,
@@ -174,6 +176,7 @@ impl Driver {
             dialler,
             dials: Dials::default(),
             scratch: RefCell::new(vec![0; limits::READ_BYTES]),
+            waking: RefCell::new(None),
             timer: RefCell::new(None),
             sleeps_until: Cell::new(Duration::MAX),
             questions,
@@ -200,6 +203,7 @@ impl Driver {
     pub(super) async fn run(self: Rc<Self>, bell: BellWaiter) {
         monoio::spawn(self.clone().keep_time());
         monoio::spawn(self.clone().keep_turns());
+        monoio::spawn(self.clone().wake_players());
         monoio::spawn(self.clone().read(false));
         monoio::spawn(self.clone().read(true));
         monoio::spawn(self.clone().read_secure());
@@ -297,8 +301,8 @@ impl Driver {
         result
     }
 
-    /// Asks, begins dials, wakes writers, shuts down what is to be aborted, and has the clock task look again if something is due
-    /// sooner.
+    /// Asks, begins dials, wakes writers, shuts down what is to be aborted, has the rest of an audience woken, and the clock task
+    /// look again if something is due sooner.
     fn pass_on(&self, core: &mut Core) {
         self.pass_on_questions(core);
         if !core.take_dials().is_empty() {
@@ -328,6 +332,11 @@ impl Driver {
                 }
             }
         }
+        if core.is_waking()
+            && let Some(task) = self.waking.borrow_mut().take()
+        {
+            task.wake();
+        }
         if core.due_at() < self.sleeps_until.get() {
             self.sleeps_until.set(Duration::ZERO);
             if let Some(timer) = self.timer.borrow().as_ref() {
@@ -341,6 +350,22 @@ impl Driver {
         match slot.set {
             Set::Secure => self.secure.due.add(id, slot),
             _ => slot.wake(),
+        }
+    }
+
+    /// Wakes those of large audiences that were not woken with the first.
+    async fn wake_players(self: Rc<Self>) {
+        loop {
+            poll_fn(|context| {
+                if self.core.borrow().is_waking() {
+                    return Poll::Ready(());
+                }
+                *self.waking.borrow_mut() = Some(context.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            self.let_all_run().await;
+            self.with_core(Core::wake_more);
         }
     }
 

@@ -18,4 +18,5 @@ mod rig;
 mod shards;
 mod takeover;
 mod tracks;
+mod waking;
 mod world;

@@ -306,7 +306,8 @@ impl Rig {
             }
             for core in 0..self.cores.len() {
                 if !self.hung[core] {
-                    busy |= !self.cores[core].before_sleep();
+                    busy |= !self.cores[core].before_sleep() || self.cores[core].is_waking();
+                    self.cores[core].wake_more();
                 }
                 self.pass_on(core);
             }
