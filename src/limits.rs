@@ -163,7 +163,7 @@ pub const ACCEPT_BUDGET: usize = 64;
 pub const READY_BUDGET: usize = 256;
 /// How long a shard reads before it does something else: whatever is read, players are not kept waiting for longer.
 pub const READ_TURN: Duration = Duration::from_millis(5);
-/// Players of a stream that are woken before the shard does something else: half a millisecond of sends.
+/// Players of a stream that are woken with a message, and before other streams' are: half a millisecond of sends.
 pub const WAKES_AT_ONCE: usize = 64;
 /// For so long new messages begin at a stream's first players again before the last have been reached.
 pub const WAKE_ANEW: Duration = Duration::from_millis(10);

@@ -51,7 +51,7 @@ pub(crate) fn serve(core: &mut Core) -> u64 {
         if !core.is_waking() {
             return sends;
         }
-        core.wake_more();
+        core.wake_more(1);
     }
 }
 

@@ -1,10 +1,10 @@
 //! In which order a stream's players are woken for what was released.
 //!
 //! Not all at once: a message that comes while a large audience is sent the one before would wait for the last of them. The
-//! first are woken with the message, the others in portions, streams in turns, between which the driver does whatever else there
-//! is. A message that comes meanwhile begins at the first again: those who were there before a crowd came wait for a portion of
-//! it, and who is reached late gets several messages in one send. Bounds: one entry in `waking` for each stream, and nobody is
-//! passed over for longer than [`limits::WAKE_ANEW`].
+//! first are woken with each message, the others in portions, streams in turns, between which the driver does what else there
+//! is: it sees to it that players have their share. A message that comes meanwhile begins at the first slot again, so that those
+//! there wait for a portion, and who is reached late gets several messages in one send. Bounds: an entry in `waking` for each
+//! stream, and messages pass nobody over for longer than [`limits::WAKE_ANEW`].
 
 use std::time::Duration;
 
@@ -50,21 +50,29 @@ impl Core {
         !self.streams.waking.is_empty()
     }
 
-    /// Wakes some more players of the stream whose turn it is.
-    pub fn wake_more(&mut self) {
-        let Some(local) = self.streams.waking.pop_front() else { return };
-        let now = self.time.process();
-        let Some(waking) = self.streams.slab.get_mut(local).and_then(|stream| stream.waking.as_mut()) else { return };
-        if waking.next.is_none() && waking.again {
-            *waking = Waking { next: Some(0), began: now, again: false };
+    /// Wakes further players, streams in turns, until it has woken `count` or a portion more.
+    pub fn wake_more(&mut self, count: usize) {
+        let enough = self.wakes.len() + count;
+        while let Some(local) = self.streams.waking.pop_front() {
+            self.wake_next(local);
+            if self.wakes.len() >= enough {
+                return;
+            }
         }
-        let next = waking.next.and_then(|from| self.wake_portion(local, from));
+    }
+
+    /// The next portion of the stream whose turn it is.
+    fn wake_next(&mut self, local: usize) {
+        // Another stream may have taken the place of one that is gone.
+        let Some(mut waking) = self.streams.slab.get_mut(local).and_then(|stream| stream.waking.take()) else { return };
+        if waking.next.is_none() && waking.again {
+            waking = Waking { next: Some(0), began: self.time.process(), again: false };
+        }
+        waking.next = waking.next.and_then(|from| self.wake_portion(local, from));
         let Some(stream) = self.streams.slab.get_mut(local) else { return };
-        if let Some(waking) = stream.waking.as_mut().filter(|waking| waking.again || next.is_some()) {
-            waking.next = next;
+        if waking.again || waking.next.is_some() {
+            stream.waking = Some(waking);
             self.streams.waking.push_back(local);
-        } else {
-            stream.waking = None;
         }
     }
 

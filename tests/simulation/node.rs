@@ -1,4 +1,4 @@
-//! A shard's driver without a runtime: the same tasks as the real one (read, write, keep time, wait for the bell), run in
+//! A shard's driver without a runtime: the same tasks as the real one (read, write, wake players, keep time, wait for the bell), run in
 //! an order and at moments chosen by the seed.
 
 use std::{
@@ -149,7 +149,7 @@ impl Node {
                 Task::Time => self.keep_time(now, rng),
                 Task::Wake => {
                     self.core.advance(Duration::from_millis(now));
-                    self.core.wake_more();
+                    self.core.wake_more(1);
                     self.pass_on();
                 }
                 Task::Mail => {

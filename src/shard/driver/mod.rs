@@ -1,6 +1,6 @@
 //! A core on a runtime: the tasks that accept ([`accepting`]), read ([`reading`]), send ([`serving`]), connect ([`dialling`]),
 //! speak TLS ([`secure`]) and hear load balancers ([`proxied`]), the connections that are not read for a while ([`holding`]), who
-//! goes first ([`turns`]), and the two tasks here, which wait for mail and keep time.
+//! goes first ([`turns`]), and the tasks here, which wait for mail, wake players and keep time.
 //!
 //! Bounds: a task and a [`Slot`] for each connection; reads and accepts go by budgets. No future that is sending or accepting is
 //! ever dropped; deadlines end them by shutting the socket down.
@@ -353,7 +353,8 @@ impl Driver {
         }
     }
 
-    /// Wakes those of large audiences that were not woken with the first.
+    /// Wakes those of large audiences that were not woken with the first. However long all else takes, what these are sent may take
+    /// as long: else a flood would have the last wait for a turn of it for each portion.
     async fn wake_players(self: Rc<Self>) {
         loop {
             poll_fn(|context| {
@@ -364,8 +365,12 @@ impl Driver {
                 Poll::Pending
             })
             .await;
+            let began = self.start.elapsed();
             self.let_all_run().await;
-            self.with_core(Core::wake_more);
+            // With what the last were sent.
+            let turn = self.start.elapsed().saturating_sub(began);
+            let count = turn.as_nanos() / (2 * limits::MERGE_SEND_COST.as_nanos());
+            self.with_core(|core| core.wake_more(count as usize));
         }
     }
 

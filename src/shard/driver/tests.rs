@@ -40,7 +40,10 @@ struct Node(Fleet);
 
 impl Node {
     fn start(driver: DriverChoice, chain: &Chain) -> Self {
-        let config = Config { driver, upstream_ca: Some(chain.root()), ..Config::default() };
+        Self::with(Config { driver, upstream_ca: Some(chain.root()), ..Config::default() })
+    }
+
+    fn with(config: Config) -> Self {
         Self(Fleet::start(config).expect("it starts"))
     }
 
@@ -215,6 +218,31 @@ fn what_is_dialled_is_served_with_and_without_tls_both_ways() {
             assert!(node.faults().is_empty());
             node.end();
             player.join().expect("it is told of the end");
+        }
+    }
+}
+
+#[test]
+fn all_of_an_audience_are_woken_though_not_at_once() {
+    let chain = Chain::new();
+    let server = chain.server(1, ALL_VERSIONS);
+    for driver in DRIVERS {
+        for tls in [None, Some(&server)] {
+            let root = Some(chain.root());
+            let node = Node::with(Config { driver, upstream_ca: root, wakes_at_once: 1, ..Config::default() });
+            let (listener, to) = endpoint(tls.is_some());
+            let (say, seen) = mpsc::channel();
+            let dialled = || {
+                node.dial(&to, PATIENCE);
+                accept(&listener, tls)
+            };
+            let players: Vec<_> = (0..5).map(|_| play(dialled(), say.clone())).collect();
+            let publisher = dialled();
+            node.wait("the players", |node| node.0.metrics()[0].players.get() == 5);
+            publish(publisher).join().expect("it published all");
+            players.iter().for_each(|_| seen.recv_timeout(PATIENCE).expect("each is sent all"));
+            node.end();
+            players.into_iter().for_each(|player| player.join().expect("each is told of the end"));
         }
     }
 }

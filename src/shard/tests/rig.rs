@@ -307,7 +307,7 @@ impl Rig {
             for core in 0..self.cores.len() {
                 if !self.hung[core] {
                     busy |= !self.cores[core].before_sleep() || self.cores[core].is_waking();
-                    self.cores[core].wake_more();
+                    self.cores[core].wake_more(1);
                 }
                 self.pass_on(core);
             }

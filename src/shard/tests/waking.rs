@@ -40,7 +40,7 @@ fn woken(core: &mut Core) -> Vec<ConnId> {
 }
 
 fn woken_next(core: &mut Core) -> Vec<ConnId> {
-    core.wake_more();
+    core.wake_more(1);
     woken(core)
 }
 
@@ -134,6 +134,19 @@ fn streams_take_turns_and_a_small_one_does_not_wait() {
     let core = &mut rig.cores[0];
     let turns: Vec<Vec<ConnId>> = (0..4).map(|_| woken_next(core)).collect();
     assert_eq!(turns, [&of_a[2..4], &of_b[2..4], &of_a[4..], &of_b[4..]]);
+    assert!(!core.is_waking());
+}
+
+#[test]
+fn as_many_are_woken_as_there_is_time_for() {
+    let (mut rig, [a, b], [of_a, of_b]) = audiences([7, 5]);
+    publish(&mut rig, a);
+    publish(&mut rig, b);
+    let core = &mut rig.cores[0];
+    core.wake_more(5);
+    assert_eq!(woken(core), [&of_a[2..4], &of_b[2..4], &of_a[4..6]].concat());
+    core.wake_more(5);
+    assert_eq!(woken(core), [&of_b[4..], &of_a[6..]].concat());
     assert!(!core.is_waking());
 }
 
