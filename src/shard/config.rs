@@ -55,7 +55,8 @@ pub struct Config {
     pub tracks: TrackChoice,
     /// Bytes of one log segment. Not a flag: it decides how much memory is let go at a time, and nothing players see.
     pub segment_bytes: usize,
-    /// Players of a stream that are woken with a message, and before other streams' are. Not a flag: it decides who is served first.
+    /// Players of a stream that are woken with a message, and before other streams' are; at least one. Not a flag: it decides who
+    /// is served first.
     pub wakes_at_once: usize,
     pub lag_max: Duration,
     pub join_wait: Duration,

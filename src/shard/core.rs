@@ -4,8 +4,9 @@
 //! piece; mail may have come; time passed. After each call it drains [`Core::take_questions`], [`Core::take_holds`],
 //! [`Core::take_wakes`], [`Core::take_aborts`], [`Core::take_hurries`] and [`Core::take_dials`], and before it waits it calls
 //! [`Core::before_sleep`]. While the core [`is_waking`](Core::is_waking) the driver calls [`Core::wake_more`] whenever all else
-//! that was ready has had its turn. For each connection it keeps asking [`Core::transmit`] for the next piece until told to park. Sends
-//! are one at a time per connection and always reported by [`Core::sent`], which may say that this was all (`sending`).
+//! that was ready has had its turn. For each connection it keeps asking [`Core::transmit`] for the next piece until told to
+//! park. Sends are one at a time per connection and always reported by [`Core::sent`], which may say that this was all
+//! (`sending`).
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

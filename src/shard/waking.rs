@@ -4,7 +4,7 @@
 //! first are woken with each message, the others in portions, streams in turns, between which the driver does what else there
 //! is: it sees to it that players have their share. A message that comes meanwhile begins at the first slot again, so that those
 //! there wait for a portion, and who is reached late gets several messages in one send. Bounds: an entry in `waking` for each
-//! stream, and messages pass nobody over for longer than [`limits::WAKE_ANEW`].
+//! stream, and those of streams that are gone until their turn; and messages pass nobody over for longer than [`limits::WAKE_ANEW`].
 
 use std::time::Duration;
 

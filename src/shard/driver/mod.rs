@@ -367,7 +367,7 @@ impl Driver {
             .await;
             let began = self.start.elapsed();
             self.let_all_run().await;
-            // With what the last were sent.
+            // The turn includes what those woken before it were sent, so half of it is what all else may be met with.
             let turn = self.start.elapsed().saturating_sub(began);
             let count = turn.as_nanos() / (2 * limits::MERGE_SEND_COST.as_nanos());
             self.with_core(|core| core.wake_more(count as usize));
